@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * What one run of the simulator is asked to do, and what came of it: the seam between the command
+ * line (cli_*.c) and the workloads (workload.c and the scenarios).
+ *
+ * A run is one seed on one page-table type. The command line spreads seeds and types over worker
+ * processes; the workload sees one at a time, in a process that may have run others before.
+ */
+
+#ifndef SIM_OPTIONS_H
+#define SIM_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct trace;
+
+/* What the guests' page tables are made of; the values are bit numbers of sim_options.arch_set. */
+enum sim_arch {
+	SIM_ARCH_EPT,	   /* Intel, accessed and dirty flags in hardware */
+	SIM_ARCH_EPT_NOAD, /* Intel, emulated accessed and dirty flags */
+	SIM_ARCH_NPT,	   /* AMD */
+	SIM_ARCH_X86,	   /* ordinary page tables: address spaces of processes */
+	SIM_ARCH_COUNT,
+};
+
+/* "ept", "ept-noad", "npt", "x86". */
+const char *sim_arch_name(enum sim_arch arch);
+
+#define SIM_REPORTS_MAX 8
+
+/*
+ * Zero or NULL means "not said on the command line" for cpus, vcpus, steps, scenario, caps and
+ * trace_path; sim_options_complete() turns that into what will be done.
+ */
+struct sim_options {
+	const char *scenario;	/* NULL: the random workload */
+	const char *trace_path; /* NULL: no trace; never together with scenario */
+	const char *caps;	/* CPU profile by name; NULL: the workload's choice for the type */
+	unsigned int arch_set;	/* bit mask of 1 << enum sim_arch */
+	enum sim_arch arch;	/* the one of this run */
+	unsigned int cpus;
+	unsigned int vcpus;
+	uint64_t seed;	/* of this run */
+	uint64_t count; /* seeds: seed, seed + 1 ... */
+	uint64_t steps; /* budget of this run */
+	bool sequential; /* --memory-model sc: no store buffers */
+	bool reference;	 /* --reference: the core's plainest form, locks everywhere */
+
+	/* Replay of recorded choices instead of a generator; and whether to hand back a recording. */
+	const uint32_t *choices; /* NULL: by seed */
+	size_t nchoices;
+	bool record_choices;
+
+	/* For the command line only. */
+	unsigned int jobs;
+	bool check_determinism;
+	bool json;
+	bool quiet;
+	const char *reports[SIM_REPORTS_MAX];
+	unsigned int nreports;
+};
+
+enum sim_verdict {
+	SIM_PASS,
+	SIM_VIOLATION,
+	SIM_BUDGET, /* stopped by the step budget before the workload was through */
+};
+
+/* Counters are named by string literals, so that reports need no table of them elsewhere. */
+enum sim_counter_group {
+	SIM_COUNT_OPERATIONS,
+	SIM_COUNT_FAULTS,     /* injected */
+	SIM_COUNT_INVARIANTS, /* evaluations; filled in by the command line from invariants.h */
+	SIM_COUNT_HARDWARE,
+	SIM_COUNT_GROUPS,
+};
+
+/* Never exercised over a whole run of seeds: the run fails (see sim_coverage_seeds()). */
+#define SIM_COUNTER_REQUIRED 1u
+/* Shown in the summary for people; the others are in the reports only. */
+#define SIM_COUNTER_HEADLINE 2u
+
+#define SIM_COUNTERS_MAX 256
+#define SIM_COUNTER_NAME_BYTES 32
+#define SIM_CHECK_BYTES 16
+#define SIM_MESSAGE_BYTES 512
+#define SIM_NO_CPU UINT32_MAX
+
+struct sim_counter {
+	char name[SIM_COUNTER_NAME_BYTES];
+	uint64_t value;
+	uint8_t group; /* enum sim_counter_group */
+	uint8_t flags; /* SIM_COUNTER_* */
+};
+
+struct sim_outcome {
+	enum sim_verdict verdict;
+	enum sim_arch arch;
+	uint64_t seed;
+	uint64_t steps; /* made; for a violation, the step it happened at */
+	uint64_t trace_hash;
+	uint32_t cpu; /* that violated, or SIM_NO_CPU */
+	char check[SIM_CHECK_BYTES];	 /* "CK-TLB", for violations */
+	char invariant[SIM_CHECK_BYTES]; /* "I14", for violations */
+	char message[SIM_MESSAGE_BYTES]; /* one sentence: the violation, or why a run failed to run */
+	unsigned int ncounters;
+	struct sim_counter counters[SIM_COUNTERS_MAX];
+
+	/* With record_choices: from malloc(), the caller's to free. Else NULL. */
+	uint32_t *choices;
+	size_t nchoices;
+};
+
+/*
+ * Adds value to the counter of that name and group, creating it if needed, and sets flags. Names are
+ * words joined by dashes. Counters of value 0 are meaningful: they say what could have been
+ * exercised. A table that is full, or a name that is too long, is a mistake of the program: abort().
+ */
+void sim_outcome_count(struct sim_outcome *out, enum sim_counter_group group, const char *name,
+		       uint64_t value, unsigned int flags);
+
+/* ---- What the workload provides ------------------------------------------------------------- */
+
+/*
+ * Fills in what the command line left open, and says whether the options make sense together for
+ * every type in arch_set. Returns 0, or -EINVAL with one sentence in why; *o is then unchanged.
+ * trace is the opened trace of trace_path, or NULL.
+ */
+int sim_options_complete(struct sim_options *o, const struct trace *trace, char *why,
+			 size_t why_bytes);
+
+/*
+ * One run: o->seed (or o->choices) on o->arch. *out is zeroed by the caller except for arch and
+ * seed. Returns 0 when the run took place, whatever its verdict; a negative errno, with a sentence
+ * in out->message, when it could not. May be called again and again; leaves nothing behind.
+ */
+int sim_run_workload(const struct sim_options *o, struct sim_outcome *out);
+
+/* The same, with the accesses of a recorded program as what the guests do. */
+int sim_run_trace(const struct sim_options *o, const struct trace *trace, struct sim_outcome *out);
+
+/*
+ * From how many runs on, all types together, every required counter must have been exercised;
+ * UINT64_MAX: these options promise no coverage.
+ */
+uint64_t sim_coverage_seeds(const struct sim_options *o);
+
+struct sim_scenario_info {
+	const char *name;
+	const char *purpose; /* one line */
+};
+
+/* The i-th scenario, or NULL past the last one. */
+const struct sim_scenario_info *sim_scenario(unsigned int i);
+
+#endif /* SIM_OPTIONS_H */
