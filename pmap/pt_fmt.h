@@ -90,7 +90,9 @@ struct pt_fmt {
 
 	pt_entry_t pf_prot[PMAP_PROT_COUNT]; /* rights -> bits, A and M clear */
 	pt_entry_t pf_r;		     /* readable */
-	pt_entry_t pf_hw_x;   /* hardware's X where it follows A; 0 where A needs no emulation */
+	pt_entry_t pf_hw_x;    /* hardware's X where it follows A; 0 where A needs no emulation */
+	pt_entry_t pf_a_clear; /* what goes when A goes; includes M under emulation (no W without R) */
+	pt_entry_t pf_soft_ad; /* the bits a fault must set in software; 0 with hardware A/D */
 	pt_entry_t pf_leaf;   /* constant bits of each leaf (U, G, ignore PAT) */
 	pt_entry_t pf_table;  /* constant bits of an entry that points to a table */
 	pt_entry_t pf_wired;  /* software: counts as wired */
@@ -106,6 +108,7 @@ struct pt_fmt {
 	uint8_t pf_memattr_ok;	/* bit t is set if type t can be expressed */
 	uint8_t pf_levels;
 	uint8_t pf_leaf_levels;
+	uint16_t pf_invlpg_pages; /* flush page by page up to so many; 0: contexts only */
 	enum pt_type pf_type;	/* for printing; no code decides by it */
 	bool pf_emulated_ad;	/* likewise, and for tests */
 };

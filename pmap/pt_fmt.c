@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * The one place where page-table entries have bit numbers.
+ *
+ * Two families: ordinary long-mode paging (X86, and RVI, which is the same format walked for the
+ * guest), and EPT. Emulated A/D is a further row of the second: the bits the algorithms call valid,
+ * writable and executable move to bits that hardware ignores, and the bits they call accessed and
+ * modified become hardware's read and write.
+ */
+
+#include "pmap/pt_fmt.h"
+
+#define BIT(n) ((pt_entry_t)1 << (n))
+#define BITS(hi, lo) ((~(pt_entry_t)0 >> (63 - (hi))) & (~(pt_entry_t)0 << (lo)))
+
+/* Long-mode paging: Intel SDM vol. 3A 4.5.4, AMD APM vol. 2 5.3.3. */
+#define X86_P BIT(0)
+#define X86_RW BIT(1)
+#define X86_US BIT(2)
+#define X86_PWT BIT(3)
+#define X86_PCD BIT(4)
+#define X86_A BIT(5)
+#define X86_D BIT(6)
+#define X86_PS BIT(7)
+#define X86_PAT_4K BIT(7)
+#define X86_G BIT(8)
+#define X86_PAT_LARGE BIT(12)
+#define X86_NX BIT(63)
+
+/* EPT: Intel SDM vol. 3C 29.3.2. */
+#define EPT_R BIT(0)
+#define EPT_W BIT(1)
+#define EPT_X BIT(2)
+#define EPT_TYPE_SHIFT 3
+#define EPT_IPAT BIT(6)
+#define EPT_PS BIT(7)
+#define EPT_A BIT(8)
+#define EPT_D BIT(9)
+
+/* Ignored by hardware in every format and at every level: ours. */
+#define SOFT_V BIT(52)
+#define SOFT_RW BIT(53)
+#define SOFT_WIRED BIT(54)
+#define SOFT_X BIT(55)
+#define SOFT_FROZEN BIT(56)
+
+/* Above this, dropping the whole context is cheaper than INVLPG after INVLPG (as Linux, 33 pages). */
+#define X86_INVLPG_PAGES 33
+
+static const uint8_t pat_encoding[PT_MEMATTR_COUNT] = {
+	[PT_MEMATTR_WB] = 6, [PT_MEMATTR_UC] = 0, [PT_MEMATTR_WC] = 1,
+	[PT_MEMATTR_WT] = 4, [PT_MEMATTR_WP] = 5,
+};
+
+/* Memory types as indices into IA32_PAT (SDM vol. 3A 12.12): the lowest entry that holds the type. */
+static void
+fill_memattr_pat(struct pt_fmt *f, uint64_t pat)
+{
+	for (unsigned int ma = 0; ma < PT_MEMATTR_COUNT; ma++) {
+		for (unsigned int i = 8; i-- > 0;) {
+			if (((pat >> (8 * i)) & 7) != pat_encoding[ma])
+				continue;
+			const pt_entry_t low = ((i & 1) ? X86_PWT : 0) | ((i & 2) ? X86_PCD : 0);
+
+			f->pf_memattr[0][ma] = low | ((i & 4) ? X86_PAT_4K : 0);
+			f->pf_memattr[1][ma] = low | ((i & 4) ? X86_PAT_LARGE : 0);
+			f->pf_memattr_ok |= (uint8_t)(1u << ma);
+		}
+	}
+	f->pf_memattr_mask[0] = X86_PWT | X86_PCD | X86_PAT_4K;
+	f->pf_memattr_mask[1] = X86_PWT | X86_PCD | X86_PAT_LARGE;
+}
+
+/* Memory types as such (SDM vol. 3C 29.3.7.1); the PAT numbers them alike. */
+static void
+fill_memattr_ept(struct pt_fmt *f)
+{
+	for (unsigned int ma = 0; ma < PT_MEMATTR_COUNT; ma++) {
+		f->pf_memattr[0][ma] = (pt_entry_t)pat_encoding[ma] << EPT_TYPE_SHIFT;
+		f->pf_memattr[1][ma] = f->pf_memattr[0][ma];
+	}
+	f->pf_memattr_ok = (1u << PT_MEMATTR_COUNT) - 1;
+	f->pf_memattr_mask[0] = (pt_entry_t)7 << EPT_TYPE_SHIFT;
+	f->pf_memattr_mask[1] = f->pf_memattr_mask[0];
+}
+
+/* Bits of rights from the masks already there; what has no encoding is left out of pf_prot_ok. */
+static void
+fill_prot(struct pt_fmt *f, pt_entry_t x_bit, bool nx_only, bool exec_only)
+{
+	for (unsigned int prot = 1; prot < PMAP_PROT_COUNT; prot++) {
+		const bool x = (prot & PMAP_PROT_X) != 0;
+
+		if (!(prot & PMAP_PROT_R) && !(exec_only && prot == PMAP_PROT_X))
+			continue;
+		if (!x && f->pf_x_mask == 0)
+			continue; /* without NX everything is executable */
+		f->pf_prot[prot] = ((prot & PMAP_PROT_R) ? f->pf_r : 0) |
+				   ((prot & PMAP_PROT_W) ? f->pf_rw : 0) |
+				   (x != nx_only ? x_bit : 0);
+		f->pf_prot_ok |= (uint8_t)(1u << prot);
+	}
+}
+
+static void
+fill_x86(struct pt_fmt *f, const struct pt_caps *caps, bool user, bool global)
+{
+	f->pf_valid = X86_P;
+	f->pf_ps = X86_PS;
+	f->pf_r = X86_P;
+	f->pf_rw = X86_RW;
+	f->pf_a = X86_A;
+	f->pf_m = X86_D;
+	f->pf_a_clear = X86_A;
+	f->pf_x_mask = caps->pc_nx ? X86_NX : 0;
+	f->pf_x_val = 0;
+	f->pf_leaf = (user ? X86_US : 0) | (global ? X86_G : 0);
+	f->pf_table = X86_P | X86_RW | (user ? X86_US : 0);
+	fill_prot(f, f->pf_x_mask, true, false);
+	fill_memattr_pat(f, caps->pc_pat);
+
+	const pt_entry_t high = BITS(51, 12) & ~f->pf_addr;
+	const pt_entry_t nx = caps->pc_nx ? 0 : X86_NX;
+
+	f->pf_rsvd_leaf[0] = high | nx;
+	f->pf_rsvd_leaf[1] = high | nx | BITS(20, 13);
+	f->pf_rsvd_leaf[2] = high | nx | BITS(29, 13);
+	for (unsigned int level = 1; level < PT_LEVELS_MAX; level++)
+		f->pf_rsvd_table[level] = high | nx | X86_PS;
+}
+
+static void
+fill_ept(struct pt_fmt *f, const struct pt_caps *caps)
+{
+	f->pf_ps = EPT_PS;
+	f->pf_leaf = caps->pc_ignore_guest_pat ? EPT_IPAT : 0;
+	f->pf_table = EPT_R | EPT_W | EPT_X;
+	if (caps->pc_emulate_ad) {
+		f->pf_emulated_ad = true;
+		f->pf_valid = SOFT_V;
+		f->pf_r = SOFT_V;
+		f->pf_rw = SOFT_RW;
+		f->pf_a = EPT_R;
+		f->pf_m = EPT_W;
+		f->pf_x_mask = SOFT_X;
+		f->pf_hw_x = EPT_X;
+		f->pf_a_clear = EPT_R | EPT_W | EPT_X;
+		f->pf_soft_ad = EPT_R | EPT_W | EPT_X;
+		f->pf_table |= SOFT_V;
+	} else {
+		f->pf_valid = EPT_R | EPT_W | EPT_X;
+		f->pf_r = EPT_R;
+		f->pf_rw = EPT_W;
+		f->pf_a = EPT_A;
+		f->pf_m = EPT_D;
+		f->pf_x_mask = EPT_X;
+		f->pf_a_clear = EPT_A;
+	}
+	f->pf_x_val = f->pf_x_mask;
+	fill_prot(f, f->pf_x_mask, false, caps->pc_exec_only);
+	fill_memattr_ept(f);
+
+	const pt_entry_t high = BITS(51, 12) & ~f->pf_addr;
+
+	f->pf_rsvd_leaf[0] = high;
+	f->pf_rsvd_leaf[1] = high | BITS(20, 12);
+	f->pf_rsvd_leaf[2] = high | BITS(29, 12);
+	for (unsigned int level = 1; level < PT_LEVELS_MAX; level++)
+		f->pf_rsvd_table[level] = high | BITS(6, 3) | EPT_PS;
+}
+
+static bool
+caps_valid(enum pt_type type, const struct pt_caps *caps)
+{
+	bool has_wb = type == PT_EPT;
+
+	for (unsigned int i = 0; i < 8 && !has_wb; i++)
+		has_wb = ((caps->pc_pat >> (8 * i)) & 7) == pat_encoding[PT_MEMATTR_WB];
+	if ((unsigned int)type >= PT_TYPE_COUNT || !has_wb)
+		return false;
+	if (caps->pc_levels != 4 && caps->pc_levels != 5)
+		return false;
+	if (caps->pc_leaf_levels < 1 || caps->pc_leaf_levels > PT_LEAF_LEVELS_MAX)
+		return false;
+	if (caps->pc_phys_bits < 36 || caps->pc_phys_bits > 52)
+		return false;
+	if (type != PT_EPT &&
+	    (caps->pc_exec_only || caps->pc_emulate_ad || caps->pc_ignore_guest_pat))
+		return false;
+	if (type != PT_X86 && (caps->pc_user || caps->pc_global))
+		return false;
+	/* Under emulation read is the accessed flag: an entry without it shows nothing. */
+	return !(caps->pc_exec_only && caps->pc_emulate_ad);
+}
+
+int
+pt_fmt_init(struct pt_fmt *f, enum pt_type type, const struct pt_caps *caps)
+{
+	if (!caps_valid(type, caps))
+		return -EINVAL;
+
+	*f = (struct pt_fmt){
+		.pf_type = type,
+		.pf_levels = caps->pc_levels,
+		.pf_leaf_levels = caps->pc_leaf_levels,
+		.pf_addr = BITS(caps->pc_phys_bits - 1, HOST_PAGE_SHIFT),
+		.pf_limit = BIT(pt_level_shift(caps->pc_levels)),
+		.pf_phys_limit = BIT(caps->pc_phys_bits),
+		.pf_wired = SOFT_WIRED,
+		.pf_frozen = SOFT_FROZEN,
+	};
+	switch (type) {
+	case PT_X86:
+		fill_x86(f, caps, caps->pc_user, caps->pc_global);
+		f->pf_invlpg_pages = X86_INVLPG_PAGES;
+		break;
+	case PT_RVI:
+		/* Nested walks are user accesses (APM vol. 2 15.25.5), and G has no meaning there. */
+		fill_x86(f, caps, true, false);
+		break;
+	default:
+		fill_ept(f, caps);
+		break;
+	}
+	return 0;
+}
+
+enum pt_change
+pt_change_kind(const struct pt_fmt *f, pt_entry_t old, pt_entry_t new, unsigned int level)
+{
+	const pt_entry_t frame = f->pf_addr | f->pf_memattr_mask[level > 0];
+	bool restricts;
+
+	if (!(old & f->pf_valid))
+		return PT_CHANGE_NONE;
+	if (!(new & f->pf_valid)) {
+		restricts = true;
+	} else {
+		const bool was_x = (old & f->pf_x_mask) == f->pf_x_val;
+		const bool is_x = (new & f->pf_x_mask) == f->pf_x_val;
+		const pt_entry_t lost = old & ~new & (f->pf_r | f->pf_rw | f->pf_m);
+
+		restricts = ((old ^ new) & frame) != 0 || lost != 0 || (was_x && !is_x);
+	}
+	if (restricts)
+		return (old & f->pf_a) ? PT_CHANGE_FLUSH : PT_CHANGE_UNCACHED;
+	return (old & ~new & f->pf_a) ? PT_CHANGE_AGED : PT_CHANGE_NONE;
+}
