@@ -4,11 +4,12 @@
 /*
  * A main for Criterion tests that runs all of them in this process.
  *
- * Criterion runs each test in a worker process, which reports success before it exits. What Valgrind
- * or a sanitizer finds on exit of the worker (leaks), or prints without ending it (races), comes too
- * late to count: the run stays green. TSan and Criterion's worker arena do not get along at all. So
- * programs under such tools are linked with this file: it walks the section in which Criterion's
- * macros collect the tests, and defines the library functions that they call, in its place.
+ * Criterion runs each test in a worker process, which reports success before it exits. What
+ * Valgrind or a sanitizer finds on exit of the worker (leaks), or prints without ending it (races),
+ * comes too late to count: the run stays green. TSan and Criterion's worker arena do not get along
+ * at all. So programs under such tools are linked with this file: it walks the section in which
+ * Criterion's macros collect the tests, and defines the library functions that they call, in its
+ * place.
  *
  * What it does not do: tests that expect a signal or an exit code need a process of their own; they
  * are left to the boxed run and named in the closing line as "left out". Timeouts are the caller's.
