@@ -16,7 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct trace;
+struct sim_choice_record; /* machine.h */
+struct trace;		  /* trace.h */
 
 /* What the guests' page tables are made of; the values are bit numbers of sim_options.arch_set. */
 enum sim_arch {
@@ -44,14 +45,15 @@ struct sim_options {
 	enum sim_arch arch;	/* the one of this run */
 	unsigned int cpus;
 	unsigned int vcpus;
-	uint64_t seed;	/* of this run */
-	uint64_t count; /* seeds: seed, seed + 1 ... */
-	uint64_t steps; /* budget of this run */
+	uint64_t seed;	 /* of this run */
+	uint64_t count;	 /* seeds: seed, seed + 1 ... */
+	uint64_t steps;	 /* budget of this run */
 	bool sequential; /* --memory-model sc: no store buffers */
 	bool reference;	 /* --reference: the core's plainest form, locks everywhere */
 
-	/* Replay of recorded choices instead of a generator; and whether to hand back a recording. */
-	const uint32_t *choices; /* NULL: by seed */
+	/* Replay of recorded choices instead of a generator; and whether to hand back a recording.
+	 */
+	const struct sim_choice_record *choices; /* NULL: by seed */
 	size_t nchoices;
 	bool record_choices;
 
@@ -103,22 +105,24 @@ struct sim_outcome {
 	uint64_t seed;
 	uint64_t steps; /* made; for a violation, the step it happened at */
 	uint64_t trace_hash;
-	uint32_t cpu; /* that violated, or SIM_NO_CPU */
+	uint32_t cpu;			 /* that violated, or SIM_NO_CPU */
 	char check[SIM_CHECK_BYTES];	 /* "CK-TLB", for violations */
 	char invariant[SIM_CHECK_BYTES]; /* "I14", for violations */
-	char message[SIM_MESSAGE_BYTES]; /* one sentence: the violation, or why a run failed to run */
+	char message[SIM_MESSAGE_BYTES]; /* one sentence: the violation, or why a run failed to run
+					  */
 	unsigned int ncounters;
 	struct sim_counter counters[SIM_COUNTERS_MAX];
 
 	/* With record_choices: from malloc(), the caller's to free. Else NULL. */
-	uint32_t *choices;
+	struct sim_choice_record *choices;
 	size_t nchoices;
 };
 
 /*
- * Adds value to the counter of that name and group, creating it if needed, and sets flags. Names are
- * words joined by dashes. Counters of value 0 are meaningful: they say what could have been
- * exercised. A table that is full, or a name that is too long, is a mistake of the program: abort().
+ * Adds value to the counter of that name and group, creating it if needed, and sets flags. Names
+ * are words joined by dashes. Counters of value 0 are meaningful: they say what could have been
+ * exercised. A table that is full, or a name that is too long, is a mistake of the program:
+ * abort().
  */
 void sim_outcome_count(struct sim_outcome *out, enum sim_counter_group group, const char *name,
 		       uint64_t value, unsigned int flags);
@@ -128,7 +132,8 @@ void sim_outcome_count(struct sim_outcome *out, enum sim_counter_group group, co
 /*
  * Fills in what the command line left open, and says whether the options make sense together for
  * every type in arch_set. Returns 0, or -EINVAL with one sentence in why; *o is then unchanged.
- * trace is the opened trace of trace_path, or NULL.
+ * trace is the opened trace of trace_path, or NULL. What it fills in must not depend on arch_set: a
+ * replay of one type alone must find the same.
  */
 int sim_options_complete(struct sim_options *o, const struct trace *trace, char *why,
 			 size_t why_bytes);
