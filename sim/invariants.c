@@ -20,7 +20,6 @@
 
 uint64_t sim_invariant_hits[SIM_INVARIANT_END];
 
-/* clang-format off: a table */
 static const struct sim_invariant_info invariants[SIM_INVARIANT_END] = {
     [SIM_I01] = {"I01", "CK-WALK",
 		 "A table entry points to exactly one live table of its own tree, one level down",
@@ -34,7 +33,7 @@ static const struct sim_invariant_info invariants[SIM_INVARIANT_END] = {
 	 SIM_LAYER_CORE, EPT},
     [SIM_I04] =
 	{"I04", "CK-HW",
-	 "A nested AMD entry is user, not global, of the type asked for, with writable tables above",
+	 "A nested AMD entry is user, not global, of the type asked for, below writable tables",
 	 SIM_LAYER_CORE, NPT},
     [SIM_I05] = {"I05", "CK-API",
 		 "The rights of a page over all levels are never more than what was asked for it",
@@ -169,7 +168,6 @@ static const struct sim_invariant_info invariants[SIM_INVARIANT_END] = {
     [SIM_I48] = {"I48", "CK-REPLAY", "The same seed and build give the same run, step by step",
 		 SIM_LAYER_TOOL, ALL},
 };
-/* clang-format on */
 
 const struct sim_invariant_info *
 sim_invariant(unsigned int i)

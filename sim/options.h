@@ -51,8 +51,7 @@ struct sim_options {
 	bool sequential; /* --memory-model sc: no store buffers */
 	bool reference;	 /* --reference: the core's plainest form, locks everywhere */
 
-	/* Replay of recorded choices instead of a generator; and whether to hand back a recording.
-	 */
+	/* Replay of recorded choices, instead of drawing them; whether to hand back a recording. */
 	const struct sim_choice_record *choices; /* NULL: by seed */
 	size_t nchoices;
 	bool record_choices;
@@ -108,8 +107,7 @@ struct sim_outcome {
 	uint32_t cpu;			 /* that violated, or SIM_NO_CPU */
 	char check[SIM_CHECK_BYTES];	 /* "CK-TLB", for violations */
 	char invariant[SIM_CHECK_BYTES]; /* "I14", for violations */
-	char message[SIM_MESSAGE_BYTES]; /* one sentence: the violation, or why a run failed to run
-					  */
+	char message[SIM_MESSAGE_BYTES]; /* a sentence: the violation, or why there was no run */
 	unsigned int ncounters;
 	struct sim_counter counters[SIM_COUNTERS_MAX];
 
