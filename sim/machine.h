@@ -53,7 +53,9 @@ enum sim_choice {
 	SIM_CHOICE_COUNT,
 };
 
-/* One choice as recorded. A choice among one is none, and is not recorded. */
+/*
+ * One choice as recorded, in three words. A choice among one is none, and is not recorded.
+ */
 struct sim_choice_record {
 	uint32_t cr_kind; /* enum sim_choice */
 	uint32_t cr_n;
@@ -259,6 +261,16 @@ bool sim_phys_peek(uint64_t hpa, uint64_t *value);
 uint64_t sim_data_load(uint64_t hpa);
 void sim_data_store(uint64_t hpa, uint64_t value);
 
+/* ---- Memory of programs ------------------------------------------------------------------- */
+
+/*
+ * Zeroed, 64-byte aligned memory that ends with the machine, whether freed or not, and never fails
+ * by injection. What host words and pointers in them refer to should lie here, so that the trace can
+ * name it independently of the build. Not a point.
+ */
+void *sim_alloc(size_t bytes);
+void sim_free(void *p, size_t bytes);
+
 /* ---- Hooks for oracles --------------------------------------------------------------------- */
 
 enum sim_write_how { SIM_WRITE_PLAIN, SIM_WRITE_LOCKED, SIM_WRITE_PRIVATE };
@@ -369,10 +381,10 @@ struct sim_config {
 };
 
 enum sim_result {
-	SIM_PASS,
-	SIM_VIOLATION,
-	SIM_BUDGET,   /* stopped by sc_steps */
-	SIM_DIVERGED, /* the recorded choices do not fit this run */
+	SIM_RUN_PASSED,
+	SIM_RUN_VIOLATED,
+	SIM_RUN_BUDGET,	  /* stopped by sc_steps */
+	SIM_RUN_DIVERGED, /* the recorded choices do not fit this run */
 };
 
 struct sim_counters {
@@ -477,8 +489,8 @@ bool sim_table_alloc(uint64_t *hpa);
 void sim_table_free(uint64_t hpa);
 uint64_t *sim_table_words(uint64_t hpa);
 void *sim_table_desc(uint64_t hpa);
-void *sim_alloc(size_t bytes); /* also for programs: what they allocate here ends with the machine */
-void sim_free(void *p, size_t bytes);
+void *sim_host_alloc(size_t bytes);
+void sim_host_free(void *p, size_t bytes);
 
 _Noreturn void sim_assert_failed(const char *expr, const char *file, int line);
 

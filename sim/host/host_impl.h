@@ -189,13 +189,13 @@ host_table_desc(uint64_t hpa)
 static inline void *
 host_alloc(size_t bytes)
 {
-	return sim_alloc(bytes);
+	return sim_host_alloc(bytes);
 }
 
 static inline void
 host_free(void *p, size_t bytes)
 {
-	sim_free(p, bytes);
+	sim_host_free(p, bytes);
 }
 
 #endif /* SIM_HOST_IMPL_H */
