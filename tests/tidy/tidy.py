@@ -88,6 +88,7 @@ SKIPPED_FILES = re.compile(r"^(LICENSE|LICENSES/.*|tests/tidy/fixtures\.txt)$"
                            r"|\.(zst|gz|bin|png|svg|ico|woff2?)$")
 COPYRIGHT = "SPDX-FileCopyrightText: The skep authors"
 LICENSE = re.compile(r"SPDX-License-" r"Identifier: BSD-2-Clause( OR GPL-2\.0-only)?( \*/)?$")
+HEAD = "/* %s */\n/* SPDX-License-" "Identifier: BSD-2-Clause */\n\n/* An example. */\n" % COPYRIGHT
 
 
 class File:
@@ -209,7 +210,7 @@ def selftest(path):
         rule, name = head.split()
         body = re.sub(r"^@repeat (\d+) (.*)$", lambda m: "\n".join([m[2]] * int(m[1])), body,
                       flags=re.M)
-        f = File(name, body)
+        f = File(name, body.replace("@head\n", HEAD))
         got = {finding[2] for finding in check(f, lambda path: False)}
         if got != ({rule} - {"none"}):
             print("example for %s at %s: got %s" % (rule, name, sorted(got) or "nothing"))
