@@ -59,7 +59,7 @@ PATTERNS = [
      "the core does not ask which host it is on"),
     ("R5", C, r"^(kmod/|sim/fiber_x86_64\.[cS]$)", "code", r"\b(asm|__asm__|__asm)\b",
      "inline assembly lives under kmod/ and in the fiber switch"),
-    ("R5", C, r"^kmod/", "code", r"(?i)(\"|^\s*)(" + PRIVILEGED + r")\b",
+    ("R5", r"\.S$", r"^kmod/", "code", r"(?i)^\s*(" + PRIVILEGED + r")\b",
      "privileged instructions live under kmod/"),
     ("R6", r"^pmap/[^/]*\.[ch]$", r"^pmap/pt_fmt\.c$", "code",
      r"(UINT64_C\(1\)|\b1[uU]?[lL][lL][uU]?|\(uint64_t\)\s*1)\s*<<\s*[0-9]|0[xX][0-9a-fA-F]{5,}",
