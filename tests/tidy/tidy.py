@@ -62,7 +62,8 @@ PATTERNS = [
     ("R5", r"\.S$", r"^kmod/", "code", r"(?i)^\s*(" + PRIVILEGED + r")\b",
      "privileged instructions live under kmod/"),
     ("R6", r"^pmap/[^/]*\.[ch]$", r"^pmap/pt_fmt\.c$", "code",
-     r"(UINT64_C\(1\)|\b1[uU]?[lL][lL][uU]?|\(uint64_t\)\s*1)\s*<<\s*[0-9]|0[xX][0-9a-fA-F]{5,}",
+     r"(UINT64_C\(1\)|\b1[uU]?[lL][lL][uU]?|\(uint64_t\)\s*1)\s*<<\s*[0-9]+(?!\w|\s*[*+])"
+     r"|0[xX][0-9a-fA-F]{5,}",
      "bit numbers of page-table entries are written in pmap/pt_fmt.c only"),
     ("R6", C, None, "code", r"^\s*#\s*define\s+PG_[A-Z]+\b",
      "entry bits depend on the pmap: write `const pt_entry_t PG_M = pmap_modified_bit(pm)`"),
