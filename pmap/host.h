@@ -143,7 +143,8 @@ static inline void host_epoch_drain(void);
 /*
  * A page for a page table, zeroed, with its HOST_TABLE_DESC_BYTES of zeroed descriptor. Returns its
  * host-physical address in *hpa, or false when there is none: the caller goes on without. May be
- * called inside an epoch section but never with a table lock held. Does not sleep.
+ * called inside an epoch section but never with a table lock held. Does not sleep. host_table_free()
+ * takes back a page that nobody can reach any more, in any context.
  */
 static inline bool host_table_alloc(uint64_t *hpa);
 static inline void host_table_free(uint64_t hpa);

@@ -33,10 +33,11 @@ struct pt_page;
 #define PMAP_EMULATE_AD_BITS (1u << 9)	   /* no A and D in hardware */
 #define PMAP_SUPPORTS_EXEC_ONLY (1u << 10) /* execute without read */
 #define PMAP_REFERENCE (1u << 16)	   /* plainest form: locks everywhere, entry by entry */
-#define PMAP_MIXED_SIZE_ERRATUM (1u << 17) /* page sizes must not mix in a TLB (AMD 383, iTLB multihit) */
-#define PMAP_DEFER (1u << 18)		   /* freed tables and aging may wait for a later flush */
-#define PMAP_FLAGS_ALL                                                                            \
-	(PMAP_PDE_SUPERPAGE | PMAP_EMULATE_AD_BITS | PMAP_SUPPORTS_EXEC_ONLY | PMAP_REFERENCE |    \
+#define PMAP_MIXED_SIZE_ERRATUM \
+	(1u << 17)	      /* page sizes must not mix in a TLB (AMD 383, iTLB multihit) */
+#define PMAP_DEFER (1u << 18) /* freed tables and aging may wait for a later flush */
+#define PMAP_FLAGS_ALL                                                                          \
+	(PMAP_PDE_SUPERPAGE | PMAP_EMULATE_AD_BITS | PMAP_SUPPORTS_EXEC_ONLY | PMAP_REFERENCE | \
 	 PMAP_MIXED_SIZE_ERRATUM | PMAP_DEFER)
 
 /*
@@ -57,7 +58,8 @@ struct pmap_leaf {
 
 struct pmap_config {
 	enum pt_type pc_type;
-	unsigned int pc_flags; /* PMAP_*; A/D, execute-only and superpages must agree with the caps */
+	unsigned int
+		pc_flags; /* PMAP_*; A/D, execute-only and superpages must agree with the caps */
 	struct pt_caps pc_caps;
 
 	/*
@@ -183,8 +185,7 @@ int pmap_remove(struct pmap *pm, gpa_t start, gpa_t end, struct pmap_gather *g);
  * Restricts every mapping in the range to prot, never widens one. No rights left: removed. The same
  * guarantee as pmap_remove() for lack of memory. -EOPNOTSUPP for a prot that cannot be expressed.
  */
-int pmap_protect(struct pmap *pm, gpa_t start, gpa_t end, unsigned int prot,
-		 struct pmap_gather *g);
+int pmap_protect(struct pmap *pm, gpa_t start, gpa_t end, unsigned int prot, struct pmap_gather *g);
 
 /* Makes every wired mapping in the range an unwired one. */
 int pmap_unwire(struct pmap *pm, gpa_t start, gpa_t end);
@@ -266,7 +267,6 @@ struct pmap_slot {
 	uint64_t ps_ack;	   /* what this entry is committed to */
 	uint64_t ps_forced;	   /* ps_force as this entry saw it */
 	struct host_word ps_next;  /* list of pm_slots */
-	struct pmap *ps_pmap;
 } __attribute__((aligned(64)));
 
 /* Adds a zeroed, idle slot. It has seen nothing: its first entry flushes. */
@@ -286,17 +286,17 @@ void pmap_slot_reset(struct pmap_slot *s);
  * Intel SDM vol. 3C 29.4.3; AMD APM vol. 2 15.16.
  */
 bool pmap_guest_enter(struct pmap *pm, struct pmap_slot *s);
-void pmap_guest_flushed(struct pmap *pm, struct pmap_slot *s);
+void pmap_guest_flushed(struct pmap_slot *s);
 
 /* After every guest exit, and after an entry that failed or was abandoned. */
-void pmap_guest_exit(struct pmap *pm, struct pmap_slot *s);
+void pmap_guest_exit(struct pmap_slot *s);
 
 /*
  * PT_X86: this CPU loads the pmap into CR3, or unloads it; and the handler of the kick while it is
  * loaded. They flush as needed through host_invlpg() and host_flush_tlb(). Interrupts off.
  */
 void pmap_activate(struct pmap *pm, struct pmap_slot *s);
-void pmap_deactivate(struct pmap *pm, struct pmap_slot *s);
+void pmap_deactivate(struct pmap_slot *s);
 void pmap_kicked(struct pmap *pm, struct pmap_slot *s);
 
 /* ---- Looking inside ------------------------------------------------------------------------- */
@@ -305,20 +305,20 @@ struct pmap_stats {
 	uint64_t st_resident_pages; /* 4 KiB units mapped, superpages included */
 	uint64_t st_wired_pages;
 	uint64_t st_leaves[PT_LEAF_LEVELS_MAX]; /* by level */
-	uint64_t st_tables;	     /* table pages linked, the root included */
-	uint64_t st_spares;	     /* table pages kept for wired superpages */
-	uint64_t st_limbo;	     /* table pages unlinked, waiting for a flush */
+	uint64_t st_tables;			/* table pages linked, the root included */
+	uint64_t st_spares;			/* table pages kept for wired superpages */
+	uint64_t st_limbo;			/* table pages unlinked, waiting for a flush */
 	uint64_t st_promotions;
 	uint64_t st_demotions;
 	uint64_t st_demotion_failures; /* removed whole for lack of a table */
-	uint64_t st_ad_emulations;   /* faults that set A or M */
-	uint64_t st_spurious_faults; /* the mapping permitted it already */
-	uint64_t st_shootdowns;	     /* generations begun */
+	uint64_t st_ad_emulations;     /* faults that set A or M */
+	uint64_t st_spurious_faults;   /* the mapping permitted it already */
+	uint64_t st_shootdowns;	       /* generations begun */
 	uint64_t st_shootdowns_merged; /* gathers that rode another's generation */
 	uint64_t st_shootdowns_elided; /* gathers with nothing to flush */
 	uint64_t st_kicks;
-	uint64_t st_enter_restarts;  /* installers that met a frozen slot */
-	uint64_t st_revoked;	     /* installers that took their entry back */
+	uint64_t st_enter_restarts; /* installers that met a frozen slot */
+	uint64_t st_revoked;	    /* installers that took their entry back */
 };
 
 /* Exact when nothing else runs; else each value is one that was true during the call. */

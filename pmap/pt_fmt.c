@@ -240,7 +240,7 @@ pt_change_kind(const struct pt_fmt *f, pt_entry_t old, pt_entry_t new, unsigned 
 	} else {
 		const bool was_x = (old & f->pf_x_mask) == f->pf_x_val;
 		const bool is_x = (new & f->pf_x_mask) == f->pf_x_val;
-		const pt_entry_t lost = old & ~new & (f->pf_r | f->pf_rw | f->pf_m);
+		const pt_entry_t lost = old & ~new &(f->pf_r | f->pf_rw | f->pf_m);
 
 		restricts = ((old ^ new) & frame) != 0 || lost != 0 || (was_x && !is_x);
 	}

@@ -65,15 +65,15 @@ enum pt_memattr {
 
 /* What one CPU model allows of a format. ept/ computes this from capability registers. */
 struct pt_caps {
-	uint64_t pc_pat;	 /* IA32_PAT in force; X86 and RVI memory types are indices into it */
-	uint8_t pc_levels;	 /* 4 or 5 */
-	uint8_t pc_leaf_levels;	 /* leaf sizes: 1 = 4K, 2 = and 2M, 3 = and 1G */
-	uint8_t pc_phys_bits;	 /* MAXPHYADDR, 36 to 52 */
-	bool pc_exec_only;	 /* EPT: X without R is allowed */
-	bool pc_emulate_ad;	 /* EPT: no accessed and dirty flags in hardware */
-	bool pc_nx;		 /* X86, RVI: EFER.NXE is set */
-	bool pc_user;		 /* X86: user mappings (always so for RVI) */
-	bool pc_global;		 /* X86: global mappings (PG_G), for the host kernel */
+	uint64_t pc_pat;   /* IA32_PAT in force; X86 and RVI memory types are indices into it */
+	uint8_t pc_levels; /* 4 or 5 */
+	uint8_t pc_leaf_levels;	  /* leaf sizes: 1 = 4K, 2 = and 2M, 3 = and 1G */
+	uint8_t pc_phys_bits;	  /* MAXPHYADDR, 36 to 52 */
+	bool pc_exec_only;	  /* EPT: X without R is allowed */
+	bool pc_emulate_ad;	  /* EPT: no accessed and dirty flags in hardware */
+	bool pc_nx;		  /* X86, RVI: EFER.NXE is set */
+	bool pc_user;		  /* X86: user mappings (always so for RVI) */
+	bool pc_global;		  /* X86: global mappings (PG_G), for the host kernel */
 	bool pc_ignore_guest_pat; /* EPT: IPAT, the guest's PAT does not override the type */
 };
 
@@ -90,27 +90,28 @@ struct pt_fmt {
 
 	pt_entry_t pf_prot[PMAP_PROT_COUNT]; /* rights -> bits, A and M clear */
 	pt_entry_t pf_r;		     /* readable */
-	pt_entry_t pf_hw_x;    /* hardware's X where it follows A; 0 where A needs no emulation */
-	pt_entry_t pf_a_clear; /* what goes when A goes; includes M under emulation (no W without R) */
+	pt_entry_t pf_hw_x; /* hardware's X where it follows A; 0 where A needs no emulation */
+	pt_entry_t
+		pf_a_clear; /* what goes when A goes; includes M under emulation (no W without R) */
 	pt_entry_t pf_soft_ad; /* the bits a fault must set in software; 0 with hardware A/D */
-	pt_entry_t pf_leaf;   /* constant bits of each leaf (U, G, ignore PAT) */
-	pt_entry_t pf_table;  /* constant bits of an entry that points to a table */
-	pt_entry_t pf_wired;  /* software: counts as wired */
-	pt_entry_t pf_frozen; /* software: the value of a slot that nobody may fill; not valid */
+	pt_entry_t pf_leaf;    /* constant bits of each leaf (U, G, ignore PAT) */
+	pt_entry_t pf_table;   /* constant bits of an entry that points to a table */
+	pt_entry_t pf_wired;   /* software: counts as wired */
+	pt_entry_t pf_frozen;  /* software: the value of a slot that nobody may fill; not valid */
 	pt_entry_t pf_memattr[2][PT_MEMATTR_COUNT]; /* [level > 0][type] */
 	pt_entry_t pf_memattr_mask[2];
 	pt_entry_t pf_rsvd_leaf[PT_LEAF_LEVELS_MAX]; /* must be zero, by level */
 	pt_entry_t pf_rsvd_table[PT_LEVELS_MAX];
 
-	uint64_t pf_limit;	/* first address beyond the space: 2^48 or 2^57 */
-	hpa_t pf_phys_limit;	/* first host-physical address beyond the CPU's */
-	uint8_t pf_prot_ok;	/* bit p is set if rights p can be expressed */
-	uint8_t pf_memattr_ok;	/* bit t is set if type t can be expressed */
+	uint64_t pf_limit;     /* first address beyond the space: 2^48 or 2^57 */
+	hpa_t pf_phys_limit;   /* first host-physical address beyond the CPU's */
+	uint8_t pf_prot_ok;    /* bit p is set if rights p can be expressed */
+	uint8_t pf_memattr_ok; /* bit t is set if type t can be expressed */
 	uint8_t pf_levels;
 	uint8_t pf_leaf_levels;
 	uint16_t pf_invlpg_pages; /* flush page by page up to so many; 0: contexts only */
-	enum pt_type pf_type;	/* for printing; no code decides by it */
-	bool pf_emulated_ad;	/* likewise, and for tests */
+	enum pt_type pf_type;	  /* for printing; no code decides by it */
+	bool pf_emulated_ad;	  /* likewise, and for tests */
 };
 
 /*

@@ -22,6 +22,13 @@ pte_load(const struct host_word *w)
 	return host_load(w);
 }
 
+/* For going down: what the entry points to is seen as it was before the entry was published. */
+static inline pt_entry_t
+pte_load_acquire(const struct host_word *w)
+{
+	return host_load_acquire(w);
+}
+
 static inline pt_entry_t
 pte_xchg(struct host_word *w, pt_entry_t new)
 {
@@ -155,8 +162,8 @@ pte_demoted(const struct pt_fmt *f, pt_entry_t pte, unsigned int level)
 {
 	const enum pt_memattr ma = pte_memattr(f, pte, level);
 
-	return (pte & ~(f->pf_ps | f->pf_memattr_mask[1])) |
-	       f->pf_memattr[level > 1][ma] | (level > 1 ? f->pf_ps : 0);
+	return (pte & ~(f->pf_ps | f->pf_memattr_mask[1])) | f->pf_memattr[level > 1][ma] |
+	       (level > 1 ? f->pf_ps : 0);
 }
 
 /* The leaf of `level` that says what its first of 512 smaller leaves says. */

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * The pmap as a whole: birth, death, questions, and the one funnel through which every change of a
+ * leaf passes (pmap_leaf_changed()), so that accounts, dirty bits and shootdowns cannot disagree.
+ */
+
+#include "pmap/pmap_priv.h"
+
+/* ---- Life ----------------------------------------------------------------------------------- */
+
+static bool
+config_valid(const struct pmap_config *cfg)
+{
+	const unsigned int flags = cfg->pc_flags;
+
+	if (flags & ~PMAP_FLAGS_ALL)
+		return false;
+	return ((flags & PMAP_EMULATE_AD_BITS) != 0) == cfg->pc_caps.pc_emulate_ad &&
+	       ((flags & PMAP_SUPPORTS_EXEC_ONLY) != 0) == cfg->pc_caps.pc_exec_only &&
+	       ((flags & PMAP_PDE_SUPERPAGE) != 0) == (cfg->pc_caps.pc_leaf_levels > 1);
+}
+
+int
+pmap_init(const struct pmap_config *cfg, struct pmap **out)
+{
+	if (!config_valid(cfg))
+		return -EINVAL;
+
+	struct pmap *pm = host_alloc(sizeof(*pm));
+
+	if (pm == NULL)
+		return -ENOMEM;
+
+	int error = pt_fmt_init(&pm->pm_fmt, cfg->pc_type, &cfg->pc_caps);
+
+	if (error != 0)
+		goto free_pmap;
+	pm->pm_flags = cfg->pc_flags;
+	pm->pm_note = cfg->pc_note;
+	pm->pm_backlog = cfg->pc_backlog;
+	pm->pm_arg = cfg->pc_arg;
+	pmap_tlb_init(pm);
+	pm->pm_root = pt_page_alloc(pm, pm->pm_fmt.pf_levels - 1u, 0);
+	if (pm->pm_root == NULL) {
+		error = -ENOMEM;
+		goto free_pmap;
+	}
+	host_epoch_enter();
+	pmap_count(pm, PMAP_C_TABLES, 1);
+	host_epoch_exit();
+	host_fence(); /* complete before anyone learns of it */
+	*out = pm;
+	return 0;
+
+free_pmap:
+	host_free(pm, sizeof(*pm));
+	return error;
+}
+
+void
+pmap_destroy(struct pmap *pm)
+{
+	struct pmap_gather g;
+
+	HOST_ASSERT(host_load(&pm->pm_slots) == 0);
+	pmap_gather_begin(&g, pm);
+	pmap_remove(pm, 0, pm->pm_fmt.pf_limit, &g);
+	/* The root goes the way of every table: whoever reuses its address as a root starts unseen. */
+	pmap_gather_table(&g, pm->pm_root);
+	pmap_gather_add(&g, 0, pm->pm_fmt.pf_limit);
+	pmap_gather_finish(&g);
+	host_epoch_drain();
+	HOST_ASSERT(pm->pm_limbo == NULL);
+	HOST_ASSERT(host_load(&pm->pm_in_limbo) == 0);
+	host_free(pm, sizeof(*pm));
+}
+
+/* ---- What it is made of --------------------------------------------------------------------- */
+
+pt_entry_t
+pmap_valid_bit(const struct pmap *pm)
+{
+	return pm->pm_fmt.pf_valid;
+}
+
+pt_entry_t
+pmap_rw_bit(const struct pmap *pm)
+{
+	return pm->pm_fmt.pf_rw;
+}
+
+pt_entry_t
+pmap_accessed_bit(const struct pmap *pm)
+{
+	return pm->pm_fmt.pf_a;
+}
+
+pt_entry_t
+pmap_modified_bit(const struct pmap *pm)
+{
+	return pm->pm_fmt.pf_m;
+}
+
+const struct pt_fmt *
+pmap_fmt(const struct pmap *pm)
+{
+	return &pm->pm_fmt;
+}
+
+hpa_t
+pmap_root(const struct pmap *pm)
+{
+	return pm->pm_root->pd_hpa;
+}
+
+unsigned int
+pmap_flags(const struct pmap *pm)
+{
+	return pm->pm_flags;
+}
+
+int
+pmap_range_valid(const struct pmap *pm, gpa_t start, gpa_t end)
+{
+	if (((start | end) & (HOST_PAGE_SIZE - 1)) != 0 || start > end || end > pm->pm_fmt.pf_limit)
+		return -EINVAL;
+	return 0;
+}
+
+/* ---- Leaves --------------------------------------------------------------------------------- */
+
+void
+pmap_account_leaf(struct pmap *pm, pt_entry_t pte, unsigned int level, bool appeared)
+{
+	const uint64_t npages = (uint64_t)1 << 9 * level;
+	const uint64_t sign = appeared ? 1 : (uint64_t)-1;
+
+	pmap_count(pm, PMAP_C_RESIDENT, sign * npages);
+	pmap_count(pm, PMAP_C_LEAVES + level, sign);
+	if (pte & pm->pm_fmt.pf_wired)
+		pmap_count(pm, PMAP_C_WIRED, sign * npages);
+}
+
+void
+pmap_leaf_of(const struct pmap *pm, gpa_t gpa, pt_entry_t pte, unsigned int level,
+	     struct pmap_leaf *leaf)
+{
+	const struct pt_fmt *const f = &pm->pm_fmt;
+
+	*leaf = (struct pmap_leaf){
+		.pl_gpa = gpa & ~(pt_level_size(level) - 1),
+		.pl_hpa = pte_hpa(f, pte, level),
+		.pl_level = level,
+		.pl_prot = pte_prot(f, pte),
+		.pl_memattr = pte_memattr(f, pte, level),
+		.pl_wired = (pte & f->pf_wired) != 0,
+		.pl_accessed = (pte & f->pf_a) != 0,
+		.pl_modified = (pte & f->pf_m) != 0,
+	};
+}
+
+/* A wired superpage of table t went, or is wired no more: its spares go too. */
+static void
+release_spares(struct pt_page *t)
+{
+	struct pt_page *list = NULL;
+	const unsigned int n = pt_spares_needed(t->pd_level);
+
+	if (n == 0)
+		return;
+	pt_spares_move(&t->pd_spares, &list, n);
+	pmap_count(t->pd_pmap, PMAP_C_SPARES, (uint64_t) - (int64_t)n);
+	pt_spares_free(list);
+}
+
+void
+pmap_leaf_changed(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t new,
+		  struct pmap_gather *g)
+{
+	struct pmap *const pm = t->pd_pmap;
+	const struct pt_fmt *const f = &pm->pm_fmt;
+
+	if (pte_is_valid(f, old) && (old & ~new &(f->pf_a | f->pf_m)) != 0 && pm->pm_note != NULL) {
+		struct pmap_leaf leaf;
+
+		pmap_leaf_of(pm, t->pd_gpa + index * pt_level_size(t->pd_level), old, t->pd_level,
+			     &leaf);
+		leaf.pl_accessed &= !(new & f->pf_a);
+		leaf.pl_modified &= !(new & f->pf_m);
+		pm->pm_note(pm->pm_arg, &leaf);
+	}
+	pmap_leaf_settled(t, index, old, new, g);
+}
+
+void
+pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t new,
+		  struct pmap_gather *g)
+{
+	struct pmap *const pm = t->pd_pmap;
+	const struct pt_fmt *const f = &pm->pm_fmt;
+	const unsigned int level = t->pd_level;
+	const uint64_t size = pt_level_size(level);
+	const gpa_t gpa = t->pd_gpa + index * size;
+
+	if (((old ^ new) & f->pf_wired) != 0 || pte_is_valid(f, old) != pte_is_valid(f, new)) {
+		if (pte_is_valid(f, old))
+			pmap_account_leaf(pm, old, level, false);
+		if (pte_is_valid(f, new))
+			pmap_account_leaf(pm, new, level, true);
+	}
+	if (old & ~new & f->pf_wired)
+		release_spares(t);
+
+	switch (pt_change_kind(f, old, new, level)) {
+	case PT_CHANGE_NONE:
+		break;
+	case PT_CHANGE_UNCACHED:
+		/* A was clear: cached only if a CPU has not yet flushed for the A that was cleared. */
+		if (pmap_stamp_pending(t))
+			pmap_gather_add(g, gpa, size);
+		break;
+	case PT_CHANGE_AGED:
+		pmap_stamp(t);
+		if (pm->pm_flags & PMAP_DEFER) {
+			g->pg_deferred = true;
+			g->pg_start = gpa < g->pg_start ? gpa : g->pg_start;
+			g->pg_end = gpa + size > g->pg_end ? gpa + size : g->pg_end;
+		} else {
+			pmap_gather_add(g, gpa, size);
+		}
+		break;
+	case PT_CHANGE_FLUSH:
+		pmap_stamp(t);
+		pmap_gather_add(g, gpa, size);
+		break;
+	}
+}
+
+/* ---- Questions ------------------------------------------------------------------------------ */
+
+int
+pmap_extract(struct pmap *pm, gpa_t gpa, struct pmap_leaf *leaf)
+{
+	const struct pt_fmt *const f = &pm->pm_fmt;
+	struct pt_cursor c;
+	int error = -ENOENT;
+
+	if (gpa >= f->pf_limit)
+		return -EINVAL;
+	for (;;) {
+		host_epoch_enter();
+		pt_cursor_seek(&c, pm, gpa, 0);
+		host_epoch_exit();
+		if (!pte_is_frozen(f, c.pc_pte))
+			break;
+		host_relax();
+	}
+	if (pte_is_leaf(f, c.pc_pte, c.pc_level)) {
+		pmap_leaf_of(pm, gpa, c.pc_pte, c.pc_level, leaf);
+		error = 0;
+	}
+	return error;
+}
+
+int
+pmap_walk(struct pmap *pm, gpa_t gpa, pt_entry_t entries[PT_LEVELS_MAX], unsigned int *n)
+{
+	struct pt_cursor c;
+
+	if (gpa >= pm->pm_fmt.pf_limit)
+		return -EINVAL;
+	*n = 0;
+	host_epoch_enter();
+	for (unsigned int level = pm->pm_fmt.pf_levels; level-- > 0;) {
+		pt_cursor_seek(&c, pm, gpa, level);
+		entries[(*n)++] = c.pc_pte;
+		if (!pte_is_table(&pm->pm_fmt, c.pc_pte, c.pc_level))
+			break;
+	}
+	host_epoch_exit();
+	return 0;
+}
+
+static uint64_t
+counter_sum(const struct pmap *pm, unsigned int counter)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int cpu = 0; cpu < HOST_MAX_CPUS; cpu++)
+		sum += host_load(&pm->pm_counters[cpu].cc_word[counter]);
+	return sum;
+}
+
+void
+pmap_stats(struct pmap *pm, struct pmap_stats *st)
+{
+	*st = (struct pmap_stats){
+		.st_resident_pages = counter_sum(pm, PMAP_C_RESIDENT),
+		.st_wired_pages = counter_sum(pm, PMAP_C_WIRED),
+		.st_tables = counter_sum(pm, PMAP_C_TABLES),
+		.st_spares = counter_sum(pm, PMAP_C_SPARES),
+		.st_limbo = host_load(&pm->pm_in_limbo),
+		.st_promotions = counter_sum(pm, PMAP_C_PROMOTIONS),
+		.st_demotions = counter_sum(pm, PMAP_C_DEMOTIONS),
+		.st_demotion_failures = counter_sum(pm, PMAP_C_DEMOTION_FAILURES),
+		.st_ad_emulations = counter_sum(pm, PMAP_C_AD_EMULATIONS),
+		.st_spurious_faults = counter_sum(pm, PMAP_C_SPURIOUS),
+		.st_shootdowns = counter_sum(pm, PMAP_C_SHOOTDOWNS),
+		.st_shootdowns_merged = counter_sum(pm, PMAP_C_MERGED),
+		.st_shootdowns_elided = counter_sum(pm, PMAP_C_ELIDED),
+		.st_kicks = counter_sum(pm, PMAP_C_KICKS),
+		.st_enter_restarts = counter_sum(pm, PMAP_C_RESTARTS),
+		.st_revoked = counter_sum(pm, PMAP_C_REVOKED),
+	};
+	for (unsigned int level = 0; level < PT_LEAF_LEVELS_MAX; level++)
+		st->st_leaves[level] = counter_sum(pm, PMAP_C_LEAVES + level);
+}

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * Entering a mapping: the fault path.
+ *
+ * The common case is an empty slot in a table that exists: one compare-and-swap, no lock, no shared
+ * line. Missing tables are built privately, the leaf already in them, and linked by one exchange, so
+ * that failing leaves nothing behind. Everything else, a leaf or a table in the way, takes the lock.
+ *
+ * The owner decided to map before we installed, and may have changed its mind: so after installing we
+ * look at its word again (clause 4). The exchange was a full fence; its partner is the fence between
+ * the revoker's store and its sweep. One of the two sees the other.
+ */
+
+#include "pmap/pmap_priv.h"
+
+struct enter {
+	struct pmap *e_pm;
+	const struct pmap_mapping *e_map;
+	pt_entry_t e_pte;	  /* what is to be installed */
+	struct pt_page *e_spares; /* for a wired superpage */
+	struct pmap_gather e_gather;
+};
+
+/* How one attempt ended. */
+enum attempt {
+	ENTER_DONE,  /* the mapping is there */
+	ENTER_AGAIN, /* something changed meanwhile */
+	ENTER_WAIT,  /* a slot is frozen */
+	ENTER_BREAK, /* what was in the way is gone; flush, then try again */
+	ENTER_CLEAR, /* a table is in the way: its range must be removed first */
+	ENTER_SPLIT, /* a superpage is in the way */
+	ENTER_NOMEM,
+};
+
+static int
+mapping_valid(const struct pmap *pm, const struct pmap_mapping *m)
+{
+	const struct pt_fmt *const f = &pm->pm_fmt;
+
+	if (m->pa_level >= f->pf_leaf_levels || m->pa_prot >= PMAP_PROT_COUNT ||
+	    (unsigned int)m->pa_memattr >= PT_MEMATTR_COUNT || (m->pa_access & ~m->pa_prot) != 0)
+		return -EINVAL;
+
+	const uint64_t size = pt_level_size(m->pa_level);
+
+	if (((m->pa_gpa | m->pa_hpa) & (size - 1)) != 0 || m->pa_gpa >= f->pf_limit ||
+	    m->pa_hpa >= f->pf_phys_limit)
+		return -EINVAL;
+	if (!((f->pf_prot_ok >> m->pa_prot) & 1) || !((f->pf_memattr_ok >> m->pa_memattr) & 1))
+		return -EOPNOTSUPP;
+	return 0;
+}
+
+static pt_entry_t
+new_leaf(const struct pt_fmt *f, const struct pmap_mapping *m)
+{
+	pt_entry_t pte = pte_leaf(f, m->pa_hpa, m->pa_prot, m->pa_level, m->pa_memattr);
+
+	if (m->pa_wired)
+		pte |= f->pf_wired;
+	if (m->pa_access != 0)
+		pte = pte_set_accessed(f, pte);
+	if ((m->pa_access & PMAP_PROT_W) || pte_is_clean_superpage(f, pte, m->pa_level))
+		pte = pte_set_modified(f, pte);
+	return pte;
+}
+
+/* ---- Into nothing --------------------------------------------------------------------------- */
+
+/* A new leaf is in locked table t, or will be with its chain: it takes over the spares it keeps. */
+static void
+leaf_entered(struct enter *e, struct pt_page *t)
+{
+	const unsigned int n = e->e_spares != NULL ? pt_spares_needed(e->e_map->pa_level) : 0;
+
+	if (n != 0) {
+		pt_spares_move(&e->e_spares, &t->pd_spares, n);
+		pmap_count(e->e_pm, PMAP_C_SPARES, n);
+	}
+	pmap_account_leaf(e->e_pm, e->e_pte, e->e_map->pa_level, true);
+}
+
+/*
+ * Installing takes the lock in the reference form; for a wired superpage, whose spares it guards; and
+ * where sizes must not mix, since then the flush of what was here before must be over.
+ */
+static bool
+install_needs_lock(const struct enter *e)
+{
+	return pmap_is_reference(e->e_pm) || e->e_spares != NULL ||
+	       !pmap_bears_mixed_sizes(e->e_pm);
+}
+
+static enum attempt
+install(struct enter *e, const struct pt_cursor *c)
+{
+	struct pt_page *const t = c->pc_table;
+	const bool locks = install_needs_lock(e);
+	enum attempt result = ENTER_AGAIN;
+	pt_entry_t empty = 0;
+
+	if (locks)
+		host_lock(&t->pd_lock);
+	if (locks && t->pd_dead) {
+		result = ENTER_AGAIN;
+	} else if (locks && !pmap_bears_mixed_sizes(e->e_pm) && pmap_stamp_pending(t)) {
+		pmap_gather_add(&e->e_gather, e->e_map->pa_gpa, HOST_PAGE_SIZE);
+		result = ENTER_BREAK;
+	} else if (pte_cas(&t->pd_words[c->pc_index], &empty, e->e_pte)) {
+		leaf_entered(e, t);
+		result = ENTER_DONE;
+	}
+	if (locks)
+		host_unlock(&t->pd_lock);
+	return result;
+}
+
+static void
+free_chain(struct pt_page *t)
+{
+	while (t != NULL) {
+		struct pt_page *next = t->pd_next;
+
+		t->pd_next = NULL;
+		pt_page_free_private(t);
+		t = next;
+	}
+}
+
+/* Tables for levels [target, top), the leaf in the lowest, each in the one above. NULL: no memory. */
+static struct pt_page *
+build_chain(struct enter *e, unsigned int top)
+{
+	const struct pt_fmt *const f = &e->e_pm->pm_fmt;
+	const gpa_t gpa = e->e_map->pa_gpa;
+	struct pt_page *chain = NULL;
+	pt_entry_t pte = e->e_pte;
+
+	for (unsigned int level = e->e_map->pa_level; level < top; level++) {
+		struct pt_page *t = pt_page_alloc(e->e_pm, level, gpa);
+
+		if (t == NULL) {
+			free_chain(chain);
+			return NULL;
+		}
+		host_fill_private(&t->pd_words[pt_index(gpa, level)], 1, pte, 0);
+		pte = pte_table(f, t->pd_hpa);
+		t->pd_next = chain;
+		chain = t;
+	}
+	return chain;
+}
+
+/* The lowest table of a chain is the last of its list. */
+static struct pt_page *
+chain_bottom(struct pt_page *chain)
+{
+	while (chain->pd_next != NULL)
+		chain = chain->pd_next;
+	return chain;
+}
+
+/* The slot is empty and above the target level: links a chain there, under the lock (clause 5). */
+static enum attempt
+install_chain(struct enter *e, const struct pt_cursor *c)
+{
+	struct pmap *const pm = e->e_pm;
+	struct pt_page *const parent = c->pc_table;
+	struct pt_page *chain = build_chain(e, c->pc_level);
+	enum attempt result = ENTER_AGAIN;
+	pt_entry_t empty = 0;
+
+	if (chain == NULL)
+		return ENTER_NOMEM;
+
+	host_lock(&parent->pd_lock);
+	if (!parent->pd_dead && !pmap_bears_mixed_sizes(pm) && pmap_stamp_pending(parent)) {
+		pmap_gather_add(&e->e_gather, e->e_map->pa_gpa, HOST_PAGE_SIZE);
+		result = ENTER_BREAK;
+	} else if (!parent->pd_dead) {
+		struct pt_page *const bottom = chain_bottom(chain);
+
+		/* Once linked, others may change the leaf and expect its account and its spares. */
+		host_lock(&bottom->pd_lock);
+		if (pte_cas(&parent->pd_words[c->pc_index], &empty,
+			    pte_table(&pm->pm_fmt, chain->pd_hpa))) {
+			leaf_entered(e, bottom);
+			pmap_count(pm, PMAP_C_TABLES, c->pc_level - e->e_map->pa_level);
+			chain = NULL;
+			result = ENTER_DONE;
+		}
+		host_unlock(&bottom->pd_lock);
+	}
+	host_unlock(&parent->pd_lock);
+	free_chain(chain);
+	return result;
+}
+
+/* ---- Over something ------------------------------------------------------------------------- */
+
+/* What the present leaf `old` becomes when it maps the same frame as before. */
+static pt_entry_t
+merged_leaf(const struct pt_fmt *f, pt_entry_t old, pt_entry_t new)
+{
+	if (old & f->pf_a)
+		new = pte_set_accessed(f, new);
+	if ((old & f->pf_m) && (new & f->pf_rw))
+		new = pte_set_modified(f, new);
+	return new;
+}
+
+/* A leaf of the right size is there: other rights in place, another frame by break before make. */
+static enum attempt
+replace_leaf(struct enter *e, const struct pt_cursor *c)
+{
+	const struct pt_fmt *const f = &e->e_pm->pm_fmt;
+	struct pt_page *const t = c->pc_table;
+	struct host_word *const w = &t->pd_words[c->pc_index];
+	const pt_entry_t frame = f->pf_addr | f->pf_memattr_mask[c->pc_level > 0];
+	enum attempt result = ENTER_AGAIN;
+
+	host_lock(&t->pd_lock);
+
+	pt_entry_t old = pte_load(w);
+
+	while (!t->pd_dead && pte_is_leaf(f, old, c->pc_level)) {
+		const bool same = ((old ^ e->e_pte) & frame) == 0;
+		const pt_entry_t new = same ? merged_leaf(f, old, e->e_pte) : 0;
+
+		if (new != old && !pte_cas(w, &old, new))
+			continue;
+		if ((new & ~old & f->pf_wired) && e->e_spares != NULL) {
+			const unsigned int n = pt_spares_needed(c->pc_level);
+
+			pt_spares_move(&e->e_spares, &t->pd_spares, n);
+			pmap_count(e->e_pm, PMAP_C_SPARES, n);
+		}
+		if (new != old)
+			pmap_leaf_changed(t, c->pc_index, old, new, &e->e_gather);
+		else
+			pmap_count(e->e_pm, PMAP_C_SPURIOUS, 1);
+		result = same ? ENTER_DONE : ENTER_BREAK;
+		break;
+	}
+	host_unlock(&t->pd_lock);
+	return result;
+}
+
+/* Whether superpage `pte` says of the page in question what the mapping asks for, A and M aside. */
+static bool
+covered_by(const struct enter *e, pt_entry_t pte, unsigned int level)
+{
+	const struct pt_fmt *const f = &e->e_pm->pm_fmt;
+	const struct pmap_mapping *const m = e->e_map;
+	struct pmap_leaf leaf;
+
+	pmap_leaf_of(e->e_pm, m->pa_gpa, pte, level, &leaf);
+	return leaf.pl_hpa + (m->pa_gpa - leaf.pl_gpa) == m->pa_hpa && leaf.pl_prot == m->pa_prot &&
+	       leaf.pl_memattr == m->pa_memattr && leaf.pl_wired == m->pa_wired &&
+	       ((m->pa_access == 0) || (pte & f->pf_a)) &&
+	       (!(m->pa_access & PMAP_PROT_W) || (pte & f->pf_m));
+}
+
+static enum attempt
+attempt_enter(struct enter *e)
+{
+	const struct pt_fmt *const f = &e->e_pm->pm_fmt;
+	const unsigned int level = e->e_map->pa_level;
+	struct pt_cursor c;
+
+	pt_cursor_seek(&c, e->e_pm, e->e_map->pa_gpa, level);
+	if (pte_is_frozen(f, c.pc_pte))
+		return ENTER_WAIT;
+	if (!pte_is_valid(f, c.pc_pte))
+		return c.pc_level == level ? install(e, &c) : install_chain(e, &c);
+	if (c.pc_level > level) {
+		if (covered_by(e, c.pc_pte, c.pc_level)) {
+			pmap_count(e->e_pm, PMAP_C_SPURIOUS, 1);
+			return ENTER_DONE;
+		}
+		return ENTER_SPLIT;
+	}
+	return pte_is_leaf(f, c.pc_pte, level) ? replace_leaf(e, &c) : ENTER_CLEAR;
+}
+
+/* ---- The whole ------------------------------------------------------------------------------ */
+
+/* Splits the superpage above the page that is to be entered, whatever its size. */
+static int
+split_above(struct enter *e)
+{
+	struct pmap_leaf leaf;
+	int error = pmap_extract(e->e_pm, e->e_map->pa_gpa, &leaf);
+
+	if (error == 0 && leaf.pl_level > e->e_map->pa_level)
+		error = pmap_split(e->e_pm, e->e_map->pa_gpa, leaf.pl_level, false, &e->e_gather);
+	return error == -ENOMEM ? error : 0;
+}
+
+static int
+enter_loop(struct enter *e)
+{
+	struct pmap *const pm = e->e_pm;
+	const gpa_t gpa = e->e_map->pa_gpa;
+
+	for (;;) {
+		int error = 0;
+
+		host_epoch_enter();
+		const enum attempt result = attempt_enter(e);
+
+		if (result == ENTER_WAIT)
+			pmap_count(pm, PMAP_C_RESTARTS, 1);
+		host_epoch_exit();
+
+		switch (result) {
+		case ENTER_DONE:
+			return 0;
+		case ENTER_NOMEM:
+			return -ENOMEM;
+		case ENTER_AGAIN:
+			break;
+		case ENTER_WAIT:
+			host_relax();
+			break;
+		case ENTER_CLEAR:
+			error = pmap_remove(pm, gpa, gpa + pt_level_size(e->e_map->pa_level),
+					    &e->e_gather);
+			pmap_gather_finish(&e->e_gather);
+			break;
+		case ENTER_BREAK:
+			pmap_gather_finish(&e->e_gather);
+			break;
+		case ENTER_SPLIT:
+			error = split_above(e);
+			break;
+		}
+		if (error != 0)
+			return error;
+	}
+}
+
+static bool
+is_revoked(const struct pmap_mapping *m)
+{
+	return m->pa_revoked != NULL && host_load_acquire(m->pa_revoked) != m->pa_revoked_was;
+}
+
+int
+pmap_enter(struct pmap *pm, const struct pmap_mapping *m)
+{
+	int error = mapping_valid(pm, m);
+
+	if (error != 0)
+		return error;
+	if (is_revoked(m))
+		return -EAGAIN;
+
+	struct enter e = {.e_pm = pm, .e_map = m, .e_pte = new_leaf(&pm->pm_fmt, m)};
+
+	if (m->pa_wired && m->pa_level > 0 &&
+	    !pt_spares_alloc(pm, pt_spares_needed(m->pa_level), &e.e_spares))
+		return -ENOMEM;
+	pmap_gather_begin(&e.e_gather, pm);
+	error = enter_loop(&e);
+	pt_spares_free(e.e_spares);
+
+	if (error == 0 && is_revoked(m)) {
+		/* A wired leaf that is not ours is there by a newer decision. */
+		pmap_remove_locked_range(pm, m->pa_gpa, m->pa_gpa + pt_level_size(m->pa_level),
+					 !m->pa_wired, &e.e_gather);
+		host_epoch_enter();
+		pmap_count(pm, PMAP_C_REVOKED, 1);
+		host_epoch_exit();
+		error = -EAGAIN;
+	}
+	pmap_gather_finish(&e.e_gather);
+	return error;
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * What the files of pmap/ share with each other and nobody else: the descriptor of a table page, the
+ * pmap itself, its accounts, and the cursor.
+ */
+
+#ifndef PMAP_PMAP_PRIV_H
+#define PMAP_PMAP_PRIV_H
+
+#include "pmap/pmap.h"
+#include "pmap/pte.h"
+
+/* Lock ranks: tables from the root down, then the small locks of the pmap. */
+#define PMAP_RANK_TABLE(level) (1 + PT_LEVELS_MAX - (level))
+#define PMAP_RANK_SLOTS 10
+#define PMAP_RANK_PENDING 11
+
+/*
+ * Descriptor of a table page; the host keeps it beside the page. pd_lock guards everything below it
+ * except pd_words, which it guards as the protocol says (docs/PROTOCOL-TLB.md).
+ */
+struct pt_page {
+	struct host_lock pd_lock;
+	struct host_word *pd_words;
+	struct pmap *pd_pmap;
+	hpa_t pd_hpa;
+	gpa_t pd_gpa; /* first address it maps */
+	unsigned int pd_level;
+	bool pd_dead;	   /* unlinked: whoever waited for the lock starts over */
+	uint64_t pd_stamp; /* generation that completes the last restriction made here; 0: none */
+	struct pt_page *pd_spares; /* tables kept to split this table's wired superpages */
+	struct pt_page *pd_next;   /* spares, gather, limbo */
+	uint64_t pd_limbo_gen;	   /* limbo: generation that lets it go */
+	struct host_epoch_item pd_epoch;
+};
+
+_Static_assert(sizeof(struct pt_page) <= HOST_TABLE_DESC_BYTES,
+	       "descriptor too large for the host");
+
+/* Accounts, one set per CPU, so that a fault writes no shared line. */
+enum pmap_counter {
+	PMAP_C_RESIDENT,
+	PMAP_C_WIRED,
+	PMAP_C_LEAVES, /* three: by level */
+	PMAP_C_TABLES = PMAP_C_LEAVES + PT_LEAF_LEVELS_MAX,
+	PMAP_C_SPARES,
+	PMAP_C_PROMOTIONS,
+	PMAP_C_DEMOTIONS,
+	PMAP_C_DEMOTION_FAILURES,
+	PMAP_C_AD_EMULATIONS,
+	PMAP_C_SPURIOUS,
+	PMAP_C_SHOOTDOWNS,
+	PMAP_C_MERGED,
+	PMAP_C_ELIDED,
+	PMAP_C_KICKS,
+	PMAP_C_RESTARTS,
+	PMAP_C_REVOKED,
+	PMAP_COUNTERS,
+};
+
+struct pmap_cpu_counters {
+	struct host_word cc_word[PMAP_COUNTERS];
+} __attribute__((aligned(64)));
+
+/* Ranges of the last generations, for CPUs that flush page by page. */
+#define PMAP_RANGES 8
+struct pmap_gen_range {
+	struct host_word gr_gen; /* written last; 0 while being written */
+	struct host_word gr_start;
+	struct host_word gr_end;
+};
+
+struct pmap {
+	struct pt_fmt pm_fmt; /* first: its head is the hot line */
+	struct pt_page *pm_root;
+	unsigned int pm_flags;
+	void (*pm_note)(void *arg, const struct pmap_leaf *leaf);
+	void (*pm_backlog)(void *arg);
+	void *pm_arg;
+
+	/* The clock (pmap_tlb.c). */
+	struct host_word pm_gen __attribute__((aligned(64)));
+	struct host_word pm_completed __attribute__((aligned(64)));
+	struct host_word pm_slots; /* first struct pmap_slot * */
+	struct host_lock pm_slots_lock;
+
+	struct host_lock pm_pending_lock; /* the rest */
+	gpa_t pm_pending_start;		  /* to be flushed by the next generation */
+	gpa_t pm_pending_end;
+	struct pmap_gen_range pm_ranges[PMAP_RANGES];
+	struct pt_page *pm_limbo; /* deferred, newest first */
+	unsigned int pm_nlimbo;
+	bool pm_backlogged;	      /* pc_backlog was called and pmap_drain() was not */
+	struct host_word pm_in_limbo; /* unlinked tables not yet given back */
+
+	struct pmap_cpu_counters pm_counters[HOST_MAX_CPUS];
+};
+
+/* Inside an epoch section. */
+static inline void
+pmap_count(struct pmap *pm, unsigned int counter, uint64_t addend)
+{
+	host_count(&pm->pm_counters[host_cpu()].cc_word[counter], addend);
+}
+
+static inline bool
+pmap_is_reference(const struct pmap *pm)
+{
+	return (pm->pm_flags & PMAP_REFERENCE) != 0;
+}
+
+static inline bool
+pmap_bears_mixed_sizes(const struct pmap *pm)
+{
+	return (pm->pm_flags & PMAP_MIXED_SIZE_ERRATUM) == 0;
+}
+
+/* -EINVAL unless [start, end) is page aligned and within the space. */
+int pmap_range_valid(const struct pmap *pm, gpa_t start, gpa_t end);
+
+/* ---- Table pages (pt_page.c) ----------------------------------------------------------------- */
+
+/* A table page for `level`, not linked, or NULL. Never with a table lock held. */
+struct pt_page *pt_page_alloc(struct pmap *pm, unsigned int level, gpa_t gpa);
+/* Gives back a page that was never linked. */
+void pt_page_free_private(struct pt_page *t);
+/* Gives back an unlinked page, after the flush, once no reader can still see it. */
+void pt_page_free_after_epoch(struct pt_page *t);
+
+/* A list of `n` spares; all or none. Spares that one wired leaf of `level` must keep. */
+bool pt_spares_alloc(struct pmap *pm, unsigned int n, struct pt_page **list);
+void pt_spares_free(struct pt_page *list);
+unsigned int pt_spares_needed(unsigned int level);
+/* Moves n spares between the lists of locked tables (or a private list). */
+void pt_spares_move(struct pt_page **from, struct pt_page **to, unsigned int n);
+
+static inline struct pt_page *
+pt_page_of(hpa_t hpa)
+{
+	return host_table_desc(hpa);
+}
+
+/* ---- The cursor (pt_cursor.c) ---------------------------------------------------------------- */
+
+/*
+ * A position in the tree: the tables from the root down to the deepest one that covers an address.
+ * Valid within one epoch section, in which none of these pages is reused; what it says may be out of
+ * date as soon as it is read, so writers lock the table and look at pd_dead.
+ */
+struct pt_cursor {
+	struct pt_page *pc_table;  /* the deepest */
+	struct pt_page *pc_parent; /* what points to it; NULL at the root */
+	unsigned int pc_level;	   /* of pc_table */
+	unsigned int pc_index;	   /* of the entry for the address, in pc_table */
+	pt_entry_t pc_pte;	   /* that entry as it was read */
+};
+
+/* Goes to gpa, no deeper than `level`. */
+void pt_cursor_seek(struct pt_cursor *c, struct pmap *pm, gpa_t gpa, unsigned int level);
+
+/* ---- Ranges (pmap_range.c) -------------------------------------------------------------------- */
+
+/* What a visit of a table's entries found at the entry where it stopped. */
+enum pt_visit {
+	PT_VISIT_NEXT,	/* go on behind what was visited */
+	PT_VISIT_SPLIT, /* a superpage that must be split first */
+	PT_VISIT_WAIT,	/* a slot that somebody is about to refill */
+};
+
+/*
+ * One operation over a range. visit() is called with a table locked and a leaf that lies wholly in
+ * the range, and says what becomes of it.
+ */
+struct pmap_range {
+	struct pmap *pr_pm;
+	gpa_t pr_start;
+	gpa_t pr_end;
+	struct pmap_gather *pr_gather;
+	enum pt_visit (*pr_visit)(struct pmap_range *r, struct pt_page *t, unsigned int index,
+				  pt_entry_t pte);
+	bool pr_unlinks;    /* wholly covered tables go, with all they hold */
+	bool pr_whole;	    /* superpages that reach beyond the range are visited, not split */
+	bool pr_keep_wired; /* pass over wired leaves */
+	bool pr_lax;	    /* content with what is true once pending flushes are done */
+	unsigned int pr_prot;
+	unsigned int pr_how;
+	uint64_t *pr_bitmap;
+	uint64_t pr_found;
+};
+
+void pmap_range_run(struct pmap_range *r);
+int pmap_remove_locked_range(struct pmap *pm, gpa_t start, gpa_t end, bool keep_wired,
+			     struct pmap_gather *g);
+
+/* ---- Leaves: accounts and shootdown in one place (pmap.c) ------------------------------------- */
+
+/* A leaf appeared, or went. In an epoch section. */
+void pmap_account_leaf(struct pmap *pm, pt_entry_t pte, unsigned int level, bool appeared);
+
+/* Fills *leaf from an entry. */
+void pmap_leaf_of(const struct pmap *pm, gpa_t gpa, pt_entry_t pte, unsigned int level,
+		  struct pmap_leaf *leaf);
+
+/*
+ * The entry at `index` of a locked table was changed from old to new by an atomic operation: notes
+ * what is lost of A and M, moves the accounts, and gathers the flush that this takes.
+ */
+void pmap_leaf_changed(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t new,
+		       struct pmap_gather *g);
+/* The same, but the owner learns of A and M by other means (a bitmap, a count). */
+void pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t new,
+		       struct pmap_gather *g);
+
+/* ---- Superpages (pmap_super.c) ---------------------------------------------------------------- */
+
+/*
+ * Splits the leaf at gpa in table t (seen there without a lock) by a table, a spare if it is wired, or
+ * removes it whole. Outside locks and epoch sections. may_remove = false: -ENOMEM instead.
+ */
+int pmap_split(struct pmap *pm, gpa_t gpa, unsigned int level, bool may_remove,
+	       struct pmap_gather *g);
+
+/* ---- The clock (pmap_tlb.c) -------------------------------------------------------------------- */
+
+void pmap_tlb_init(struct pmap *pm);
+
+/* Gathers a flush of [gpa, gpa + len). */
+void pmap_gather_add(struct pmap_gather *g, gpa_t gpa, uint64_t len);
+/* Gathers an unlinked table: to be freed after a flush. */
+void pmap_gather_table(struct pmap_gather *g, struct pt_page *t);
+
+/* A restriction was just made in locked table t: stamps it with the generation that completes it. */
+void pmap_stamp(struct pt_page *t);
+/* Whether a restriction made in locked table t may still be cached around. */
+bool pmap_stamp_pending(const struct pt_page *t);
+
+#endif /* PMAP_PMAP_PRIV_H */

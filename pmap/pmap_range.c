@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * Operations over a range: remove, protect, unwire, and the loop under them and under harvest.
+ *
+ * The loop goes table by table. It finds the deepest table for an address without locks, locks that
+ * one table, visits what the range covers of it, and lets go; what it holds is never more than a
+ * table and, to unlink one, its parent. So a range is not changed at one instant, but each table is.
+ *
+ * Two things send it back to look again: a table that died before its lock was had, and a slot
+ * that is frozen while somebody exchanges what it points to.
+ */
+
+#include "pmap/pmap_priv.h"
+
+static gpa_t
+table_end(const struct pt_page *t)
+{
+	return t->pd_gpa + (pt_level_size(t->pd_level) << 9);
+}
+
+/* Whether the range covers all that a table could map. */
+static bool
+covers_table(const struct pmap_range *r, const struct pt_page *t)
+{
+	return r->pr_start <= t->pd_gpa && table_end(t) <= r->pr_end;
+}
+
+/*
+ * Visits the entries of locked table t from gpa on, up to a child table or the end of table or range.
+ * Returns where it stopped; *how says why.
+ */
+static gpa_t
+visit_table(struct pmap_range *r, struct pt_page *t, gpa_t gpa, enum pt_visit *how)
+{
+	const struct pt_fmt *const f = &r->pr_pm->pm_fmt;
+	const unsigned int level = t->pd_level;
+	const uint64_t size = pt_level_size(level);
+	const gpa_t stop = table_end(t) < r->pr_end ? table_end(t) : r->pr_end;
+
+	/* A restriction that is not yet flushed: whoever relies on what is read here waits for it. */
+	if (!r->pr_lax && pmap_stamp_pending(t))
+		pmap_gather_add(r->pr_gather, gpa, HOST_PAGE_SIZE);
+
+	*how = PT_VISIT_NEXT;
+	while (gpa < stop) {
+		const unsigned int index = pt_index(gpa, level);
+		const gpa_t base = t->pd_gpa + index * size;
+		const pt_entry_t pte = pte_load(&t->pd_words[index]);
+
+		if (pte_is_table(f, pte, level))
+			return gpa;
+		if (pte_is_frozen(f, pte)) {
+			*how = PT_VISIT_WAIT;
+			return gpa;
+		}
+		if (pte_is_leaf(f, pte, level) && !(r->pr_keep_wired && (pte & f->pf_wired))) {
+			const bool whole = r->pr_start <= base && base + size <= r->pr_end;
+
+			*how = whole || r->pr_whole ? r->pr_visit(r, t, index, pte)
+						    : PT_VISIT_SPLIT;
+			if (*how != PT_VISIT_NEXT)
+				return gpa;
+		}
+		gpa = base + size;
+	}
+	return gpa;
+}
+
+/* Freezes every slot of unlinked, locked table t and accounts for what each held. */
+static void
+freeze_table(struct pt_page *t, struct pmap_gather *g)
+{
+	const struct pt_fmt *const f = &t->pd_pmap->pm_fmt;
+
+	for (unsigned int i = 0; i < HOST_TABLE_WORDS; i++) {
+		const pt_entry_t old = pte_xchg(&t->pd_words[i], f->pf_frozen);
+
+		if (old != 0)
+			pmap_leaf_changed(t, i, old, f->pf_frozen, g);
+	}
+	t->pd_dead = true;
+}
+
+/* Whether locked table t has slots that freezing could not undo: child tables, or frozen ones. */
+static bool
+has_subtables(const struct pt_page *t)
+{
+	const struct pt_fmt *const f = &t->pd_pmap->pm_fmt;
+
+	for (unsigned int i = 0; i < HOST_TABLE_WORDS && t->pd_level > 0; i++) {
+		const pt_entry_t pte = pte_load(&t->pd_words[i]);
+
+		if (pte_is_table(f, pte, t->pd_level) || pte_is_frozen(f, pte))
+			return true;
+	}
+	return false;
+}
+
+/* Whether a wired leaf lies in locked table t. */
+static bool
+has_wired(const struct pt_page *t)
+{
+	for (unsigned int i = 0; i < HOST_TABLE_WORDS; i++) {
+		if (pte_load(&t->pd_words[i]) & t->pd_pmap->pm_fmt.pf_wired)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Takes table t out of the tree with all leaves that it holds (clause 3). Entering a leaf needs no
+ * lock, so the slots are exchanged one by one after the unlinking: an installer either came before
+ * the exchange, and is accounted for here, or meets the frozen slot and starts over from the root.
+ * False if t is not what it was, or has child tables.
+ */
+static bool
+unlink_table(struct pmap_range *r, struct pt_page *parent, struct pt_page *t)
+{
+	struct pmap *const pm = r->pr_pm;
+	const unsigned int index = pt_index(t->pd_gpa, parent->pd_level);
+	bool unlinked = false;
+
+	host_lock(&parent->pd_lock);
+	host_lock(&t->pd_lock);
+	if (!parent->pd_dead && !t->pd_dead && !has_subtables(t) &&
+	    !(r->pr_keep_wired && has_wired(t))) {
+		pte_xchg(&parent->pd_words[index], 0);
+		pmap_stamp(parent);
+		freeze_table(t, r->pr_gather);
+		pmap_gather_table(r->pr_gather, t);
+		pmap_count(pm, PMAP_C_TABLES, (uint64_t)-1);
+		unlinked = true;
+	}
+	host_unlock(&t->pd_lock);
+	host_unlock(&parent->pd_lock);
+	return unlinked;
+}
+
+/* All up to gpa is done: upper tables that end there, and that the range covers, go too. */
+static void
+unlink_finished(struct pmap_range *r, gpa_t gpa)
+{
+	struct pt_cursor c;
+
+	for (unsigned int level = 1; level + 1 < r->pr_pm->pm_fmt.pf_levels; level++) {
+		pt_cursor_seek(&c, r->pr_pm, gpa - 1, level);
+		if (c.pc_level != level)
+			continue;
+		if (table_end(c.pc_table) != gpa || !covers_table(r, c.pc_table))
+			return;
+		unlink_table(r, c.pc_parent, c.pc_table);
+	}
+}
+
+/* One table's worth of a range, in one epoch section. Returns how far it came, in which level. */
+static gpa_t
+range_step(struct pmap_range *r, gpa_t gpa, enum pt_visit *how, unsigned int *level)
+{
+	struct pt_cursor c;
+
+	*how = PT_VISIT_NEXT;
+	pt_cursor_seek(&c, r->pr_pm, gpa, 0);
+
+	struct pt_page *t = c.pc_table;
+
+	*level = c.pc_level;
+	if (r->pr_unlinks && c.pc_level == 0 && gpa == t->pd_gpa && covers_table(r, t) &&
+	    unlink_table(r, c.pc_parent, t)) {
+		gpa = table_end(t);
+	} else {
+		host_lock(&t->pd_lock);
+		if (!t->pd_dead)
+			gpa = visit_table(r, t, gpa, how);
+		host_unlock(&t->pd_lock);
+	}
+	if (r->pr_unlinks && gpa == table_end(t))
+		unlink_finished(r, gpa);
+	return gpa;
+}
+
+void
+pmap_range_run(struct pmap_range *r)
+{
+	gpa_t gpa = r->pr_start;
+	enum pt_visit how;
+	unsigned int level;
+
+	for (unsigned int steps = 1; gpa < r->pr_end; steps++) {
+		const gpa_t before = gpa;
+
+		host_epoch_enter();
+		gpa = range_step(r, gpa, &how, &level);
+		host_epoch_exit();
+		if (how == PT_VISIT_SPLIT)
+			pmap_split(r->pr_pm, gpa, level, true, r->pr_gather);
+		else if (gpa == before || steps % 64 == 0)
+			host_relax();
+	}
+}
+
+/* ---- Remove --------------------------------------------------------------------------------- */
+
+static enum pt_visit
+visit_remove(struct pmap_range *r, struct pt_page *t, unsigned int index, pt_entry_t pte)
+{
+	(void)pte;
+	pmap_leaf_changed(t, index, pte_xchg(&t->pd_words[index], 0), 0, r->pr_gather);
+	return PT_VISIT_NEXT;
+}
+
+int
+pmap_remove_locked_range(struct pmap *pm, gpa_t start, gpa_t end, bool keep_wired,
+			 struct pmap_gather *g)
+{
+	const int error = pmap_range_valid(pm, start, end);
+
+	if (error != 0)
+		return error;
+
+	struct pmap_range r = {
+		.pr_pm = pm,
+		.pr_start = start,
+		.pr_end = end,
+		.pr_gather = g,
+		.pr_visit = visit_remove,
+		.pr_unlinks = true,
+		.pr_keep_wired = keep_wired,
+	};
+
+	pmap_range_run(&r);
+	return 0;
+}
+
+int
+pmap_remove(struct pmap *pm, gpa_t start, gpa_t end, struct pmap_gather *g)
+{
+	return pmap_remove_locked_range(pm, start, end, false, g);
+}
+
+/* ---- Protect -------------------------------------------------------------------------------- */
+
+static enum pt_visit
+visit_protect(struct pmap_range *r, struct pt_page *t, unsigned int index, pt_entry_t pte)
+{
+	const struct pt_fmt *const f = &r->pr_pm->pm_fmt;
+	struct host_word *const w = &t->pd_words[index];
+	pt_entry_t new;
+
+	/* Hardware may set A and M until the exchange succeeds: decide anew each time. */
+	do {
+		const unsigned int prot = pte_prot(f, pte) & r->pr_prot;
+
+		new = (f->pf_prot_ok >> prot) & 1 ? pte_reprot(f, pte, prot) : 0;
+		if (new == pte)
+			return PT_VISIT_NEXT;
+	} while (!pte_cas(w, &pte, new));
+	pmap_leaf_changed(t, index, pte, new, r->pr_gather);
+	return PT_VISIT_NEXT;
+}
+
+int
+pmap_protect(struct pmap *pm, gpa_t start, gpa_t end, unsigned int prot, struct pmap_gather *g)
+{
+	const int error = pmap_range_valid(pm, start, end);
+
+	if (error != 0)
+		return error;
+	if (prot >= PMAP_PROT_COUNT)
+		return -EINVAL;
+	if (prot == 0)
+		return pmap_remove(pm, start, end, g);
+	if (!((pm->pm_fmt.pf_prot_ok >> prot) & 1))
+		return -EOPNOTSUPP;
+
+	struct pmap_range r = {
+		.pr_pm = pm,
+		.pr_start = start,
+		.pr_end = end,
+		.pr_gather = g,
+		.pr_visit = visit_protect,
+		.pr_prot = prot,
+	};
+
+	pmap_range_run(&r);
+	return 0;
+}
+
+/* ---- Unwire --------------------------------------------------------------------------------- */
+
+static enum pt_visit
+visit_unwire(struct pmap_range *r, struct pt_page *t, unsigned int index, pt_entry_t pte)
+{
+	const pt_entry_t PG_WIRED = r->pr_pm->pm_fmt.pf_wired;
+
+	if (!(pte & PG_WIRED))
+		return PT_VISIT_NEXT;
+
+	const pt_entry_t old = pte_clear_bits(&t->pd_words[index], PG_WIRED);
+
+	pmap_leaf_changed(t, index, old, old & ~PG_WIRED, r->pr_gather);
+	return PT_VISIT_NEXT;
+}
+
+int
+pmap_unwire(struct pmap *pm, gpa_t start, gpa_t end)
+{
+	const int error = pmap_range_valid(pm, start, end);
+	struct pmap_gather g;
+
+	if (error != 0)
+		return error;
+	pmap_gather_begin(&g, pm);
+
+	struct pmap_range r = {
+		.pr_pm = pm,
+		.pr_start = start,
+		.pr_end = end,
+		.pr_gather = &g,
+		.pr_visit = visit_unwire,
+	};
+
+	pmap_range_run(&r);
+	/* Only splitting a superpage at an edge leaves anything to flush. */
+	pmap_gather_finish(&g);
+	return 0;
+}
