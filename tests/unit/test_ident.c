@@ -321,6 +321,8 @@ Test(ident, vpid_all_of_a_pool_and_no_more)
 		exhaust(counts[i]);
 }
 
+#if PMAP_CHECK >= 1
+
 static void
 free_twice(void *arg)
 {
@@ -351,6 +353,8 @@ Test(ident, vpid_double_free_asserts)
 	cr_assert(world_stops(free_once, &beyond));
 	cr_assert_eq(pmap_vpid_alloc(&pool, &vpid), 0, "the lock is free again");
 }
+
+#endif
 
 #define STRESS_TURNS 300
 

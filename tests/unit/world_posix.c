@@ -118,10 +118,10 @@ world_stops(void (*fn)(void *arg), void *arg)
 	host_posix_set_assert_handler(stop);
 	returned = returns(fn, arg);
 	host_posix_set_assert_handler(NULL);
+	while (self->pc_held > held)
+		host_unlock((struct host_lock *)self->pc_locks[self->pc_held - 1]);
 	while (self->pc_nest > nest)
 		host_epoch_exit();
-	self->pc_nest = nest;
-	self->pc_held = held;
 	return !returned;
 }
 
