@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/* Names and counters of runs. */
+
+#include "sim/options.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/replay.h"
+
+const char *
+sim_arch_name(enum sim_arch arch)
+{
+	static const char *const names[SIM_ARCH_COUNT] = {
+		[SIM_ARCH_EPT] = "ept",
+		[SIM_ARCH_EPT_NOAD] = "ept-noad",
+		[SIM_ARCH_NPT] = "npt",
+		[SIM_ARCH_X86] = "x86",
+	};
+
+	return names[arch];
+}
+
+const char *
+sim_verdict_name(enum sim_verdict v)
+{
+	static const char *const names[] = {
+		[SIM_PASS] = "pass",
+		[SIM_VIOLATION] = "violation",
+		[SIM_BUDGET] = "budget",
+	};
+
+	return names[v];
+}
+
+void
+sim_outcome_count(struct sim_outcome *out, enum sim_counter_group group, const char *name,
+		  uint64_t value, unsigned int flags)
+{
+	struct sim_counter *c = out->counters;
+	struct sim_counter *const end = c + out->ncounters;
+
+	while (c < end && (c->group != group || strcmp(c->name, name) != 0))
+		c++;
+	if (c == end) {
+		if (out->ncounters == SIM_COUNTERS_MAX || strlen(name) >= sizeof(c->name)) {
+			fprintf(stderr, "pmap-sim: no room for counter %s\n", name);
+			abort();
+		}
+		memset(c, 0, sizeof(*c));
+		strcpy(c->name, name);
+		c->group = (uint8_t)group;
+		out->ncounters++;
+	}
+	c->value += value;
+	c->flags |= (uint8_t)flags;
+}
