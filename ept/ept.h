@@ -37,7 +37,7 @@ struct ept_words {
 	uint32_t ew_cpuid_1_ecx;	/* bit 5: VMX */
 	uint32_t ew_cpuid_80000001_ecx; /* bit 2: SVM; bit 9: OSVW */
 	uint32_t ew_cpuid_80000001_edx; /* bit 20: NX; bit 26: 1 GiB pages; bit 29: long mode */
-	uint32_t ew_cpuid_80000008_eax; /* bits 7:0: MAXPHYADDR, see below */
+	uint32_t ew_cpuid_80000008_eax; /* bits 7:0: MAXPHYADDR, see above */
 	uint64_t ew_host_efer;		/* the host's, as in force when a guest is entered */
 	uint64_t ew_host_cr4;
 	uint64_t ew_host_pat;
@@ -110,9 +110,9 @@ struct ept_cpu {
  *
  * EPT needs: VMX, not disabled by firmware; secondary controls with EPT; a walk of 4 or 5 levels;
  * tables in write-back memory; INVEPT with at least one type. It does without (and says so in *cpu)
- * A/D flags, superpages, execute-only, VPIDs. RVI needs: SVM, not disabled by firmware; nested
- * paging; two ASIDs; a host in long mode with write-back memory in its PAT. X86 needs the latter
- * two. All need physical addresses of 36 to 52 bits.
+ * A/D flags, superpages, execute-only, VPIDs; emulated A/D takes execute-only away. RVI needs: SVM,
+ * not disabled by firmware; nested paging; two ASIDs; a host in long mode with write-back memory in
+ * its PAT. X86 needs the latter two. All need physical addresses of 36 to 52 bits.
  *
  * Sources: SDM vol. 3D A.3.3, A.10; vol. 3C 24.7, 29.3; APM vol. 2 15.4, 15.25.
  */

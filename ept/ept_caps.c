@@ -246,14 +246,16 @@ ept_caps_ept(const struct ept_words *w, const struct ept_policy *policy, struct 
 	if (c.ec_caps.pc_leaf_levels == 1)
 		c.ec_flags &= ~PMAP_PDE_SUPERPAGE;
 
-	c.ec_caps.pc_exec_only = (cap & EPT_CAP_EXEC_ONLY) && !policy->ep_no_exec_only;
-	if (c.ec_caps.pc_exec_only)
-		c.ec_flags |= PMAP_SUPPORTS_EXEC_ONLY;
-
 	c.ec_eptp_ad = (cap & EPT_CAP_AD) && !policy->ep_no_hw_ad;
 	c.ec_caps.pc_emulate_ad = !c.ec_eptp_ad;
 	if (c.ec_caps.pc_emulate_ad)
 		c.ec_flags |= PMAP_EMULATE_AD_BITS;
+
+	/* Emulation keeps A where hardware has the right to read: no X without it. */
+	c.ec_caps.pc_exec_only =
+		(cap & EPT_CAP_EXEC_ONLY) && !policy->ep_no_exec_only && c.ec_eptp_ad;
+	if (c.ec_caps.pc_exec_only)
+		c.ec_flags |= PMAP_SUPPORTS_EXEC_ONLY;
 
 	c.ec_caps.pc_ignore_guest_pat = !policy->ep_guest_pat;
 	*cpu = c;
@@ -285,7 +287,6 @@ ept_caps_rvi(const struct ept_words *w, const struct ept_policy *policy, struct 
 	if (error != 0)
 		return error;
 
-	c.ec_caps.pc_user = true; /* nested walks are user accesses (APM vol. 2 15.25.5) */
 	c.ec_nasids = w->ew_cpuid_8000000a_ebx;
 	c.ec_flush_by_asid = (w->ew_cpuid_8000000a_edx & CPUID_8000000A_EDX_FLUSH_BY_ASID) != 0;
 	*cpu = c;

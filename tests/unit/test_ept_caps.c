@@ -103,11 +103,12 @@ Test(ept_caps, ivybridge)
 	w.ew_procbased_ctls2 = 0x8ff00000000;
 	w.ew_ept_vpid_cap = 0xf0106114141;
 	cpu = decoded(PT_EPT, &w, NULL);
-	cr_assert(cpu.ec_flags == (PMAP_PDE_SUPERPAGE | PMAP_EMULATE_AD_BITS |
-				   PMAP_SUPPORTS_EXEC_ONLY | PMAP_MIXED_SIZE_ERRATUM));
+	cr_assert(cpu.ec_flags ==
+		  (PMAP_PDE_SUPERPAGE | PMAP_EMULATE_AD_BITS | PMAP_MIXED_SIZE_ERRATUM));
 	cr_assert(cpu.ec_caps.pc_leaf_levels == 2);
 	cr_assert(cpu.ec_caps.pc_emulate_ad);
 	cr_assert(!cpu.ec_eptp_ad);
+	cr_assert(!cpu.ec_caps.pc_exec_only); /* the CPU could, emulation cannot */
 }
 
 Test(ept_caps, qemu)
@@ -120,7 +121,7 @@ Test(ept_caps, qemu)
 	cr_assert(cpu.ec_caps.pc_leaf_levels == 3);
 	cr_assert(cpu.ec_caps.pc_phys_bits == 40);
 	cr_assert(cpu.ec_caps.pc_nx);
-	cr_assert(cpu.ec_caps.pc_user);
+	cr_assert(!cpu.ec_caps.pc_user); /* always so in the format, not asked for */
 	cr_assert(!cpu.ec_caps.pc_emulate_ad);
 	cr_assert(cpu.ec_nasids == 16);
 	cr_assert(!cpu.ec_flush_by_asid);
