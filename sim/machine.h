@@ -4,21 +4,22 @@
 /*
  * The simulated machine: CPUs, memory, store buffers, interrupts, and one source of choices.
  *
- * A machine is deterministic: everything that could go one way or another (which CPU steps next, when
- * a store leaves its buffer, when an interrupt arrives, which allocation fails) is a numbered choice
- * taken from one source, so a run is (configuration, seed) or (configuration, list of choices).
+ * A machine is deterministic: everything that could go one way or another (which CPU steps next,
+ * when a store leaves its buffer, when an interrupt arrives, which allocation fails) is a numbered
+ * choice taken from one source, so a run is (configuration, seed) or (configuration, list of
+ * choices).
  *
  * Who acts. Each CPU is a fiber that runs the program given to sim_spawn(). Hardware that acts by
- * itself (store buffers, interrupts in flight, page walkers that speculate) is an agent: the scheduler
- * picks among the fibers that can run and the agents that are enabled. A fiber gives up control only
- * at scheduling points, which lie before each access to anything that another could see; an agent's
- * step is atomic. One further CPU, the service CPU (number = the configured count), runs what was
- * deferred to the end of an epoch.
+ * itself (store buffers, interrupts in flight, page walkers that speculate) is an agent: the
+ * scheduler picks among the fibers that can run and the agents that are enabled. A fiber gives up
+ * control only at scheduling points, which lie before each access to anything that another could
+ * see; an agent's step is atomic. One further CPU, the service CPU (number = the configured
+ * count), runs what was deferred to the end of an epoch.
  *
- * Contexts. "In a fiber": called by a CPU's program or an interrupt handler on it. "In an agent": in
- * one of its callbacks. "In the driver": outside sim_machine_run(), or in sim_machine_call(); there
- * scheduling points do nothing, stores are visible at once, and the code is taken to be on CPU 0.
- * Unless said otherwise a function here works in all three.
+ * Contexts. "In a fiber": called by a CPU's program or an interrupt handler on it. "In an agent":
+ * in one of its callbacks. "In the driver": outside sim_machine_run(), or in sim_machine_call();
+ * there scheduling points do nothing, stores are visible at once, and the code is taken to be on
+ * CPU 0. Unless said otherwise a function here works in all three.
  *
  * There is one machine at a time in a process.
  */
@@ -71,7 +72,9 @@ uint32_t sim_choose_weighted(enum sim_choice kind, uint32_t n, const uint32_t *w
 /* A choice of 0 or 1; 1 with a probability of ppm in a million. ppm 0 is no choice. */
 bool sim_choose_chance(enum sim_choice kind, uint32_t ppm);
 
-/* A 64-bit value from one choice among 2^32 - 1, expanded by a hash: data to write, and the like. */
+/*
+ * A 64-bit value from one choice among 2^32 - 1, expanded by a hash: data to write, and the like.
+ */
 uint64_t sim_choose_value(enum sim_choice kind);
 
 /* A name for messages and reports. */
@@ -106,10 +109,10 @@ enum sim_access {
 const char *sim_access_name(enum sim_access kind);
 
 /*
- * Scheduling point of the fiber that runs: others may act before it returns, and an interrupt that is
- * pending is taken if interrupts are on. addr, which may be NULL, is what will be touched; only what
- * it belongs to (a frame, an allocation) enters the trace, never its value. Does nothing in an agent
- * or in the driver.
+ * Scheduling point of the fiber that runs: others may act before it returns, and an interrupt that
+ * is pending is taken if interrupts are on. addr, which may be NULL, is what will be touched; only
+ * what it belongs to (a frame, an allocation) enters the trace, never its value. Does nothing in
+ * an agent or in the driver.
  */
 void sim_point(enum sim_access kind, const void *addr);
 
@@ -147,8 +150,8 @@ bool sim_cpu_online(unsigned int cpu);
 void sim_cpu_set_online(unsigned int cpu, bool online); /* offline: what is in flight is lost */
 
 /*
- * Interrupts of this CPU; on at first. Both are points, on the safe side of the change: an interrupt
- * may still arrive right before they are off, and is taken at once when they are on.
+ * Interrupts of this CPU; on at first. Both are points, on the safe side of the change: an
+ * interrupt may still arrive right before they are off, and is taken at once when they are on.
  */
 void sim_irq_disable(void);
 void sim_irq_enable(void);
@@ -165,8 +168,8 @@ bool sim_cpu_in_guest(unsigned int cpu);
 void sim_set_irq_handler(void (*handler)(void *arg, unsigned int cpu), void *arg);
 
 /*
- * VM entry; interrupts off, no lock, no epoch section (else CK-SCHED). Drains the store buffer. False
- * if an interrupt was pending: the guest exited before its first instruction.
+ * VM entry; interrupts off, no lock, no epoch section (else CK-SCHED). Drains the store buffer.
+ * False if an interrupt was pending: the guest exited before its first instruction.
  *
  *	if (sim_guest_enter())
  *		while (sim_guest_point(gpa) && ...)
@@ -176,8 +179,8 @@ void sim_set_irq_handler(void (*handler)(void *arg, unsigned int cpu), void *arg
 bool sim_guest_enter(void);
 
 /*
- * Boundary between two guest instructions: a point. False if an interrupt forces the exit. After true
- * nothing else happens before the caller's next point.
+ * Boundary between two guest instructions: a point. False if an interrupt forces the exit. After
+ * true nothing else happens before the caller's next point.
  */
 bool sim_guest_point(uint64_t gpa);
 
@@ -236,8 +239,8 @@ uint64_t sim_phys_limit(void);
 uint64_t sim_canary(void); /* hpa of the canary frame */
 
 /*
- * 2^order frames, contiguous and aligned to their size (order 0, 9 or 18); the address of the first,
- * or 0 if there are none. Data frames hold 0, table frames are zero (order 0 only).
+ * 2^order frames, contiguous and aligned to their size (order 0, 9 or 18); the address of the
+ * first, or 0 if there are none. Data frames hold 0, table frames are zero (order 0 only).
  */
 uint64_t sim_frame_alloc(enum sim_frame_kind kind, unsigned int order);
 
@@ -249,9 +252,10 @@ struct sim_frame *sim_frame_at(uint64_t hpa);
 uint64_t sim_frame_count(enum sim_frame_kind kind);
 
 /*
- * What a hardware walker does to an 8-byte aligned word of a table: coherent, atomic, past all store
- * buffers; no point by itself. CK-FREE if the frame is free or poisoned, CK-WALK if it is no table.
- * sim_phys_peek() is for oracles: no check, no trace; false if the address is not in a table frame.
+ * What a hardware walker does to an 8-byte aligned word of a table: coherent, atomic, past all
+ * store buffers; no point by itself. CK-FREE if the frame is free or poisoned, CK-WALK if it is no
+ * table. sim_phys_peek() is for oracles: no check, no trace; false if the address is not in a
+ * table frame.
  */
 uint64_t sim_phys_load(uint64_t hpa);
 bool sim_phys_cas(uint64_t hpa, uint64_t *old, uint64_t new);
@@ -265,8 +269,8 @@ void sim_data_store(uint64_t hpa, uint64_t value);
 
 /*
  * Zeroed, 64-byte aligned memory that ends with the machine, whether freed or not, and never fails
- * by injection. What host words and pointers in them refer to should lie here, so that the trace can
- * name it independently of the build. Not a point.
+ * by injection. What host words and pointers in them refer to should lie here, so that the trace
+ * can name it independently of the build. Not a point.
  */
 void *sim_alloc(size_t bytes);
 void sim_free(void *p, size_t bytes);
@@ -288,7 +292,9 @@ void sim_set_write_hook(void (*hook)(void *arg, const struct sim_table_write *w)
 /* Before a frame (each one of a run) is freed. */
 void sim_set_free_hook(void (*hook)(void *arg, uint64_t hpa, enum sim_frame_kind kind), void *arg);
 
-/* Between steps, no sooner than `every` steps after the last time; not in the middle of anything. */
+/*
+ * Between steps, no sooner than `every` steps after the last time; not in the middle of anything.
+ */
 void sim_set_audit_hook(void (*hook)(void *arg), void *arg, uint64_t every);
 
 /* Each step as it enters the trace: for reports. Slow. */
@@ -361,7 +367,9 @@ struct sim_config {
 	uint64_t sc_phys_base; /* address of the first, a multiple of 2 MiB above 0; 0: 1 GiB */
 	bool sc_quarantine;    /* freed frames are reused as late as possible, not at once */
 
-	/* Probabilities in a million; then: fail the n-th (from 1), and whether all after it too. */
+	/*
+	 * Probabilities in a million; then: fail the n-th (from 1), and whether all after it too.
+	 */
 	uint32_t sc_fault_ppm[SIM_FAULT_COUNT];
 	uint64_t sc_fault_nth[SIM_FAULT_COUNT];
 	bool sc_fault_persist[SIM_FAULT_COUNT];
@@ -393,15 +401,15 @@ struct sim_counters {
 	uint64_t ct_switches;  /* from one fiber to another */
 	uint64_t ct_agent_steps;
 	uint64_t ct_choices;
-	uint64_t ct_drains;	    /* stores that left a buffer by themselves */
-	uint64_t ct_drains_forced;  /* by a locked operation, a fence, an interrupt, a full buffer */
-	uint64_t ct_forwards;	    /* loads served by the CPU's own buffer */
-	uint64_t ct_kicks_sent;	    /* offline and own CPU not counted */
+	uint64_t ct_drains;	   /* stores that left a buffer by themselves */
+	uint64_t ct_drains_forced; /* by a locked operation, a fence, an interrupt, a full buffer */
+	uint64_t ct_forwards;	   /* loads served by the CPU's own buffer */
+	uint64_t ct_kicks_sent;	   /* offline and own CPU not counted */
 	uint64_t ct_kicks_arrived;
-	uint64_t ct_kicks_lost;	    /* the CPU went offline meanwhile */
-	uint64_t ct_interrupts;	    /* taken by a handler */
+	uint64_t ct_kicks_lost; /* the CPU went offline meanwhile */
+	uint64_t ct_interrupts; /* taken by a handler */
 	uint64_t ct_guest_entries;
-	uint64_t ct_guest_forced;   /* exits forced by an interrupt */
+	uint64_t ct_guest_forced; /* exits forced by an interrupt */
 	uint64_t ct_lock_waits;
 	uint64_t ct_deferred;
 	uint64_t ct_deferred_run;
@@ -426,19 +434,21 @@ struct sim_report {
 void sim_config_init(struct sim_config *cfg);
 
 /*
- * A machine as configured; it becomes the machine of this process. NULL, with a sentence in why[], if
- * the configuration makes no sense or memory is short, or there is a machine already.
+ * A machine as configured; it becomes the machine of this process. NULL, with a sentence in why[],
+ * if the configuration makes no sense or memory is short, or there is a machine already.
  */
 struct sim_machine *sim_machine_create(const struct sim_config *cfg, char *why, size_t why_bytes);
 void sim_machine_destroy(struct sim_machine *m);
 
-/* Gives a CPU its program for the next run; -EINVAL if there is no such CPU, -EBUSY if it has one. */
+/*
+ * Gives a CPU its program for the next run; -EINVAL if there is no such CPU, -EBUSY if it has one.
+ */
 int sim_spawn(struct sim_machine *m, unsigned int cpu, void (*fn)(void *arg), void *arg);
 
 /*
- * Runs until every program has returned and all that was deferred, stored or sent has arrived; or to
- * the first violation. May be called again with new programs after a pass. The report tells of all
- * runs and calls so far.
+ * Runs until every program has returned and all that was deferred, stored or sent has arrived; or
+ * to the first violation. May be called again with new programs after a pass. The report tells of
+ * all runs and calls so far.
  */
 enum sim_result sim_machine_run(struct sim_machine *m, struct sim_report *report);
 

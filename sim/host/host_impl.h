@@ -2,9 +2,9 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * The simulated world, second part: the services of pmap/host.h. Every access that another CPU or the
- * hardware could see is a scheduling point with an address, a kind and an ordering; what happens
- * there is sim/memmodel.c's and sim/sched.c's affair.
+ * The simulated world, second part: the services of pmap/host.h. Every access that another CPU or
+ * the hardware could see is a scheduling point with an address, a kind and an ordering; what
+ * happens there is sim/memmodel.c's and sim/sched.c's affair.
  */
 
 #ifndef SIM_HOST_IMPL_H

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * CPUs: interrupts, guest mode, going offline; and the two agents every machine has, which empty
+ * store buffers and carry interrupts.
+ *
+ * An interrupt is in flight, then pending at its CPU, then taken. Two that are pending at once are
+ * taken as one, as in an APIC's request register (Intel SDM vol. 3A 10.8.4). Taking one drains the
+ * store buffer (11.10), and so does sending one here: whoever sends by an MSR write, which alone
+ * does not drain, is expected to fence (10.12.3).
+ */
+
+#include <inttypes.h>
+
+#include "sim/machine_priv.h"
+
+unsigned int
+sim_cpu(void)
+{
+	const struct cpu *c = sim_the_machine->m_cpu;
+
+	return c != NULL ? c->cp_id : 0;
+}
+
+unsigned int
+sim_cpu_count(void)
+{
+	return sim_the_machine->m_ncpus;
+}
+
+static struct cpu *
+cpu_at(struct sim_machine *m, unsigned int cpu)
+{
+	if (cpu > m->m_ncpus)
+		sim_violation("CK-API", "I24", "there is no CPU %u", cpu);
+	return &m->m_cpus[cpu];
+}
+
+bool
+sim_cpu_online(unsigned int cpu)
+{
+	return cpu_at(sim_the_machine, cpu)->cp_online;
+}
+
+void
+sim_cpu_set_online(unsigned int cpu, bool online)
+{
+	struct sim_machine *m = sim_the_machine;
+	struct cpu *c = cpu_at(m, cpu);
+
+	c->cp_online = online;
+	trace(m, SIM_USER, cpu, online);
+	if (online)
+		return;
+	m->m_ct.ct_kicks_lost += c->cp_kicks;
+	c->cp_kicks = 0;
+	c->cp_irq_pending = false;
+	m->m_kicked &= ~((uint32_t)1 << cpu);
+}
+
+bool
+sim_cpu_kick_pending(unsigned int cpu)
+{
+	return cpu_at(sim_the_machine, cpu)->cp_irq_pending;
+}
+
+bool
+sim_cpu_in_guest(unsigned int cpu)
+{
+	return cpu_at(sim_the_machine, cpu)->cp_in_guest;
+}
+
+/* ---- Interrupts ---- */
+
+void
+sim_set_irq_handler(void (*handler)(void *arg, unsigned int cpu), void *arg)
+{
+	sim_the_machine->m_irq_handler = handler;
+	sim_the_machine->m_irq_handler_arg = arg;
+}
+
+static void
+take_interrupt(struct sim_machine *m, struct cpu *c)
+{
+	unsigned int held = c->cp_nheld;
+	uint32_t depth = c->cp_epoch_depth;
+
+	c->cp_irq_pending = false;
+	c->cp_irq_on = false;
+	c->cp_relaxing = false;
+	memory_drain(m, c);
+	m->m_ct.ct_interrupts++;
+	m->m_progress++;
+	trace(m, SIM_IRQ, 0, c->cp_id);
+	if (m->m_irq_handler != NULL && c->cp_id < m->m_ncpus)
+		m->m_irq_handler(m->m_irq_handler_arg, c->cp_id);
+	if (c->cp_nheld != held || c->cp_epoch_depth != depth || c->cp_irq_on)
+		sim_violation("CK-SCHED", "I44",
+			      "an interrupt handler left locks, sections or interrupts changed");
+	c->cp_irq_on = true;
+}
+
+void
+cpu_take_interrupts(struct sim_machine *m, struct cpu *c)
+{
+	while (c->cp_irq_pending && c->cp_irq_on && !c->cp_in_guest)
+		take_interrupt(m, c);
+}
+
+void
+sim_irq_disable(void)
+{
+	struct sim_machine *m = sim_the_machine;
+	struct cpu *c = m->m_cpu;
+
+	if (c == NULL)
+		return;
+	point(m, SIM_IRQ);
+	trace(m, SIM_IRQ, 1, 0);
+	c->cp_irq_on = false;
+}
+
+void
+sim_irq_enable(void)
+{
+	struct sim_machine *m = sim_the_machine;
+	struct cpu *c = m->m_cpu;
+
+	if (c == NULL)
+		return;
+	if (c->cp_in_guest)
+		sim_violation("CK-SCHED", "I44", "interrupts switched on in guest mode");
+	c->cp_irq_on = true;
+	cpu_take_interrupts(m, c);
+	point(m, SIM_IRQ);
+	trace(m, SIM_IRQ, 1, 1);
+}
+
+bool
+sim_irq_enabled(void)
+{
+	const struct cpu *c = sim_the_machine->m_cpu;
+
+	return c == NULL || c->cp_irq_on;
+}
+
+void
+sim_kick(unsigned int cpu)
+{
+	struct sim_machine *m = sim_the_machine;
+	struct cpu *c = cpu_at(m, cpu);
+
+	trace(m, SIM_KICK, 0, cpu);
+	if (c == m->m_cpu || !c->cp_online)
+		return;
+	m->m_ct.ct_kicks_sent++;
+	c->cp_kicks++;
+	m->m_kicked |= (uint32_t)1 << cpu;
+}
+
+void
+sim_host_kick(unsigned int cpu)
+{
+	struct sim_machine *m = sim_the_machine;
+
+	point(m, SIM_KICK);
+	memory_drain(m, self(m));
+	sim_kick(cpu);
+}
+
+static void
+arrive(struct sim_machine *m, struct cpu *c)
+{
+	/* A CPU without a program idles with interrupts on: it takes this one and idles on. */
+	if (c->cp_state == CPU_IDLE)
+		m->m_ct.ct_interrupts++;
+	else
+		c->cp_irq_pending = true;
+	m->m_progress++;
+}
+
+/* ---- Guest mode ---- */
+
+bool
+sim_guest_enter(void)
+{
+	struct sim_machine *m = sim_the_machine;
+	struct cpu *c = m->m_cpu;
+
+	if (c == NULL)
+		sim_violation("CK-SCHED", "I20", "only a CPU's program enters a guest");
+	point(m, SIM_GUEST);
+	if (c->cp_irq_on || c->cp_nheld > 0 || c->cp_epoch_depth > 0 || c->cp_in_guest ||
+	    !c->cp_online)
+		sim_violation("CK-SCHED", "I20", "guest entry %s",
+			      c->cp_in_guest	      ? "from a guest"
+			      : c->cp_irq_on	      ? "with interrupts on"
+			      : c->cp_nheld > 0	      ? "with a lock held"
+			      : c->cp_epoch_depth > 0 ? "inside an epoch section"
+						      : "on a CPU that is offline");
+	memory_drain(m, c);
+	m->m_ct.ct_guest_entries++;
+	trace(m, SIM_GUEST, 0, !c->cp_irq_pending);
+	if (c->cp_irq_pending) {
+		m->m_ct.ct_guest_forced++;
+		return false;
+	}
+	c->cp_in_guest = true;
+	return true;
+}
+
+bool
+sim_guest_point(uint64_t gpa)
+{
+	struct sim_machine *m = sim_the_machine;
+	struct cpu *c = m->m_cpu;
+
+	if (c == NULL || !c->cp_in_guest)
+		sim_violation("CK-SCHED", "I20", "a guest instruction outside guest mode");
+	point(m, SIM_GUEST);
+	trace(m, SIM_GUEST, SIM_ID_GPA | gpa, c->cp_irq_pending);
+	if (!c->cp_irq_pending)
+		return true;
+	c->cp_in_guest = false;
+	m->m_ct.ct_guest_forced++;
+	return false;
+}
+
+void
+sim_guest_exit(void)
+{
+	struct sim_machine *m = sim_the_machine;
+	struct cpu *c = m->m_cpu;
+
+	if (c == NULL)
+		return;
+	c->cp_in_guest = false;
+	point(m, SIM_GUEST);
+	trace(m, SIM_GUEST, 0, 2);
+}
+
+/* ---- Translation caches ---- */
+
+void
+sim_set_tlb_ops(const struct sim_tlb_ops *ops, void *arg)
+{
+	sim_the_machine->m_tlb_ops = ops;
+	sim_the_machine->m_tlb_arg = arg;
+}
+
+static void
+check_invalidate(struct sim_machine *m, const char *what)
+{
+	const struct cpu *c = m->m_cpu;
+
+	if (m->m_tlb_ops == NULL)
+		sim_violation("CK-API", "I18", "%s, but no translation cache is attached", what);
+	if (c != NULL && c->cp_irq_on && c->cp_epoch_depth == 0)
+		sim_violation("CK-API", "I18", "%s outside an epoch section, interrupts on", what);
+	point(m, SIM_INVALIDATE);
+	/* INVLPG and a move to CR3 serialize (Intel SDM vol. 3A 8.3). */
+	memory_drain(m, self(m));
+}
+
+void
+sim_invlpg(uint64_t va, uint64_t npages)
+{
+	struct sim_machine *m = sim_the_machine;
+
+	check_invalidate(m, "host_invlpg()");
+	trace(m, SIM_INVALIDATE, SIM_ID_GPA | va, npages);
+	m->m_tlb_ops->to_invlpg(m->m_tlb_arg, sim_cpu(), va, npages);
+}
+
+void
+sim_flush_tlb(bool global)
+{
+	struct sim_machine *m = sim_the_machine;
+
+	check_invalidate(m, "host_flush_tlb()");
+	trace(m, SIM_INVALIDATE, 0, global);
+	m->m_tlb_ops->to_flush(m->m_tlb_arg, sim_cpu(), global);
+}
+
+/* ---- The machine's own agents ---- */
+
+static struct cpu *
+nth_cpu(struct sim_machine *m, uint32_t mask, unsigned int which)
+{
+	while (which-- > 0)
+		mask &= mask - 1;
+	return &m->m_cpus[__builtin_ctz(mask)];
+}
+
+static unsigned int
+drain_enabled(void *arg)
+{
+	const struct sim_machine *m = arg;
+
+	return (unsigned int)__builtin_popcount(m->m_buffered);
+}
+
+static void
+drain_step(void *arg, unsigned int which)
+{
+	struct sim_machine *m = arg;
+
+	m->m_ct.ct_drains++;
+	memory_drain_one(m, nth_cpu(m, m->m_buffered, which));
+}
+
+static unsigned int
+kick_enabled(void *arg)
+{
+	const struct sim_machine *m = arg;
+
+	return (unsigned int)__builtin_popcount(m->m_kicked);
+}
+
+static void
+kick_step(void *arg, unsigned int which)
+{
+	struct sim_machine *m = arg;
+	struct cpu *c = nth_cpu(m, m->m_kicked, which);
+
+	m->m_ct.ct_kicks_arrived++;
+	if (--c->cp_kicks == 0)
+		m->m_kicked &= ~((uint32_t)1 << c->cp_id);
+	arrive(m, c);
+}
+
+static unsigned int
+spurious_enabled(void *arg)
+{
+	const struct sim_machine *m = arg;
+
+	return m->m_nlive > 0 ? m->m_ncpus : 0;
+}
+
+static void
+spurious_step(void *arg, unsigned int which)
+{
+	struct sim_machine *m = arg;
+
+	if (m->m_cpus[which].cp_online && sim_fault(SIM_FAULT_SPURIOUS_KICK))
+		arrive(m, &m->m_cpus[which]);
+}
+
+void
+cpu_agents_init(struct sim_machine *m)
+{
+	static const struct sim_agent_ops spurious_ops = {"spurious interrupt", 1, spurious_enabled,
+							  spurious_step, false};
+
+	m->m_drain_ops = (struct sim_agent_ops){"store buffer", m->m_cfg.sc_drain_weight,
+						drain_enabled, drain_step, true};
+	m->m_kick_ops = (struct sim_agent_ops){"interrupt", m->m_cfg.sc_kick_weight, kick_enabled,
+					       kick_step, true};
+	sim_agent_add(&m->m_drain_ops, m);
+	sim_agent_add(&m->m_kick_ops, m);
+	if (m->m_cfg.sc_fault_ppm[SIM_FAULT_SPURIOUS_KICK] > 0 ||
+	    m->m_cfg.sc_fault_nth[SIM_FAULT_SPURIOUS_KICK] > 0)
+		sim_agent_add(&spurious_ops, m);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * Spin locks of the simulated host, with the checks of a debug build: rank, recursion, release by
+ * another, held where one may wait.
+ *
+ * Taking one is a locked operation. Releasing one is a plain store that waits in the store buffer
+ * like any other; the lock is free once that store has reached memory. A CPU that finds it taken is
+ * not run again until it is free (it would only look again), but it takes interrupts meanwhile.
+ */
+
+#include <inttypes.h>
+
+#include "sim/machine_priv.h"
+
+#define LOCK_MAGIC 0x6c6f636bu
+
+void
+sim_lock_init(struct host_lock *l, unsigned int rank)
+{
+	l->hl_word = 0;
+	l->hl_rank = rank;
+	l->hl_magic = LOCK_MAGIC;
+}
+
+static void
+check_initialized(const struct host_lock *l, const char *what)
+{
+	if (l->hl_magic != LOCK_MAGIC)
+		sim_violation("CK-SCHED", "I44", "%s of a lock that is not initialized, or freed",
+			      what);
+}
+
+static int
+held_index(const struct cpu *c, const struct host_lock *l)
+{
+	for (unsigned int i = 0; i < c->cp_nheld; i++) {
+		if (c->cp_held[i] == l)
+			return (int)i;
+	}
+	return -1;
+}
+
+static void
+check_rank(const struct cpu *c, const struct host_lock *l)
+{
+	if (held_index(c, l) >= 0)
+		sim_violation("CK-SCHED", "I44", "a lock of rank %u is taken twice", l->hl_rank);
+	if (c->cp_nheld == HELD_MAX)
+		sim_violation("CK-SCHED", "I44", "more than %d locks held", HELD_MAX);
+	for (unsigned int i = 0; i < c->cp_nheld; i++) {
+		const struct host_lock *h = c->cp_held[i];
+		if (h->hl_rank > l->hl_rank)
+			sim_violation("CK-SCHED", "I44",
+				      "lock order: rank %u is taken while rank %u is held",
+				      l->hl_rank, h->hl_rank);
+		if (h->hl_rank == l->hl_rank && (uintptr_t)h > (uintptr_t)l)
+			sim_violation(
+				"CK-SCHED", "I44",
+				"lock order: of two locks of rank %u the higher address came first",
+				l->hl_rank);
+	}
+}
+
+static bool
+is_free(void *arg)
+{
+	const struct host_lock *l = arg;
+
+	return l->hl_word == 0;
+}
+
+void
+sim_lock(struct host_lock *l)
+{
+	struct sim_machine *m = sim_the_machine;
+	struct cpu *c = self(m);
+	uint64_t id = address_id(m, (uintptr_t)l);
+
+	check_initialized(l, "locking");
+	check_rank(c, l);
+	point(m, SIM_LOCK);
+	memory_drain(m, c);
+	if (l->hl_word != 0)
+		m->m_ct.ct_lock_waits++;
+	while (l->hl_word != 0)
+		sim_wait_until("a lock", is_free, l);
+	check_initialized(l, "locking");
+	trace(m, SIM_LOCK, id, l->hl_rank);
+	memory_write_now(m, &l->hl_word, (uint64_t)c->cp_id + 1, SIM_WRITE_LOCKED, c->cp_id);
+	c->cp_held[c->cp_nheld++] = l;
+}
+
+void
+sim_unlock(struct host_lock *l)
+{
+	struct sim_machine *m = sim_the_machine;
+	struct cpu *c = self(m);
+
+	check_initialized(l, "unlocking");
+	point(m, SIM_UNLOCK);
+	int i = held_index(c, l);
+	if (i < 0)
+		sim_violation("CK-SCHED", "I44",
+			      "a lock of rank %u is released by a CPU that does not hold it",
+			      l->hl_rank);
+	c->cp_held[i] = c->cp_held[--c->cp_nheld];
+	trace(m, SIM_UNLOCK, address_id(m, (uintptr_t)l), l->hl_rank);
+	memory_write(m, &l->hl_word, 0);
+}
+
+bool
+sim_lock_held(const struct host_lock *l)
+{
+	return held_index(self(sim_the_machine), l) >= 0;
+}
+
+void
+lock_check_may_wait(struct sim_machine *m, const char *what)
+{
+	const struct cpu *c = self(m);
+
+	if (c->cp_nheld > 0)
+		sim_violation("CK-SCHED", "I44", "%s with a lock of rank %u held", what,
+			      c->cp_held[c->cp_nheld - 1]->hl_rank);
+	if (!c->cp_irq_on)
+		sim_violation("CK-SCHED", "I24", "%s with interrupts off", what);
+	if (c->cp_in_guest)
+		sim_violation("CK-SCHED", "I44", "%s in guest mode", what);
+}
+
+void
+lock_check_none_in(struct sim_machine *m, const void *p, uint64_t bytes)
+{
+	for (unsigned int i = 0; i <= m->m_ncpus + 1; i++) {
+		const struct cpu *c = i > m->m_ncpus ? &m->m_driver : &m->m_cpus[i];
+		for (unsigned int k = 0; k < c->cp_nheld; k++) {
+			if ((uintptr_t)c->cp_held[k] - (uintptr_t)p < bytes)
+				sim_violation(
+					"CK-FREE", "I44",
+					"memory is freed with a lock of rank %u in it held by CPU %u",
+					c->cp_held[k]->hl_rank, c->cp_id);
+		}
+	}
+}

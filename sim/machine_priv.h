@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * The machine's inside, shared by the files that make it: choice.c (choices), sched.c (who steps),
+ * memmodel.c (words and store buffers), cpu.c (interrupts, guest mode), lock.c, epoch.c, phys.c
+ * (frames), heap.c (other memory), machine.c (life, report).
+ */
+
+#ifndef SIM_MACHINE_PRIV_H
+#define SIM_MACHINE_PRIV_H
+
+#include <host_types.h>
+#include <setjmp.h>
+
+#include "sim/fiber.h"
+#include "sim/machine.h"
+
+#define NCPUS_MAX (SIM_MAX_CPUS + 1) /* with the service CPU */
+#define STORE_BUFFER_MAX 16
+#define HELD_MAX 16
+#define DESC_BYTES 128 /* HOST_TABLE_DESC_BYTES; asserted in phys.c */
+
+enum cpu_state {
+	CPU_IDLE, /* no program, or it has returned */
+	CPU_READY,
+	CPU_WAITING, /* until cp_ready */
+};
+
+struct pending_store {
+	uint64_t *ps_word;
+	uint64_t ps_value;
+};
+
+struct cpu {
+	unsigned int cp_id;
+	enum cpu_state cp_state;
+	bool cp_online;
+	bool cp_irq_on;
+	bool cp_irq_pending; /* arrived, not taken */
+	bool cp_in_guest;
+	bool cp_relaxing;	    /* its last point was host_relax() ... */
+	uint64_t cp_relax_progress; /* ... and memory was like this then */
+	uint32_t cp_kicks;	    /* in flight to here */
+
+	unsigned int cp_nstores; /* oldest first */
+	struct pending_store cp_stores[STORE_BUFFER_MAX];
+
+	uint32_t cp_epoch_depth;
+	uint64_t cp_epoch_begin; /* clock at the outermost section's begin; 0: none open */
+	unsigned int cp_nheld;
+	struct host_lock *cp_held[HELD_MAX];
+
+	bool (*cp_ready)(void *arg);
+	void *cp_ready_arg;
+	const char *cp_what;
+	void (*cp_fn)(void *arg);
+	void *cp_arg;
+	struct fiber cp_fiber;
+};
+
+struct agent {
+	const struct sim_agent_ops *ag_ops;
+	void *ag_arg;
+};
+
+struct heap_block;
+
+struct sim_machine {
+	/* What each point touches. */
+	struct cpu *m_cpu; /* whose fiber runs; NULL in an agent and in the driver */
+	uint64_t m_step;
+	uint64_t m_slow_at; /* the step at which a point has more to do than to count */
+	uint64_t m_hash;
+	uint64_t m_progress; /* changes of memory, interrupts: what a spinning CPU waits for */
+	unsigned int m_actor;
+	bool m_tso;
+	unsigned int m_store_buffer;
+	char *m_words; /* of all frames */
+	uint64_t m_words_bytes;
+	char *m_descs;
+	uint64_t m_descs_bytes;
+	char *m_heap;
+	uint64_t m_heap_bytes;
+	struct sim_frame *m_frames;
+	void (*m_step_hook)(void *arg, const struct sim_step *st);
+	void *m_step_hook_arg;
+	struct sim_counters m_ct;
+
+	/* Scheduler. */
+	uint64_t m_decide_at;
+	uint64_t m_audit_at;
+	uint64_t m_budget_at;
+	uint64_t m_audit_every;
+	void (*m_audit)(void *arg);
+	void *m_audit_arg;
+	uint64_t m_idle_relaxes; /* since memory last changed */
+	uint64_t m_relax_progress;
+	uint32_t m_buffered;  /* CPUs with stores in their buffer */
+	uint32_t m_kicked;    /* CPUs with interrupts in flight */
+	unsigned int m_ncpus; /* configured; the service CPU is m_cpus[m_ncpus] */
+	unsigned int m_nlive; /* programs that have not returned */
+	unsigned int m_nagents;
+	struct agent m_agents[SIM_MAX_AGENTS];
+	struct sim_agent_ops m_drain_ops;
+	struct sim_agent_ops m_kick_ops;
+	struct cpu m_cpus[NCPUS_MAX];
+	struct cpu m_driver; /* stands for the CPU in agents and in the driver */
+	struct fiber m_main;
+	struct fiber m_left; /* the fiber that a run ended in, never to be entered again */
+
+	/* Choices. */
+	uint64_t m_rng[4];
+	size_t m_list_at;
+	struct sim_choice_record *m_record;
+	size_t m_nrecord;
+	size_t m_record_room;
+
+	/* Physical memory. */
+	uint64_t m_phys_base;
+	uint32_t m_nframes;
+	uint32_t m_single_top;	 /* frames below were handed out one by one at some time */
+	uint32_t m_run_bottom;	 /* frames from here on, in runs */
+	uint32_t m_free_head[3]; /* by order 0, 9, 18; frame number + 1 */
+	uint32_t m_free_tail[3];
+	uint64_t m_poison;
+	uint64_t m_kinds[SIM_FRAME_KIND_COUNT];
+	void (*m_write_hook)(void *arg, const struct sim_table_write *w);
+	void *m_write_hook_arg;
+	void (*m_free_hook)(void *arg, uint64_t hpa, enum sim_frame_kind kind);
+	void *m_free_hook_arg;
+
+	/* Heap. */
+	uint64_t m_heap_top;
+	struct heap_block *m_heap_free;
+	uint64_t m_heap_blocks; /* of host_alloc(), not freed */
+
+	/* Epoch. */
+	uint64_t m_epoch_clock;
+	struct host_epoch_item *m_deferred;
+	struct host_epoch_item **m_deferred_end;
+	uint64_t m_ndeferred;
+	uint64_t m_running_seq; /* of the item whose function runs; 0: none */
+
+	/* Interrupts and hardware. */
+	void (*m_irq_handler)(void *arg, unsigned int cpu);
+	void *m_irq_handler_arg;
+	const struct sim_tlb_ops *m_tlb_ops;
+	void *m_tlb_arg;
+
+	/* Life. */
+	struct sim_config m_cfg;
+	bool m_running;	 /* inside sim_machine_run() */
+	bool m_catching; /* m_catch is set */
+	jmp_buf m_catch;
+	struct sim_report m_report; /* of the end, once there is one */
+};
+
+/* The machine of this process. */
+extern struct sim_machine *sim_the_machine;
+
+/* ---- choice.c ---- */
+bool choice_init(struct sim_machine *m);
+void choice_fini(struct sim_machine *m);
+
+/* ---- sched.c ---- */
+void sched_point_slow(struct sim_machine *m);
+void sched_set_slow_at(struct sim_machine *m);
+void sched_fiber_start(void *arg); /* a struct cpu */
+bool sched_quiet(const struct sim_machine *m);
+
+/* ---- memmodel.c ---- */
+void memory_drain_one(struct sim_machine *m, struct cpu *c);
+void memory_drain(struct sim_machine *m, struct cpu *c);	       /* all; counted as forced */
+uint64_t memory_read(struct sim_machine *m, const uint64_t *w);	       /* through the own buffer */
+void memory_write(struct sim_machine *m, uint64_t *w, uint64_t value); /* into the own buffer */
+void memory_write_now(struct sim_machine *m, uint64_t *w, uint64_t value, enum sim_write_how how,
+		      unsigned int cpu);
+
+/* ---- cpu.c ---- */
+void cpu_take_interrupts(struct sim_machine *m, struct cpu *c);
+void cpu_agents_init(struct sim_machine *m);
+
+/* ---- epoch.c ---- */
+void epoch_service(void *arg); /* the service CPU's program; never returns */
+
+/* ---- lock.c ---- */
+/* CK-SCHED unless the caller may wait for others: interrupts on, no lock, no section. */
+void lock_check_may_wait(struct sim_machine *m, const char *what);
+void lock_check_none_in(struct sim_machine *m, const void *p, uint64_t bytes);
+
+/* ---- phys.c, heap.c ---- */
+bool phys_init(struct sim_machine *m);
+void phys_fini(struct sim_machine *m);
+bool heap_init(struct sim_machine *m);
+void heap_fini(struct sim_machine *m);
+
+/* ---- machine.c ---- */
+_Noreturn void machine_end(struct sim_machine *m, enum sim_result result, const char *check,
+			   const char *invariant, const char *message);
+
+/* ---- Small things that must be fast ---- */
+
+/* The CPU that this code is taken to run on. */
+static inline struct cpu *
+self(struct sim_machine *m)
+{
+	return m->m_cpu != NULL ? m->m_cpu : &m->m_driver;
+}
+
+/* A name for what p points to that is the same in every build; 0 if it has none. */
+static inline uint64_t
+address_id(const struct sim_machine *m, uintptr_t p)
+{
+	uint64_t off = p - (uintptr_t)m->m_words;
+
+	if (off < m->m_words_bytes)
+		return SIM_ID_TABLE | off;
+	off = p - (uintptr_t)m->m_heap;
+	if (off < m->m_heap_bytes)
+		return SIM_ID_ALLOC | off;
+	off = p - (uintptr_t)m->m_descs;
+	if (off < m->m_descs_bytes)
+		return SIM_ID_DESC | off;
+	return SIM_ID_OTHER;
+}
+
+/* Words hold pointers as well: what enters the trace must not depend on where memory lies. */
+static inline uint64_t
+stable_value(const struct sim_machine *m, uint64_t id, uint64_t value)
+{
+	if (id >> 56 == SIM_ID_TABLE >> 56)
+		return value;
+	uint64_t vid = address_id(m, value);
+	return vid != SIM_ID_OTHER ? vid : value;
+}
+
+static inline void
+trace(struct sim_machine *m, enum sim_access kind, uint64_t id, uint64_t value)
+{
+	uint64_t h = m->m_hash;
+
+	h = (h ^ id ^ ((uint64_t)m->m_actor << 40) ^ ((uint64_t)kind << 48)) *
+	    0x9e3779b97f4a7c15ull;
+	h = (h ^ (h >> 32) ^ value) * 0xd6e8feb86659fd93ull;
+	m->m_hash = h ^ (h >> 29);
+	if (__builtin_expect(m->m_step_hook != NULL, 0)) {
+		struct sim_step st = {m->m_step, m->m_actor, kind, id, value};
+		m->m_step_hook(m->m_step_hook_arg, &st);
+	}
+}
+
+/* sim_point() without its trace. */
+static inline void
+point(struct sim_machine *m, enum sim_access kind)
+{
+	struct cpu *c = m->m_cpu;
+
+	if (c == NULL)
+		return;
+	c->cp_relaxing = false;
+	m->m_ct.ct_points[kind]++;
+	if (__builtin_expect(++m->m_step >= m->m_slow_at, 0))
+		sched_point_slow(m);
+}
+
+#endif /* SIM_MACHINE_PRIV_H */

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * Shared words under x86-TSO (Sewell et al., "x86-TSO", 2010; Intel SDM vol. 3A 9.2): a CPU's
+ * stores wait in its buffer, in order, and reach memory one by one at any later step; its own
+ * loads see the newest of them; a locked operation or a fence first empties the buffer. With
+ * sequential consistency instead, stores reach memory at once.
+ *
+ * A word of a table frame may be touched only while the frame is a table: whoever reaches further
+ * followed a stale pointer.
+ */
+
+#include <inttypes.h>
+
+#include "sim/machine_priv.h"
+
+/* The frame that an address named by id lies in, or whose descriptor; UINT64_MAX: none. */
+static inline uint64_t
+frame_of(uint64_t id)
+{
+	uint64_t off = id & (((uint64_t)1 << 56) - 1);
+
+	if (id >> 56 == SIM_ID_TABLE >> 56)
+		return off / SIM_PAGE_SIZE;
+	if (id >> 56 == SIM_ID_DESC >> 56)
+		return off / DESC_BYTES;
+	return UINT64_MAX;
+}
+
+static _Noreturn void
+stale_frame(struct sim_machine *m, uint64_t frame, const char *what)
+{
+	static const char *const kinds[SIM_FRAME_KIND_COUNT] = {"free", "table", "data",
+								"quarantined", "canary"};
+
+	sim_violation("CK-FREE", "I44", "%s of a word of table frame 0x%" PRIx64 ", which is %s",
+		      what, m->m_phys_base + frame * SIM_PAGE_SIZE,
+		      kinds[m->m_frames[frame].fr_kind]);
+}
+
+static inline void
+check_frame(struct sim_machine *m, uint64_t id, const char *what)
+{
+	uint64_t frame = frame_of(id);
+
+	if (frame != UINT64_MAX && m->m_frames[frame].fr_kind != SIM_FRAME_TABLE)
+		stale_frame(m, frame, what);
+}
+
+void
+memory_write_now(struct sim_machine *m, uint64_t *w, uint64_t value, enum sim_write_how how,
+		 unsigned int cpu)
+{
+	uint64_t id = address_id(m, (uintptr_t)w);
+
+	check_frame(m, id, "store");
+	if (m->m_write_hook != NULL && id >> 56 == SIM_ID_TABLE >> 56) {
+		struct sim_table_write tw = {m->m_phys_base + (id & ~SIM_ID_TABLE), *w, value, how,
+					     cpu};
+		m->m_write_hook(m->m_write_hook_arg, &tw);
+	}
+	if (*w != value)
+		m->m_progress++;
+	*w = value;
+}
+
+void
+memory_drain_one(struct sim_machine *m, struct cpu *c)
+{
+	struct pending_store st = c->cp_stores[0];
+
+	c->cp_nstores--;
+	for (unsigned int i = 0; i < c->cp_nstores; i++)
+		c->cp_stores[i] = c->cp_stores[i + 1];
+	if (c->cp_nstores == 0)
+		m->m_buffered &= ~((uint32_t)1 << c->cp_id);
+	memory_write_now(m, st.ps_word, st.ps_value, SIM_WRITE_PLAIN, c->cp_id);
+}
+
+void
+memory_drain(struct sim_machine *m, struct cpu *c)
+{
+	while (c->cp_nstores > 0) {
+		m->m_ct.ct_drains_forced++;
+		memory_drain_one(m, c);
+	}
+}
+
+uint64_t
+memory_read(struct sim_machine *m, const uint64_t *w)
+{
+	const struct cpu *c = m->m_cpu;
+
+	if (c != NULL) {
+		for (unsigned int i = c->cp_nstores; i-- > 0;) {
+			if (c->cp_stores[i].ps_word == w) {
+				m->m_ct.ct_forwards++;
+				return c->cp_stores[i].ps_value;
+			}
+		}
+	}
+	return *w;
+}
+
+void
+memory_write(struct sim_machine *m, uint64_t *w, uint64_t value)
+{
+	struct cpu *c = m->m_cpu;
+
+	if (c == NULL || !m->m_tso) {
+		memory_write_now(m, w, value, SIM_WRITE_PLAIN, self(m)->cp_id);
+		return;
+	}
+	if (c->cp_nstores == m->m_store_buffer) {
+		m->m_ct.ct_drains_forced++;
+		memory_drain_one(m, c);
+	}
+	c->cp_stores[c->cp_nstores++] = (struct pending_store){w, value};
+	m->m_buffered |= (uint32_t)1 << c->cp_id;
+}
+
+uint64_t
+sim_word_load(const uint64_t *w, enum sim_access kind)
+{
+	struct sim_machine *m = sim_the_machine;
+
+	point(m, kind);
+	uint64_t id = address_id(m, (uintptr_t)w);
+	check_frame(m, id, "load");
+	uint64_t value = memory_read(m, w);
+	trace(m, kind, id, stable_value(m, id, value));
+	return value;
+}
+
+void
+sim_word_store(uint64_t *w, uint64_t value, enum sim_access kind)
+{
+	struct sim_machine *m = sim_the_machine;
+
+	point(m, kind);
+	uint64_t id = address_id(m, (uintptr_t)w);
+	check_frame(m, id, "store");
+	trace(m, kind, id, stable_value(m, id, value));
+	memory_write(m, w, value);
+}
+
+/* The beginning of a locked operation: what memory holds, with every earlier store in it. */
+static uint64_t
+locked_begin(struct sim_machine *m, const uint64_t *w)
+{
+	point(m, SIM_RMW);
+	check_frame(m, address_id(m, (uintptr_t)w), "locked operation");
+	memory_drain(m, self(m));
+	return *w;
+}
+
+static void
+locked_end(struct sim_machine *m, uint64_t *w, uint64_t old, uint64_t new)
+{
+	uint64_t id = address_id(m, (uintptr_t)w);
+
+	trace(m, SIM_RMW, id, stable_value(m, id, old));
+	trace(m, SIM_RMW, id, stable_value(m, id, new));
+	memory_write_now(m, w, new, SIM_WRITE_LOCKED, self(m)->cp_id);
+}
+
+uint64_t
+sim_word_xchg(uint64_t *w, uint64_t value)
+{
+	struct sim_machine *m = sim_the_machine;
+	uint64_t old = locked_begin(m, w);
+
+	locked_end(m, w, old, value);
+	return old;
+}
+
+bool
+sim_word_cas(uint64_t *w, uint64_t *old, uint64_t new)
+{
+	struct sim_machine *m = sim_the_machine;
+	uint64_t was = locked_begin(m, w);
+
+	if (was != *old) {
+		uint64_t id = address_id(m, (uintptr_t)w);
+		trace(m, SIM_RMW, id, stable_value(m, id, was));
+		*old = was;
+		return false;
+	}
+	locked_end(m, w, was, new);
+	return true;
+}
+
+uint64_t
+sim_word_fetch_and(uint64_t *w, uint64_t mask)
+{
+	struct sim_machine *m = sim_the_machine;
+	uint64_t old = locked_begin(m, w);
+
+	locked_end(m, w, old, old & mask);
+	return old;
+}
+
+uint64_t
+sim_word_fetch_or(uint64_t *w, uint64_t bits)
+{
+	struct sim_machine *m = sim_the_machine;
+	uint64_t old = locked_begin(m, w);
+
+	locked_end(m, w, old, old | bits);
+	return old;
+}
+
+uint64_t
+sim_word_fetch_add(uint64_t *w, uint64_t addend)
+{
+	struct sim_machine *m = sim_the_machine;
+	uint64_t old = locked_begin(m, w);
+
+	locked_end(m, w, old, old + addend);
+	return old;
+}
+
+void
+sim_fence(void)
+{
+	struct sim_machine *m = sim_the_machine;
+
+	point(m, SIM_FENCE);
+	trace(m, SIM_FENCE, 0, 0);
+	memory_drain(m, self(m));
+}
+
+/*
+ * The words are nobody else's, so no step lies between them, and no one can tell when they reach
+ * memory: before the store that publishes them, which comes later in the same buffer.
+ */
+void
+sim_fill_private(uint64_t *words, unsigned int n, uint64_t first, uint64_t step)
+{
+	struct sim_machine *m = sim_the_machine;
+
+	point(m, SIM_STORE);
+	uint64_t id = address_id(m, (uintptr_t)words);
+	if (n == 0)
+		return;
+	if (id != SIM_ID_OTHER && frame_of(id) != frame_of(address_id(m, (uintptr_t)&words[n - 1])))
+		sim_violation("CK-API", "I01", "%u words to fill do not lie in one frame", n);
+	trace(m, SIM_STORE, id, first);
+	trace(m, SIM_STORE, id, step + n);
+	for (unsigned int i = 0; i < n; i++)
+		memory_write_now(m, &words[i], first + i * step, SIM_WRITE_PRIVATE, self(m)->cp_id);
+}
+
+/*
+ * Not a point: the word is written by this CPU only, and readers bear any old value. It still goes
+ * past the buffer, so that the newest value is the one that a later host_load() here sees.
+ */
+void
+sim_count(uint64_t *w, uint64_t addend)
+{
+	struct sim_machine *m = sim_the_machine;
+	struct cpu *c = m->m_cpu;
+
+	if (c != NULL && c->cp_epoch_depth == 0 && c->cp_irq_on)
+		sim_violation("CK-API", "I44",
+			      "host_count() outside an epoch section, interrupts on");
+	check_frame(m, address_id(m, (uintptr_t)w), "count");
+	*w += addend;
+}
