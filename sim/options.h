@@ -139,7 +139,8 @@ int sim_options_complete(struct sim_options *o, const struct trace *trace, char 
 /*
  * One run: o->seed (or o->choices) on o->arch. *out is zeroed by the caller except for arch and
  * seed. Returns 0 when the run took place, whatever its verdict; a negative errno, with a sentence
- * in out->message, when it could not. May be called again and again; leaves nothing behind.
+ * in out->message, when it could not; -EILSEQ if the list of choices does not fit this program (it
+ * was recorded by another build). May be called again and again; leaves nothing behind.
  */
 int sim_run_workload(const struct sim_options *o, struct sim_outcome *out);
 
