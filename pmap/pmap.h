@@ -170,7 +170,10 @@ struct pmap_mapping {
  *             access not within prot
  * -EOPNOTSUPP rights or memory type that the format cannot express
  * -ENOMEM     no table page; unchanged
+ * -EBUSY      a superpage would replace smaller mappings that are wired; what was not wired is gone
  * -EAGAIN     revoked meanwhile (pa_revoked): taken back, as if never entered
+ *
+ * A wired mapping stays wired, whatever is entered over it with the same frame, until pmap_unwire().
  */
 int pmap_enter(struct pmap *pm, const struct pmap_mapping *m);
 

@@ -30,6 +30,7 @@ enum attempt {
 	ENTER_WAIT,  /* a slot is frozen */
 	ENTER_BREAK, /* what was in the way is gone; flush, then try again */
 	ENTER_CLEAR, /* a table is in the way: its range must be removed first */
+	ENTER_REVOKED,
 	ENTER_SPLIT, /* a superpage is in the way */
 	ENTER_NOMEM,
 };
@@ -200,10 +201,20 @@ install_chain(struct enter *e, const struct pt_cursor *c)
 
 /* ---- Over something ------------------------------------------------------------------------- */
 
-/* What the present leaf `old` becomes when it maps the same frame as before. */
+static bool
+is_revoked(const struct pmap_mapping *m)
+{
+	return m->pa_revoked != NULL && host_load_acquire(m->pa_revoked) != m->pa_revoked_was;
+}
+
+/*
+ * What the present leaf `old` becomes when it maps the same frame as before. It stays wired: a fault
+ * that was decided before the wiring must not undo it.
+ */
 static pt_entry_t
 merged_leaf(const struct pt_fmt *f, pt_entry_t old, pt_entry_t new)
 {
+	new |= old & f->pf_wired;
 	if (old & f->pf_a)
 		new = pte_set_accessed(f, new);
 	if ((old & f->pf_m) && (new & f->pf_rw))
@@ -211,7 +222,11 @@ merged_leaf(const struct pt_fmt *f, pt_entry_t old, pt_entry_t new)
 	return new;
 }
 
-/* A leaf of the right size is there: other rights in place, another frame by break before make. */
+/*
+ * A leaf of the right size is there: other rights in place, another frame by break before make. The
+ * owner's word is read under the lock, which the revoker's sweep must take after changing it; so what
+ * is changed here was still wanted, or will still be swept.
+ */
 static enum attempt
 replace_leaf(struct enter *e, const struct pt_cursor *c)
 {
@@ -225,7 +240,9 @@ replace_leaf(struct enter *e, const struct pt_cursor *c)
 
 	pt_entry_t old = pte_load(w);
 
-	while (!t->pd_dead && pte_is_leaf(f, old, c->pc_level)) {
+	if (is_revoked(e->e_map))
+		result = ENTER_REVOKED;
+	while (result == ENTER_AGAIN && !t->pd_dead && pte_is_leaf(f, old, c->pc_level)) {
 		const bool same = ((old ^ e->e_pte) & frame) == 0;
 		const pt_entry_t new = same ? merged_leaf(f, old, e->e_pte) : 0;
 
@@ -242,7 +259,6 @@ replace_leaf(struct enter *e, const struct pt_cursor *c)
 		else
 			pmap_count(e->e_pm, PMAP_C_SPURIOUS, 1);
 		result = same ? ENTER_DONE : ENTER_BREAK;
-		break;
 	}
 	host_unlock(&t->pd_lock);
 	return result;
@@ -299,11 +315,25 @@ split_above(struct enter *e)
 	return error == -ENOMEM ? error : 0;
 }
 
+/* Removes the smaller mappings where a superpage is to be entered; never a wired one. */
+static int
+clear_below(struct enter *e)
+{
+	const gpa_t gpa = e->e_map->pa_gpa;
+	uint64_t kept;
+
+	if (is_revoked(e->e_map))
+		return -EAGAIN;
+	pmap_remove_unwired(e->e_pm, gpa, gpa + pt_level_size(e->e_map->pa_level), &kept,
+			    &e->e_gather);
+	pmap_gather_finish(&e->e_gather);
+	return kept != 0 ? -EBUSY : 0;
+}
+
 static int
 enter_loop(struct enter *e)
 {
 	struct pmap *const pm = e->e_pm;
-	const gpa_t gpa = e->e_map->pa_gpa;
 
 	for (;;) {
 		int error = 0;
@@ -325,10 +355,10 @@ enter_loop(struct enter *e)
 		case ENTER_WAIT:
 			host_relax();
 			break;
+		case ENTER_REVOKED:
+			return -EAGAIN;
 		case ENTER_CLEAR:
-			error = pmap_remove(pm, gpa, gpa + pt_level_size(e->e_map->pa_level),
-					    &e->e_gather);
-			pmap_gather_finish(&e->e_gather);
+			error = clear_below(e);
 			break;
 		case ENTER_BREAK:
 			pmap_gather_finish(&e->e_gather);
@@ -340,12 +370,6 @@ enter_loop(struct enter *e)
 		if (error != 0)
 			return error;
 	}
-}
-
-static bool
-is_revoked(const struct pmap_mapping *m)
-{
-	return m->pa_revoked != NULL && host_load_acquire(m->pa_revoked) != m->pa_revoked_was;
 }
 
 int
@@ -368,9 +392,14 @@ pmap_enter(struct pmap *pm, const struct pmap_mapping *m)
 	pt_spares_free(e.e_spares);
 
 	if (error == 0 && is_revoked(m)) {
+		const gpa_t end = m->pa_gpa + pt_level_size(m->pa_level);
+		uint64_t kept;
+
 		/* A wired leaf that is not ours is there by a newer decision. */
-		pmap_remove_locked_range(pm, m->pa_gpa, m->pa_gpa + pt_level_size(m->pa_level),
-					 !m->pa_wired, &e.e_gather);
+		if (m->pa_wired)
+			pmap_remove(pm, m->pa_gpa, end, &e.e_gather);
+		else
+			pmap_remove_unwired(pm, m->pa_gpa, end, &kept, &e.e_gather);
 		host_epoch_enter();
 		pmap_count(pm, PMAP_C_REVOKED, 1);
 		host_epoch_exit();

@@ -182,7 +182,7 @@ struct pmap_range {
 				  pt_entry_t pte);
 	bool pr_unlinks;    /* wholly covered tables go, with all they hold */
 	bool pr_whole;	    /* superpages that reach beyond the range are visited, not split */
-	bool pr_keep_wired; /* pass over wired leaves */
+	bool pr_keep_wired; /* pass over wired leaves, and count them */
 	bool pr_lax;	    /* content with what is true once pending flushes are done */
 	unsigned int pr_prot;
 	unsigned int pr_how;
@@ -191,8 +191,9 @@ struct pmap_range {
 };
 
 void pmap_range_run(struct pmap_range *r);
-int pmap_remove_locked_range(struct pmap *pm, gpa_t start, gpa_t end, bool keep_wired,
-			     struct pmap_gather *g);
+/* Removes what is not wired in a valid range; *kept is the number of wired leaves passed over. */
+void pmap_remove_unwired(struct pmap *pm, gpa_t start, gpa_t end, uint64_t *kept,
+			 struct pmap_gather *g);
 
 /* ---- Leaves: accounts and shootdown in one place (pmap.c) ------------------------------------- */
 

@@ -55,7 +55,9 @@ visit_table(struct pmap_range *r, struct pt_page *t, gpa_t gpa, enum pt_visit *h
 			*how = PT_VISIT_WAIT;
 			return gpa;
 		}
-		if (pte_is_leaf(f, pte, level) && !(r->pr_keep_wired && (pte & f->pf_wired))) {
+		if (pte_is_leaf(f, pte, level) && r->pr_keep_wired && (pte & f->pf_wired)) {
+			r->pr_found++;
+		} else if (pte_is_leaf(f, pte, level)) {
 			const bool whole = r->pr_start <= base && base + size <= r->pr_end;
 
 			*how = whole || r->pr_whole ? r->pr_visit(r, t, index, pte)
@@ -210,15 +212,9 @@ visit_remove(struct pmap_range *r, struct pt_page *t, unsigned int index, pt_ent
 	return PT_VISIT_NEXT;
 }
 
-int
-pmap_remove_locked_range(struct pmap *pm, gpa_t start, gpa_t end, bool keep_wired,
-			 struct pmap_gather *g)
+static uint64_t
+remove_range(struct pmap *pm, gpa_t start, gpa_t end, bool keep_wired, struct pmap_gather *g)
 {
-	const int error = pmap_range_valid(pm, start, end);
-
-	if (error != 0)
-		return error;
-
 	struct pmap_range r = {
 		.pr_pm = pm,
 		.pr_start = start,
@@ -230,13 +226,23 @@ pmap_remove_locked_range(struct pmap *pm, gpa_t start, gpa_t end, bool keep_wire
 	};
 
 	pmap_range_run(&r);
-	return 0;
+	return r.pr_found;
+}
+
+void
+pmap_remove_unwired(struct pmap *pm, gpa_t start, gpa_t end, uint64_t *kept, struct pmap_gather *g)
+{
+	*kept = remove_range(pm, start, end, true, g);
 }
 
 int
 pmap_remove(struct pmap *pm, gpa_t start, gpa_t end, struct pmap_gather *g)
 {
-	return pmap_remove_locked_range(pm, start, end, false, g);
+	const int error = pmap_range_valid(pm, start, end);
+
+	if (error == 0)
+		remove_range(pm, start, end, false, g);
+	return error;
 }
 
 /* ---- Protect -------------------------------------------------------------------------------- */
