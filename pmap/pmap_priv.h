@@ -92,7 +92,8 @@ struct pmap {
 	struct pmap_gen_range pm_ranges[PMAP_RANGES];
 	struct pt_page *pm_limbo; /* deferred, newest first */
 	unsigned int pm_nlimbo;
-	bool pm_backlogged;	      /* pc_backlog was called and pmap_drain() was not */
+	bool pm_backlogged;	 /* pc_backlog was called and pmap_drain() was not */
+	uint64_t pm_backlog_gen; /* generation that completes all that was deferred; 0: nothing */
 	struct host_word pm_in_limbo; /* unlinked tables not yet given back */
 
 	struct pmap_cpu_counters pm_counters[HOST_MAX_CPUS];

@@ -452,11 +452,11 @@ free_tables(struct pt_page *list)
 	}
 }
 
-/* Keeps the gather's tables for a later flush; false if the backlog is full. */
+/* Keeps the gather's work for a later flush; false if the backlog is full. */
 static bool
-defer_tables(struct pmap *pm, struct pmap_gather *g)
+defer(struct pmap *pm, struct pmap_gather *g)
 {
-	host_fence(); /* I1: the unlinking comes before the generation read below */
+	host_fence(); /* I1: the changes come before the generation read below */
 
 	const uint64_t gen = gen_next(host_load_acquire(&pm->pm_gen));
 	bool first = false;
@@ -475,6 +475,8 @@ defer_tables(struct pmap *pm, struct pmap_gather *g)
 		}
 		first = !pm->pm_backlogged;
 		pm->pm_backlogged = true;
+		if (pm->pm_backlog_gen == 0 || gen_reached(gen, pm->pm_backlog_gen))
+			pm->pm_backlog_gen = gen;
 		kept = true;
 	}
 	host_unlock(&pm->pm_pending_lock);
@@ -518,7 +520,7 @@ pmap_gather_finish(struct pmap_gather *g)
 
 	if (g->pg_flush || g->pg_deferred) {
 		pend_range(pm, g->pg_start, g->pg_end);
-		if (!may_wait || !defer_tables(pm, g)) {
+		if (!may_wait || !defer(pm, g)) {
 			pmap_invalidate_ept(pm);
 			free_tables(g->pg_tables);
 			reap_limbo(pm);
@@ -535,13 +537,21 @@ void
 pmap_drain(struct pmap *pm)
 {
 	host_lock(&pm->pm_pending_lock);
-	const bool backlogged = pm->pm_backlogged;
+
+	/* Another drain may be under way, and not through: what counts is the generation. */
+	const uint64_t gen = pm->pm_backlog_gen;
 
 	pm->pm_backlogged = false;
 	host_unlock(&pm->pm_pending_lock);
-	if (!backlogged)
+	if (gen == 0)
 		return;
-	pmap_invalidate_ept(pm);
+	if (!gen_reached(host_load_acquire(&pm->pm_completed), gen))
+		pmap_invalidate_ept(pm);
 	reap_limbo(pm);
+
+	host_lock(&pm->pm_pending_lock);
+	if (pm->pm_backlog_gen == gen)
+		pm->pm_backlog_gen = 0;
+	host_unlock(&pm->pm_pending_lock);
 	host_epoch_drain();
 }
