@@ -4,16 +4,17 @@
 /*
  * What a host must provide to the page-table core: the whole of its contact with the world.
  *
- * One core, three worlds (a kernel, a simulator, a POSIX process). A world brings two headers, found
- * by -I:
+ * One core, three worlds (a kernel, a simulator, a POSIX process). A world brings two headers,
+ * found by -I:
  *
  *   <host_types.h>  fixed-width integers, bool, size_t, NULL, negative-errno constants (ENOMEM...),
  *                   struct host_lock, struct host_epoch_item, HOST_ASSERT(), HOST_MAX_CPUS
  *   <host_impl.h>   the functions declared below, as static inline
  *
  * The prototypes stand between the two, so that the compiler holds every world to the same
- * signatures; a function that a world forgets is a warning, and warnings are errors. There is no ops
- * table: the hot services are one instruction natively, and one scheduling point in the simulator.
+ * signatures; a function that a world forgets is a warning, and warnings are errors. There is no
+ * ops table: the hot services are one instruction natively, and one scheduling point in the
+ * simulator.
  *
  * Context. Unless said otherwise a function here may be called in any context in which the core
  * itself may be called, with table locks held and inside an epoch section, and does not sleep.
@@ -42,9 +43,10 @@ struct host_word {
 /* ---- Shared words -------------------------------------------------------------------------- */
 
 /*
- * Loads and stores of one word, never torn. Relaxed ones order nothing; an acquire load comes before
- * all later accesses of this CPU, a release store after all earlier ones. As on x86, a store may stay
- * invisible to other CPUs until a locked operation or host_fence(), and later loads may pass it.
+ * Loads and stores of one word, never torn. Relaxed ones order nothing; an acquire load comes
+ * before all later accesses of this CPU, a release store after all earlier ones. As on x86, a store
+ * may stay invisible to other CPUs until a locked operation or host_fence(), and later loads may
+ * pass it.
  */
 static inline uint64_t host_load(const struct host_word *w);
 static inline uint64_t host_load_acquire(const struct host_word *w);
@@ -53,11 +55,11 @@ static inline void host_store_release(struct host_word *w, uint64_t value);
 
 /*
  * Locked operations: atomic against every CPU and against hardware page walkers, and full fences.
- * host_xchg() and the fetch operations return the value they replaced. host_cas() stores new if the
- * word holds *old, and returns whether it did; if not, *old is what the word held instead.
+ * host_xchg() and the fetch operations return the value they replaced. host_cas() stores value if
+ * the word holds *old, and returns whether it did; if not, *old is what the word held instead.
  */
 static inline uint64_t host_xchg(struct host_word *w, uint64_t value);
-static inline bool host_cas(struct host_word *w, uint64_t *old, uint64_t new);
+static inline bool host_cas(struct host_word *w, uint64_t *old, uint64_t value);
 static inline uint64_t host_fetch_and(struct host_word *w, uint64_t mask);
 static inline uint64_t host_fetch_or(struct host_word *w, uint64_t bits);
 static inline uint64_t host_fetch_add(struct host_word *w, uint64_t addend);
@@ -86,8 +88,8 @@ static inline unsigned int host_cpu(void);
 
 /*
  * Sends an interrupt to a CPU; returns at once. A CPU in guest mode leaves it; one with interrupts
- * blocked takes it when it unblocks or enters the guest, which then exits at once. An offline CPU, or
- * the caller's own, is allowed and does nothing.
+ * blocked takes it when it unblocks or enters the guest, which then exits at once. An offline CPU,
+ * or the caller's own, is allowed and does nothing.
  */
 static inline void host_kick(unsigned int cpu);
 
@@ -99,8 +101,8 @@ static inline void host_kick(unsigned int cpu);
 static inline void host_relax(void);
 
 /*
- * Drop the translations of this CPU for the PT_X86 pmap that is loaded on it: of every 4 KiB page in
- * [va, va + npages * 4 KiB), as INVLPG does (Intel SDM vol. 3A, 4.10.4.1: it also drops all
+ * Drop the translations of this CPU for the PT_X86 pmap that is loaded on it: of every 4 KiB page
+ * in [va, va + npages * 4 KiB), as INVLPG does (Intel SDM vol. 3A, 4.10.4.1: it also drops all
  * paging-structure-cache entries), or all of them, global ones (PG_G) included if global is set.
  * Interrupts off or inside an epoch section.
  */
@@ -110,8 +112,8 @@ static inline void host_flush_tlb(bool global);
 /* ---- Locks --------------------------------------------------------------------------------- */
 
 /*
- * Spin locks. Taking one acquires, releasing one releases; a critical section does not sleep.
- * rank orders them: a lock may be taken only while every lock already held by this CPU has a smaller
+ * Spin locks. Taking one acquires, releasing one releases; a critical section does not sleep. rank
+ * orders them: a lock may be taken only while every lock already held by this CPU has a smaller
  * rank, or the same rank and a lower address. Debug builds and the simulator check this.
  */
 static inline void host_lock_init(struct host_lock *l, unsigned int rank);
@@ -135,7 +137,9 @@ static inline void host_epoch_exit(void);
 static inline void host_epoch_defer(struct host_epoch_item *item,
 				    void (*fn)(struct host_epoch_item *item));
 
-/* Returns when all items deferred before this call have run. May sleep; outside sections and locks. */
+/*
+ * Returns when all items deferred before this call have run. May sleep; outside sections and locks.
+ */
 static inline void host_epoch_drain(void);
 
 /* ---- Memory -------------------------------------------------------------------------------- */
@@ -143,8 +147,8 @@ static inline void host_epoch_drain(void);
 /*
  * A page for a page table, zeroed, with its HOST_TABLE_DESC_BYTES of zeroed descriptor. Returns its
  * host-physical address in *hpa, or false when there is none: the caller goes on without. May be
- * called inside an epoch section but never with a table lock held. Does not sleep. host_table_free()
- * takes back a page that nobody can reach any more, in any context.
+ * called inside an epoch section but never with a table lock held. Does not sleep.
+ * host_table_free() takes back a page that nobody can reach any more, in any context.
  */
 static inline bool host_table_alloc(uint64_t *hpa);
 static inline void host_table_free(uint64_t hpa);

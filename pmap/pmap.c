@@ -67,7 +67,9 @@ pmap_destroy(struct pmap *pm)
 	HOST_ASSERT(host_load(&pm->pm_slots) == 0);
 	pmap_gather_begin(&g, pm);
 	pmap_remove(pm, 0, pm->pm_fmt.pf_limit, &g);
-	/* The root goes the way of every table: whoever reuses its address as a root starts unseen. */
+	/*
+	 * The root goes the way of every table: whoever reuses its address as a root starts unseen.
+	 */
 	pmap_gather_table(&g, pm->pm_root);
 	pmap_gather_add(&g, 0, pm->pm_fmt.pf_limit);
 	pmap_gather_finish(&g);
@@ -176,26 +178,27 @@ release_spares(struct pt_page *t)
 }
 
 void
-pmap_leaf_changed(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t new,
+pmap_leaf_changed(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t pte_new,
 		  struct pmap_gather *g)
 {
 	struct pmap *const pm = t->pd_pmap;
 	const struct pt_fmt *const f = &pm->pm_fmt;
 
-	if (pte_is_valid(f, old) && (old & ~new &(f->pf_a | f->pf_m)) != 0 && pm->pm_note != NULL) {
+	if (pte_is_valid(f, old) && (old & ~pte_new & (f->pf_a | f->pf_m)) != 0 &&
+	    pm->pm_note != NULL) {
 		struct pmap_leaf leaf;
 
 		pmap_leaf_of(pm, t->pd_gpa + index * pt_level_size(t->pd_level), old, t->pd_level,
 			     &leaf);
-		leaf.pl_accessed &= !(new & f->pf_a);
-		leaf.pl_modified &= !(new & f->pf_m);
+		leaf.pl_accessed &= !(pte_new & f->pf_a);
+		leaf.pl_modified &= !(pte_new & f->pf_m);
 		pm->pm_note(pm->pm_arg, &leaf);
 	}
-	pmap_leaf_settled(t, index, old, new, g);
+	pmap_leaf_settled(t, index, old, pte_new, g);
 }
 
 void
-pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t new,
+pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t pte_new,
 		  struct pmap_gather *g)
 {
 	struct pmap *const pm = t->pd_pmap;
@@ -204,20 +207,23 @@ pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entr
 	const uint64_t size = pt_level_size(level);
 	const gpa_t gpa = t->pd_gpa + index * size;
 
-	if (((old ^ new) & f->pf_wired) != 0 || pte_is_valid(f, old) != pte_is_valid(f, new)) {
+	if (((old ^ pte_new) & f->pf_wired) != 0 ||
+	    pte_is_valid(f, old) != pte_is_valid(f, pte_new)) {
 		if (pte_is_valid(f, old))
 			pmap_account_leaf(pm, old, level, false);
-		if (pte_is_valid(f, new))
-			pmap_account_leaf(pm, new, level, true);
+		if (pte_is_valid(f, pte_new))
+			pmap_account_leaf(pm, pte_new, level, true);
 	}
-	if (old & ~new & f->pf_wired)
+	if (old & ~pte_new & f->pf_wired)
 		release_spares(t);
 
-	switch (pt_change_kind(f, old, new, level)) {
+	switch (pt_change_kind(f, old, pte_new, level)) {
 	case PT_CHANGE_NONE:
 		break;
 	case PT_CHANGE_UNCACHED:
-		/* A was clear: cached only if a CPU has not yet flushed for the A that was cleared. */
+		/*
+		 * A was clear: cached only if a CPU has not yet flushed for the A that was cleared.
+		 */
 		if (pmap_stamp_pending(t))
 			pmap_gather_add(g, gpa, size);
 		break;

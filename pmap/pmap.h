@@ -15,9 +15,9 @@
  *  - May be called on any CPU, concurrently with every other function, with interrupts on and no
  *    lock held, outside epoch sections; does not sleep. Only pmap_init(), pmap_destroy() and
  *    pmap_drain() may sleep.
- *  - What restricts or removes takes a gather. The change is in the tables when the function returns,
- *    but CPUs may use what they cached until pmap_gather_finish() returns; until then no frame that
- *    was unmapped may be reused, and no dirty bit that was collected may be trusted.
+ *  - What restricts or removes takes a gather. The change is in the tables when the function
+ *    returns, but CPUs may use what they cached until pmap_gather_finish() returns; until then no
+ *    frame that was unmapped may be reused, and no dirty bit that was collected may be trusted.
  */
 
 #ifndef PMAP_PMAP_H
@@ -63,15 +63,16 @@ struct pmap_config {
 	struct pt_caps pc_caps;
 
 	/*
-	 * Called for each leaf that loses A or M, before the function that caused it returns. Context:
-	 * a table lock is held and an epoch section is open; it must not sleep or call this pmap.
-	 * May be NULL.
+	 * Called for each leaf that loses A or M, before the function that caused it returns.
+	 * Context: a table lock is held and an epoch section is open; it must not sleep or call
+	 * this pmap. May be NULL.
 	 */
 	void (*pc_note)(void *arg, const struct pmap_leaf *leaf);
 
 	/*
-	 * PMAP_DEFER: called when the backlog of deferred work becomes non-empty; the owner then calls
-	 * pmap_drain() within the age it is willing to bear. Same context as pc_note. May be NULL.
+	 * PMAP_DEFER: called when the backlog of deferred work becomes non-empty; the owner then
+	 * calls pmap_drain() within the age it is willing to bear. Same context as pc_note. May be
+	 * NULL.
 	 */
 	void (*pc_backlog)(void *arg);
 	void *pc_arg;
@@ -121,9 +122,10 @@ void pmap_gather_begin(struct pmap_gather *g, struct pmap *pm);
 
 /*
  * Returns when no CPU can use any translation that the gathered changes removed or restricted: one
- * new generation at most, one interrupt at most for each CPU that is in the guest with an older one,
- * none if no CPU is. Concurrent initiators share generations. Frees the gathered tables. The gather
- * is empty afterwards and may be used again. Context: interrupts on, no locks, no epoch section.
+ * new generation at most, one interrupt at most for each CPU that is in the guest with an older
+ * one, none if no CPU is. Concurrent initiators share generations. Frees the gathered tables. The
+ * gather is empty afterwards and may be used again. Context: interrupts on, no locks, no epoch
+ * section.
  */
 void pmap_gather_finish(struct pmap_gather *g);
 
@@ -152,10 +154,10 @@ struct pmap_mapping {
 	bool pa_wired;
 
 	/*
-	 * Installing against revoking: the owner's decision to map is only good while *pa_revoked ==
-	 * pa_revoked_was. Whoever takes such a decision back changes that word, makes a full fence,
-	 * and removes; pmap_enter() re-reads it after installing and takes its entry back on change.
-	 * NULL if the owner excludes this otherwise.
+	 * Installing against revoking: the owner's decision to map is only good while *pa_revoked
+	 * == pa_revoked_was. Whoever takes such a decision back changes that word, makes a full
+	 * fence, and removes; pmap_enter() re-reads it after installing and takes its entry back on
+	 * change. NULL if the owner excludes this otherwise.
 	 */
 	const struct host_word *pa_revoked;
 	uint64_t pa_revoked_was;
@@ -173,14 +175,15 @@ struct pmap_mapping {
  * -EBUSY      a superpage would replace smaller mappings that are wired; what was not wired is gone
  * -EAGAIN     revoked meanwhile (pa_revoked): taken back, as if never entered
  *
- * A wired mapping stays wired, whatever is entered over it with the same frame, until pmap_unwire().
+ * A wired mapping stays wired, whatever is entered over it with the same frame, until
+ * pmap_unwire().
  */
 int pmap_enter(struct pmap *pm, const struct pmap_mapping *m);
 
 /*
- * Unmaps a range. Never fails for lack of memory: a superpage that reaches beyond the range is split;
- * if no table can be had, an unwired one is removed whole (pc_note hears of all of it, and it faults
- * back), a wired one is split with the table that it keeps for this.
+ * Unmaps a range. Never fails for lack of memory: a superpage that reaches beyond the range is
+ * split; if no table can be had, an unwired one is removed whole (pc_note hears of all of it, and
+ * it faults back), a wired one is split with the table that it keeps for this.
  */
 int pmap_remove(struct pmap *pm, gpa_t start, gpa_t end, struct pmap_gather *g);
 
@@ -197,7 +200,8 @@ int pmap_unwire(struct pmap *pm, gpa_t start, gpa_t end);
 int pmap_extract(struct pmap *pm, gpa_t gpa, struct pmap_leaf *leaf);
 
 /*
- * The entries that a hardware walk of gpa meets, top down; *n of them, the last one empty or a leaf.
+ * The entries that a hardware walk of gpa meets, top down; *n of them, the last one empty or a
+ * leaf.
  */
 int pmap_walk(struct pmap *pm, gpa_t gpa, pt_entry_t entries[PT_LEVELS_MAX], unsigned int *n);
 
@@ -223,11 +227,11 @@ int pmap_is_modified(struct pmap *pm, gpa_t start, gpa_t end, bool *modified);
 
 /*
  * Sets bit i of bitmap for each page start + i * 4 KiB that is modified (or accessed), and clears
- * that state in the tables. bitmap holds one bit per page of the range; other bits stay as they are.
- * Of a superpage, all pages in the range are reported; clearing M splits it first, with pmap_remove's
- * guarantee, and then the pages removed outside the range go to pc_note. Clearing A of a modified
- * page under emulation clears M with it and reports that to pc_note. M counts once the gather is
- * finished. *found, if not NULL, is the number of bits found set.
+ * that state in the tables. bitmap holds one bit per page of the range; other bits stay as they
+ * are. Of a superpage, all pages in the range are reported; clearing M splits it first, with
+ * pmap_remove's guarantee, and then the pages removed outside the range go to pc_note. Clearing A
+ * of a modified page under emulation clears M with it and reports that to pc_note. M counts once
+ * the gather is finished. *found, if not NULL, is the number of bits found set.
  */
 int pmap_harvest(struct pmap *pm, gpa_t start, gpa_t end, unsigned int how, uint64_t *bitmap,
 		 uint64_t *found, struct pmap_gather *g);
@@ -258,9 +262,9 @@ int pmap_demote(struct pmap *pm, gpa_t gpa, unsigned int level, struct pmap_gath
 /* ---- CPUs and vCPUs ------------------------------------------------------------------------- */
 
 /*
- * Where one CPU (EPT, X86) or one vCPU (RVI) tells initiators what it is doing with a pmap. The host
- * allocates it, one per cache line, and keeps it until an epoch has passed after detaching. The
- * fields are private to pmap_tlb.c.
+ * Where one CPU (EPT, X86) or one vCPU (RVI) tells initiators what it is doing with a pmap. The
+ * host allocates it, one per cache line, and keeps it until an epoch has passed after detaching.
+ * The fields are private to pmap_tlb.c.
  */
 struct pmap_slot {
 	struct host_word ps_state; /* idle, or active with the generation acknowledged */
@@ -278,15 +282,18 @@ void pmap_slot_attach(struct pmap *pm, struct pmap_slot *s);
 /* Removes an idle slot; the caller frees it after an epoch. */
 void pmap_slot_detach(struct pmap *pm, struct pmap_slot *s);
 
-/* What a CPU flushed before is void (VMXON, new ASID, other CPU): the next entry flushes. Idle only. */
+/*
+ * What a CPU flushed before is void (VMXON, new ASID, other CPU): the next entry flushes. Idle
+ * only.
+ */
 void pmap_slot_reset(struct pmap_slot *s);
 
 /*
  * Before every guest entry, with interrupts blocked until pmap_guest_exit(): publishes this CPU as
- * active, and returns true if the context must be flushed before the next guest instruction (INVEPT;
- * TLB_CONTROL or a new ASID). Call pmap_guest_flushed() once that flush has taken effect: after
- * INVEPT, or after a VMRUN that did not fail. Context: interrupts blocked, no lock, no epoch section.
- * Intel SDM vol. 3C 29.4.3; AMD APM vol. 2 15.16.
+ * active, and returns true if the context must be flushed before the next guest instruction
+ * (INVEPT; TLB_CONTROL or a new ASID). Call pmap_guest_flushed() once that flush has taken effect:
+ * after INVEPT, or after a VMRUN that did not fail. Context: interrupts blocked, no lock, no epoch
+ * section. Intel SDM vol. 3C 29.4.3; AMD APM vol. 2 15.16.
  */
 bool pmap_guest_enter(struct pmap *pm, struct pmap_slot *s);
 void pmap_guest_flushed(struct pmap_slot *s);
@@ -337,7 +344,9 @@ uint64_t pmap_generation(const struct pmap *pm);
  */
 int pmap_check(struct pmap *pm, char *why, size_t why_bytes);
 
-/* Prints the tree as text, a line each, through put(arg, line). Runs of like leaves are one line. */
+/*
+ * Prints the tree as text, a line each, through put(arg, line). Runs of like leaves are one line.
+ */
 void pmap_dump(struct pmap *pm, void (*put)(void *arg, const char *line), void *arg);
 
 #endif /* PMAP_PMAP_H */

@@ -4,9 +4,9 @@
 /*
  * Accessed and modified: set by faults where the CPU cannot, collected by owners everywhere.
  *
- * Collecting M costs a locked operation per entry in the reference form. The fast form clears an entry
- * that is both accessed and modified by a plain store, since no one can change such an entry then
- * (pte_store_clean()); 512 entries take one lock.
+ * Collecting M costs a locked operation per entry in the reference form. The fast form clears an
+ * entry that is both accessed and modified by a plain store, since no one can change such an entry
+ * then (pte_store_clean()); 512 entries take one lock.
  */
 
 #include "pmap/pmap_priv.h"
@@ -30,14 +30,14 @@ emulate_once(struct pmap *pm, const struct pt_cursor *c, unsigned int access)
 	const pt_entry_t wanted =
 		(access & PMAP_PROT_W) ? pte_set_modified(f, old) : pte_set_accessed(f, old);
 	/* Where hardware sets A and M itself there is nothing to set: the fault was spurious. */
-	const pt_entry_t new = old | (wanted & f->pf_soft_ad);
+	const pt_entry_t pte_new = old | (wanted & f->pf_soft_ad);
 
-	if (new == old) {
+	if (pte_new == old) {
 		pmap_count(pm, PMAP_C_SPURIOUS, 1);
 		return 0;
 	}
 	/* Clause 9: the whole value, without the lock. Whoever changed it made us look again. */
-	if (!pte_cas(&c->pc_table->pd_words[c->pc_index], &old, new))
+	if (!pte_cas(&c->pc_table->pd_words[c->pc_index], &old, pte_new))
 		return -EAGAIN;
 	pmap_count(pm, PMAP_C_AD_EMULATIONS, 1);
 	return 0;
@@ -137,14 +137,14 @@ visit_clear_accessed(struct pmap_range *r, struct pt_page *t, unsigned int index
 		return PT_VISIT_SPLIT;
 
 	const pt_entry_t old = pte_clear_bits(&t->pd_words[index], f->pf_a_clear);
-	const pt_entry_t new = old & ~f->pf_a_clear;
+	const pt_entry_t pte_new = old & ~f->pf_a_clear;
 
 	report(r, t, index);
 	/* A is what was asked for; an M that had to go with it is news. */
-	if (old & ~new & f->pf_m)
-		pmap_leaf_changed(t, index, old, new, r->pr_gather);
+	if (old & ~pte_new & f->pf_m)
+		pmap_leaf_changed(t, index, old, pte_new, r->pr_gather);
 	else
-		pmap_leaf_settled(t, index, old, new, r->pr_gather);
+		pmap_leaf_settled(t, index, old, pte_new, r->pr_gather);
 	return PT_VISIT_NEXT;
 }
 

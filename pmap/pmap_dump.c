@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The skep authors */
 
-/* The tree as text: a line for each table, and one for each run of leaves that continue each other. */
+/*
+ * The tree as text: a line for each table, and one for each run of leaves that continue each other.
+ */
 
 #include "pmap/pmap_priv.h"
 #include "pmap/pt_text.h"

@@ -5,12 +5,13 @@
  * Entering a mapping: the fault path.
  *
  * The common case is an empty slot in a table that exists: one compare-and-swap, no lock, no shared
- * line. Missing tables are built privately, the leaf already in them, and linked by one exchange, so
- * that failing leaves nothing behind. Everything else, a leaf or a table in the way, takes the lock.
+ * line. Missing tables are built privately, the leaf already in them, and linked by one exchange,
+ * so that failing leaves nothing behind. Everything else, a leaf or a table in the way, takes the
+ * lock.
  *
- * The owner decided to map before we installed, and may have changed its mind: so after installing we
- * look at its word again (clause 4). The exchange was a full fence; its partner is the fence between
- * the revoker's store and its sweep. One of the two sees the other.
+ * The owner decided to map before we installed, and may have changed its mind: so after installing
+ * we look at its word again (clause 4). The exchange was a full fence; its partner is the fence
+ * between the revoker's store and its sweep. One of the two sees the other.
  */
 
 #include "pmap/pmap_priv.h"
@@ -84,8 +85,8 @@ leaf_entered(struct enter *e, struct pt_page *t)
 }
 
 /*
- * Installing takes the lock in the reference form; for a wired superpage, whose spares it guards; and
- * where sizes must not mix, since then the flush of what was here before must be over.
+ * Installing takes the lock in the reference form; for a wired superpage, whose spares it guards;
+ * and where sizes must not mix, since then the flush of what was here before must be over.
  */
 static bool
 install_needs_lock(const struct enter *e)
@@ -130,7 +131,9 @@ free_chain(struct pt_page *t)
 	}
 }
 
-/* Tables for levels [target, top), the leaf in the lowest, each in the one above. NULL: no memory. */
+/*
+ * Tables for levels [target, top), the leaf in the lowest, each in the one above. NULL: no memory.
+ */
 static struct pt_page *
 build_chain(struct enter *e, unsigned int top)
 {
@@ -208,24 +211,24 @@ is_revoked(const struct pmap_mapping *m)
 }
 
 /*
- * What the present leaf `old` becomes when it maps the same frame as before. It stays wired: a fault
- * that was decided before the wiring must not undo it.
+ * What the present leaf `old` becomes when it maps the same frame as before. It stays wired: a
+ * fault that was decided before the wiring must not undo it.
  */
 static pt_entry_t
-merged_leaf(const struct pt_fmt *f, pt_entry_t old, pt_entry_t new)
+merged_leaf(const struct pt_fmt *f, pt_entry_t old, pt_entry_t pte_new)
 {
-	new |= old & f->pf_wired;
+	pte_new |= old & f->pf_wired;
 	if (old & f->pf_a)
-		new = pte_set_accessed(f, new);
-	if ((old & f->pf_m) && (new & f->pf_rw))
-		new = pte_set_modified(f, new);
-	return new;
+		pte_new = pte_set_accessed(f, pte_new);
+	if ((old & f->pf_m) && (pte_new & f->pf_rw))
+		pte_new = pte_set_modified(f, pte_new);
+	return pte_new;
 }
 
 /*
  * A leaf of the right size is there: other rights in place, another frame by break before make. The
- * owner's word is read under the lock, which the revoker's sweep must take after changing it; so what
- * is changed here was still wanted, or will still be swept.
+ * owner's word is read under the lock, which the revoker's sweep must take after changing it; so
+ * what is changed here was still wanted, or will still be swept.
  */
 static enum attempt
 replace_leaf(struct enter *e, const struct pt_cursor *c)
@@ -244,18 +247,18 @@ replace_leaf(struct enter *e, const struct pt_cursor *c)
 		result = ENTER_REVOKED;
 	while (result == ENTER_AGAIN && !t->pd_dead && pte_is_leaf(f, old, c->pc_level)) {
 		const bool same = ((old ^ e->e_pte) & frame) == 0;
-		const pt_entry_t new = same ? merged_leaf(f, old, e->e_pte) : 0;
+		const pt_entry_t pte_new = same ? merged_leaf(f, old, e->e_pte) : 0;
 
-		if (new != old && !pte_cas(w, &old, new))
+		if (pte_new != old && !pte_cas(w, &old, pte_new))
 			continue;
-		if ((new & ~old & f->pf_wired) && e->e_spares != NULL) {
+		if ((pte_new & ~old & f->pf_wired) && e->e_spares != NULL) {
 			const unsigned int n = pt_spares_needed(c->pc_level);
 
 			pt_spares_move(&e->e_spares, &t->pd_spares, n);
 			pmap_count(e->e_pm, PMAP_C_SPARES, n);
 		}
-		if (new != old)
-			pmap_leaf_changed(t, c->pc_index, old, new, &e->e_gather);
+		if (pte_new != old)
+			pmap_leaf_changed(t, c->pc_index, old, pte_new, &e->e_gather);
 		else
 			pmap_count(e->e_pm, PMAP_C_SPURIOUS, 1);
 		result = same ? ENTER_DONE : ENTER_BREAK;

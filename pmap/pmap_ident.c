@@ -4,13 +4,13 @@
 /*
  * Identifiers: ASIDs and VPIDs.
  *
- * ASIDs are few and belong to one CPU each: a vCPU gets the next one of the CPU that it runs on, and
- * when they are used up a new round begins, in which every ASID handed out before is void. What the
- * TLB still holds under their numbers is then a debt of the CPU, not of the vCPU that happened to
- * cause the wrap: that one's VMRUN may fail, or never happen, and the next vCPU gets a number that was
- * used before. So each VMRUN asks for a flush of everything until one has not failed. The number of
- * the round only grows. Were it to start over when a CPU comes online, a vCPU that last ran here long
- * ago could hold an ASID of a round with the same number.
+ * ASIDs are few and belong to one CPU each: a vCPU gets the next one of the CPU that it runs on,
+ * and when they are used up a new round begins, in which every ASID handed out before is void. What
+ * the TLB still holds under their numbers is then a debt of the CPU, not of the vCPU that happened
+ * to cause the wrap: that one's VMRUN may fail, or never happen, and the next vCPU gets a number
+ * that was used before. So each VMRUN asks for a flush of everything until one has not failed. The
+ * number of the round only grows. Were it to start over when a CPU comes online, a vCPU that last
+ * ran here long ago could hold an ASID of a round with the same number.
  *
  * VPIDs are many: a vCPU keeps one for life.
  */
@@ -47,10 +47,10 @@ pmap_asid_cpu_online(struct pmap_asid_cpu *c)
 }
 
 /*
- * A new ASID needs no flush of its own: in this round nobody used it, and of earlier rounds nothing is
- * left once the debt is paid. That is also why it serves as a flush where one ASID cannot be flushed
- * (AMD APM vol. 2 15.16.1: TLB_CONTROL 3 and 7 only with CPUID 8000_000A EDX FlushByAsid); while there
- * is a debt, the flush of all does that too, and the ASID can stay.
+ * A new ASID needs no flush of its own: in this round nobody used it, and of earlier rounds nothing
+ * is left once the debt is paid. That is also why it serves as a flush where one ASID cannot be
+ * flushed (AMD APM vol. 2 15.16.1: TLB_CONTROL 3 and 7 only with CPUID 8000_000A EDX FlushByAsid);
+ * while there is a debt, the flush of all does that too, and the ASID can stay.
  */
 enum pmap_tlb_control
 pmap_asid_assign(struct pmap_asid_cpu *c, uint32_t cpu, struct pmap_asid *a, bool flush)

@@ -13,9 +13,9 @@
 
 /* ASIDs of one CPU (AMD APM vol. 2 15.15.1, 15.16). Used by that CPU only, interrupts blocked. */
 struct pmap_asid_cpu {
-	uint64_t ac_round;     /* generation of ASIDs; starts at 1, never goes back, not even offline */
-	uint32_t ac_next;      /* next ASID of this round */
-	uint32_t ac_max;       /* ASIDs are 1 .. ac_max */
+	uint64_t ac_round; /* generation of ASIDs; starts at 1, never goes back, not even offline */
+	uint32_t ac_next;  /* next ASID of this round */
+	uint32_t ac_max;   /* ASIDs are 1 .. ac_max */
 	bool ac_flush_by_asid; /* TLB_CONTROL can flush one ASID */
 	bool ac_debt;	       /* all ASIDs must be flushed by the next VMRUN that succeeds */
 };

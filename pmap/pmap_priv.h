@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * What the files of pmap/ share with each other and nobody else: the descriptor of a table page, the
- * pmap itself, its accounts, and the cursor.
+ * What the files of pmap/ share with each other and nobody else: the descriptor of a table page,
+ * the pmap itself, its accounts, and the cursor.
  */
 
 #ifndef PMAP_PMAP_PRIV_H
@@ -147,8 +147,8 @@ pt_page_of(hpa_t hpa)
 
 /*
  * A position in the tree: the tables from the root down to the deepest one that covers an address.
- * Valid within one epoch section, in which none of these pages is reused; what it says may be out of
- * date as soon as it is read, so writers lock the table and look at pd_dead.
+ * Valid within one epoch section, in which none of these pages is reused; what it says may be out
+ * of date as soon as it is read, so writers lock the table and look at pd_dead.
  */
 struct pt_cursor {
 	struct pt_page *pc_table;  /* the deepest */
@@ -161,7 +161,7 @@ struct pt_cursor {
 /* Goes to gpa, no deeper than `level`. */
 void pt_cursor_seek(struct pt_cursor *c, struct pmap *pm, gpa_t gpa, unsigned int level);
 
-/* ---- Ranges (pmap_range.c) -------------------------------------------------------------------- */
+/* ---- Ranges (pmap_range.c) ------------------------------------------------------------------- */
 
 /* What a visit of a table's entries found at the entry where it stopped. */
 enum pt_visit {
@@ -196,7 +196,7 @@ void pmap_range_run(struct pmap_range *r);
 void pmap_remove_unwired(struct pmap *pm, gpa_t start, gpa_t end, uint64_t *kept,
 			 struct pmap_gather *g);
 
-/* ---- Leaves: accounts and shootdown in one place (pmap.c) ------------------------------------- */
+/* ---- Leaves: accounts and shootdown in one place (pmap.c) ------------------------------------ */
 
 /* A leaf appeared, or went. In an epoch section. */
 void pmap_account_leaf(struct pmap *pm, pt_entry_t pte, unsigned int level, bool appeared);
@@ -209,22 +209,22 @@ void pmap_leaf_of(const struct pmap *pm, gpa_t gpa, pt_entry_t pte, unsigned int
  * The entry at `index` of a locked table was changed from old to new by an atomic operation: notes
  * what is lost of A and M, moves the accounts, and gathers the flush that this takes.
  */
-void pmap_leaf_changed(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t new,
+void pmap_leaf_changed(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t pte_new,
 		       struct pmap_gather *g);
 /* The same, but the owner learns of A and M by other means (a bitmap, a count). */
-void pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t new,
+void pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t pte_new,
 		       struct pmap_gather *g);
 
-/* ---- Superpages (pmap_super.c) ---------------------------------------------------------------- */
+/* ---- Superpages (pmap_super.c) --------------------------------------------------------------- */
 
 /*
- * Splits the leaf at gpa in table t (seen there without a lock) by a table, a spare if it is wired, or
- * removes it whole. Outside locks and epoch sections. may_remove = false: -ENOMEM instead.
+ * Splits the leaf at gpa in table t (seen there without a lock) by a table, a spare if it is wired,
+ * or removes it whole. Outside locks and epoch sections. may_remove = false: -ENOMEM instead.
  */
 int pmap_split(struct pmap *pm, gpa_t gpa, unsigned int level, bool may_remove,
 	       struct pmap_gather *g);
 
-/* ---- The clock (pmap_tlb.c) -------------------------------------------------------------------- */
+/* ---- The clock (pmap_tlb.c) ------------------------------------------------------------------ */
 
 void pmap_tlb_init(struct pmap *pm);
 
@@ -233,7 +233,9 @@ void pmap_gather_add(struct pmap_gather *g, gpa_t gpa, uint64_t len);
 /* Gathers an unlinked table: to be freed after a flush. */
 void pmap_gather_table(struct pmap_gather *g, struct pt_page *t);
 
-/* A restriction was just made in locked table t: stamps it with the generation that completes it. */
+/*
+ * A restriction was just made in locked table t: stamps it with the generation that completes it.
+ */
 void pmap_stamp(struct pt_page *t);
 /* Whether a restriction made in locked table t may still be cached around. */
 bool pmap_stamp_pending(const struct pt_page *t);

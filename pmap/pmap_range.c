@@ -6,7 +6,8 @@
  *
  * The loop goes table by table. It finds the deepest table for an address without locks, locks that
  * one table, visits what the range covers of it, and lets go; what it holds is never more than a
- * table and, to unlink one, its parent. So a range is not changed at one instant, but each table is.
+ * table and, to unlink one, its parent. So a range is not changed at one instant, but each table
+ * is.
  *
  * Two things send it back to look again: a table that died before its lock was had, and a slot
  * that is frozen while somebody exchanges what it points to.
@@ -28,8 +29,8 @@ covers_table(const struct pmap_range *r, const struct pt_page *t)
 }
 
 /*
- * Visits the entries of locked table t from gpa on, up to a child table or the end of table or range.
- * Returns where it stopped; *how says why.
+ * Visits the entries of locked table t from gpa on, up to a child table or the end of table or
+ * range. Returns where it stopped; *how says why.
  */
 static gpa_t
 visit_table(struct pmap_range *r, struct pt_page *t, gpa_t gpa, enum pt_visit *how)
@@ -39,7 +40,9 @@ visit_table(struct pmap_range *r, struct pt_page *t, gpa_t gpa, enum pt_visit *h
 	const uint64_t size = pt_level_size(level);
 	const gpa_t stop = table_end(t) < r->pr_end ? table_end(t) : r->pr_end;
 
-	/* A restriction that is not yet flushed: whoever relies on what is read here waits for it. */
+	/*
+	 * A restriction that is not yet flushed: whoever relies on what is read here waits for it.
+	 */
 	if (!r->pr_lax && pmap_stamp_pending(t))
 		pmap_gather_add(r->pr_gather, gpa, HOST_PAGE_SIZE);
 
@@ -252,17 +255,17 @@ visit_protect(struct pmap_range *r, struct pt_page *t, unsigned int index, pt_en
 {
 	const struct pt_fmt *const f = &r->pr_pm->pm_fmt;
 	struct host_word *const w = &t->pd_words[index];
-	pt_entry_t new;
+	pt_entry_t pte_new;
 
 	/* Hardware may set A and M until the exchange succeeds: decide anew each time. */
 	do {
 		const unsigned int prot = pte_prot(f, pte) & r->pr_prot;
 
-		new = (f->pf_prot_ok >> prot) & 1 ? pte_reprot(f, pte, prot) : 0;
-		if (new == pte)
+		pte_new = (f->pf_prot_ok >> prot) & 1 ? pte_reprot(f, pte, prot) : 0;
+		if (pte_new == pte)
 			return PT_VISIT_NEXT;
-	} while (!pte_cas(w, &pte, new));
-	pmap_leaf_changed(t, index, pte, new, r->pr_gather);
+	} while (!pte_cas(w, &pte, pte_new));
+	pmap_leaf_changed(t, index, pte, pte_new, r->pr_gather);
 	return PT_VISIT_NEXT;
 }
 

@@ -4,10 +4,10 @@
 /*
  * Superpages: splitting one leaf into 512, joining 512 into one.
  *
- * Frame and rights stay equal for every byte, so a CPU that still holds translations of the other size
- * is not wrong and nothing is flushed for data; a table joined away is still walked by hardware until
- * a flush, though, and goes through the gather. CPUs that cannot bear both sizes at once
- * (PMAP_MIXED_SIZE_ERRATUM) get break before make: the slot is frozen, flushed, then filled.
+ * Frame and rights stay equal for every byte, so a CPU that still holds translations of the other
+ * size is not wrong and nothing is flushed for data; a table joined away is still walked by
+ * hardware until a flush, though, and goes through the gather. CPUs that cannot bear both sizes at
+ * once (PMAP_MIXED_SIZE_ERRATUM) get break before make: the slot is frozen, flushed, then filled.
  *
  * What makes joining safe without stopping anybody is that the 512 entries have nothing left to
  * change: A is set in each, M in each that is writable, no slot is empty, and the locks are held.
@@ -15,7 +15,9 @@
 
 #include "pmap/pmap_priv.h"
 
-/* Replaces slot `index` of a table, which was seen to hold `old`, by way of a flushed frozen slot. */
+/*
+ * Replaces slot `index` of a table, which was seen to hold `old`, by way of a flushed frozen slot.
+ */
 static bool
 break_before_make(struct pt_page *t, unsigned int index, pt_entry_t *old, struct pmap_gather *g)
 {
@@ -33,7 +35,7 @@ break_before_make(struct pt_page *t, unsigned int index, pt_entry_t *old, struct
 
 /* The flush of a frozen slot, and its refilling. Holds no lock on entry and exit. */
 static void
-make(struct pt_page *t, unsigned int index, pt_entry_t new, struct pmap_gather *g)
+make(struct pt_page *t, unsigned int index, pt_entry_t pte_new, struct pmap_gather *g)
 {
 	pt_entry_t frozen = t->pd_pmap->pm_fmt.pf_frozen;
 
@@ -41,7 +43,7 @@ make(struct pt_page *t, unsigned int index, pt_entry_t new, struct pmap_gather *
 	host_lock(&t->pd_lock);
 	/* A table with a frozen slot is not unlinked, and a frozen slot is nobody else's. */
 	HOST_ASSERT(!t->pd_dead);
-	const bool made = pte_cas(&t->pd_words[index], &frozen, new);
+	const bool made = pte_cas(&t->pd_words[index], &frozen, pte_new);
 	HOST_ASSERT(made);
 	host_unlock(&t->pd_lock);
 }
@@ -80,7 +82,9 @@ account_demotion(struct pt_page *parent, struct pt_page *t, bool wired)
 
 	t->pd_stamp = parent->pd_stamp;
 	if (wired) {
-		/* Of its spares one is used (or freed); the parts of a 1 GiB leaf keep the others. */
+		/*
+		 * Of its spares one is used (or freed); the parts of a 1 GiB leaf keep the others.
+		 */
 		pt_spares_move(&parent->pd_spares, &t->pd_spares, pt_spares_needed(level) - 1);
 		pmap_count(pm, PMAP_C_SPARES, (uint64_t)-1);
 	}
@@ -91,8 +95,9 @@ account_demotion(struct pt_page *parent, struct pt_page *t, bool wired)
 }
 
 /*
- * Splits the leaf at `index` of locked table parent. *fresh is a table for it or NULL; what is left in
- * it is the caller's to free. Returns 0, -ENOMEM, or -EAGAIN when *refill is to be made after a flush.
+ * Splits the leaf at `index` of locked table parent. *fresh is a table for it or NULL; what is left
+ * in it is the caller's to free. Returns 0, -ENOMEM, or -EAGAIN when *refill is to be made after a
+ * flush.
  */
 static int
 split_locked(struct pt_page *parent, unsigned int index, pt_entry_t pte, struct pt_page **fresh,
@@ -176,7 +181,9 @@ pmap_demote(struct pmap *pm, gpa_t gpa, unsigned int level, struct pmap_gather *
 
 /* ---- Promotion ------------------------------------------------------------------------------ */
 
-/* Whether the 512 entries of locked table t say the same of 512 neighbors, with nothing to change. */
+/*
+ * Whether the 512 entries of locked table t say the same of 512 neighbors, with nothing to change.
+ */
 static bool
 is_promotable(const struct pt_page *t, pt_entry_t *first)
 {
@@ -217,7 +224,10 @@ account_promotion(struct pt_page *parent, struct pt_page *t, bool wired, struct 
 	pmap_count(pm, PMAP_C_PROMOTIONS, 1);
 }
 
-/* Joins the entries of locked t into one of locked parent, if that may be. Errors as pmap_promote(). */
+/*
+ * Joins the entries of locked t into one of locked parent, if that may be. Errors as
+ * pmap_promote().
+ */
 static int
 promote_locked(struct pt_page *parent, struct pt_page *t, struct pt_page **spare,
 	       struct pmap_gather *g, pt_entry_t *refill)

@@ -12,13 +12,15 @@
  *   I5 wait: each is idle, or ack >= gen     X1 leave the guest; a failed entry too
  *   I6 only now reuse pages and tables       X2 publish "idle"
  *
- * The fences of I1 and E1 are a pair (store buffering): either the initiator sees the slot active, or
- * the CPU sees the new generation. What a CPU acknowledges is what it will flush before its next guest
- * instruction; what it has seen is what a flush made true. A failed entry leaves the latter alone.
+ * The fences of I1 and E1 are a pair (store buffering): either the initiator sees the slot active,
+ * or the CPU sees the new generation. What a CPU acknowledges is what it will flush before its next
+ * guest instruction; what it has seen is what a flush made true. A failed entry leaves the latter
+ * alone.
  *
- * Merging: an initiator needs a generation that began after its changes, not one of its own. It begins
- * one only if none is in flight; else it first helps the one in flight to its end (it kicks and waits
- * itself, for the leader may be preempted), and by then another follower may have begun the next.
+ * Merging: an initiator needs a generation that began after its changes, not one of its own. It
+ * begins one only if none is in flight; else it first helps the one in flight to its end (it kicks
+ * and waits itself, for the leader may be preempted), and by then another follower may have begun
+ * the next.
  *
  * Generations are compared by signed distance, so that a build with 8 bits can wrap in tests. Slots
  * that lag behind are made to flush long before a full turn (PMAP_GEN_WINDOW).
@@ -32,6 +34,9 @@
 
 #define PMAP_GEN_MASK (~(uint64_t)0 >> (64 - PMAP_GEN_BITS))
 #define PMAP_GEN_WINDOW ((uint64_t)1 << (PMAP_GEN_BITS - 2))
+
+/* One bit per CPU. */
+#define KICKED_WORDS ((HOST_MAX_CPUS + 63) / 64)
 
 /* Deferred tables at most; one more makes the gather synchronous. */
 #define PMAP_LIMBO_MAX 64
@@ -141,7 +146,7 @@ pmap_guest_exit(struct pmap_slot *s)
 	host_store_release(&s->ps_state, SLOT_IDLE);
 }
 
-/* ---- PT_X86: CPUs that flush page by page ----------------------------------------------------- */
+/* ---- PT_X86: CPUs that flush page by page ---------------------------------------------------- */
 
 /*
  * What generations (from, to] ask for, as one range; false if it is not on record any more. Entries
@@ -211,8 +216,8 @@ pmap_kicked(struct pmap *pm, struct pmap_slot *s)
 	s->ps_forced = host_load(&s->ps_force);
 	flush_local(pm, s);
 	/*
-	 * Here the flush comes before the acknowledgement: the next instruction may use the pmap. If a
-	 * kick came in between, ps_ack is its generation, and its flush covers ours.
+	 * Here the flush comes before the acknowledgement: the next instruction may use the pmap.
+	 * If a kick came in between, ps_ack is its generation, and its flush covers ours.
 	 */
 	host_store_release(&s->ps_state, SLOT_ACTIVE_ACK(s->ps_ack));
 }
@@ -279,11 +284,11 @@ begin_generation(struct pmap *pm, uint64_t gen)
  * returns whether there was none.
  *
  * A slot that shows such an acknowledgement has been active since before the generation began (else
- * E2 would have read the new one), so one kick is enough, and its CPU cannot have changed. One that is
- * active without any is between E1 and E2 and needs none.
+ * E2 would have read the new one), so one kick is enough, and its CPU cannot have changed. One that
+ * is active without any is between E1 and E2 and needs none.
  */
 static bool
-slots_passed(struct pmap *pm, uint64_t gen, uint64_t kicked[HOST_MAX_CPUS / 64])
+slots_passed(struct pmap *pm, uint64_t gen, uint64_t kicked[KICKED_WORDS])
 {
 	bool passed = true;
 
@@ -317,7 +322,7 @@ slots_passed(struct pmap *pm, uint64_t gen, uint64_t kicked[HOST_MAX_CPUS / 64])
 static void
 await_generation(struct pmap *pm, uint64_t gen)
 {
-	uint64_t kicked[HOST_MAX_CPUS / 64] = {0};
+	uint64_t kicked[KICKED_WORDS] = {0};
 
 	for (;;) {
 		host_epoch_enter();

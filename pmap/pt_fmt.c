@@ -46,7 +46,9 @@
 #define SOFT_X BIT(55)
 #define SOFT_FROZEN BIT(56)
 
-/* Above this, dropping the whole context is cheaper than INVLPG after INVLPG (as Linux, 33 pages). */
+/*
+ * Above this, dropping the whole context is cheaper than INVLPG after INVLPG (as Linux, 33 pages).
+ */
 #define X86_INVLPG_PAGES 33
 
 static const uint8_t pat_encoding[PT_MEMATTR_COUNT] = {
@@ -54,7 +56,9 @@ static const uint8_t pat_encoding[PT_MEMATTR_COUNT] = {
 	[PT_MEMATTR_WT] = 4, [PT_MEMATTR_WP] = 5,
 };
 
-/* Memory types as indices into IA32_PAT (SDM vol. 3A 12.12): the lowest entry that holds the type. */
+/*
+ * Memory types as indices into IA32_PAT (SDM vol. 3A 12.12): the lowest entry that holds the type.
+ */
 static void
 fill_memattr_pat(struct pt_fmt *f, uint64_t pat)
 {
@@ -217,7 +221,9 @@ pt_fmt_init(struct pt_fmt *f, enum pt_type type, const struct pt_caps *caps)
 		f->pf_invlpg_pages = X86_INVLPG_PAGES;
 		break;
 	case PT_RVI:
-		/* Nested walks are user accesses (APM vol. 2 15.25.5), and G has no meaning there. */
+		/*
+		 * Nested walks are user accesses (APM vol. 2 15.25.5), and G has no meaning there.
+		 */
 		fill_x86(f, caps, true, false);
 		break;
 	default:
@@ -228,23 +234,23 @@ pt_fmt_init(struct pt_fmt *f, enum pt_type type, const struct pt_caps *caps)
 }
 
 enum pt_change
-pt_change_kind(const struct pt_fmt *f, pt_entry_t old, pt_entry_t new, unsigned int level)
+pt_change_kind(const struct pt_fmt *f, pt_entry_t old, pt_entry_t pte_new, unsigned int level)
 {
 	const pt_entry_t frame = f->pf_addr | f->pf_memattr_mask[level > 0];
 	bool restricts;
 
 	if (!(old & f->pf_valid))
 		return PT_CHANGE_NONE;
-	if (!(new & f->pf_valid)) {
+	if (!(pte_new & f->pf_valid)) {
 		restricts = true;
 	} else {
 		const bool was_x = (old & f->pf_x_mask) == f->pf_x_val;
-		const bool is_x = (new & f->pf_x_mask) == f->pf_x_val;
-		const pt_entry_t lost = old & ~new &(f->pf_r | f->pf_rw | f->pf_m);
+		const bool is_x = (pte_new & f->pf_x_mask) == f->pf_x_val;
+		const pt_entry_t lost = old & ~pte_new & (f->pf_r | f->pf_rw | f->pf_m);
 
-		restricts = ((old ^ new) & frame) != 0 || lost != 0 || (was_x && !is_x);
+		restricts = ((old ^ pte_new) & frame) != 0 || lost != 0 || (was_x && !is_x);
 	}
 	if (restricts)
 		return (old & f->pf_a) ? PT_CHANGE_FLUSH : PT_CHANGE_UNCACHED;
-	return (old & ~new & f->pf_a) ? PT_CHANGE_AGED : PT_CHANGE_NONE;
+	return (old & ~pte_new & f->pf_a) ? PT_CHANGE_AGED : PT_CHANGE_NONE;
 }

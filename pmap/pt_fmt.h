@@ -4,9 +4,9 @@
 /*
  * Page-table formats as data.
  *
- * A format is a row of masks, filled once by pt_fmt_init() and constant from then on. All code of the
- * core works on these masks; what hardware a pmap is for is never asked again, so tables of every
- * kind live side by side in one process. pt_fmt.c is the only file that knows a bit number.
+ * A format is a row of masks, filled once by pt_fmt_init() and constant from then on. All code of
+ * the core works on these masks; what hardware a pmap is for is never asked again, so tables of
+ * every kind live side by side in one process. pt_fmt.c is the only file that knows a bit number.
  *
  *                  X86, RVI   EPT, hardware A/D     EPT, emulated A/D
  *   valid          0          any of R, W, X        52 (software valid)
@@ -16,9 +16,9 @@
  *   modified       6          9                     1  (= EPT write)
  *   executable     NX 63      X 2                   55 (software execute); X 2 shown only with A
  *
- * Emulated A/D (the idea is Alan Cox's, in FreeBSD's bhyve): hardware sees nothing of an entry whose
- * A is clear, so the first touch faults, and the fault sets A; it may write once M is set. So "A is
- * clear" keeps its meaning, "no CPU holds a translation", on CPUs that do not know A and D.
+ * Emulated A/D (the idea is Alan Cox's, in FreeBSD's bhyve): hardware sees nothing of an entry
+ * whose A is clear, so the first touch faults, and the fault sets A; it may write once M is set. So
+ * "A is clear" keeps its meaning, "no CPU holds a translation", on CPUs that do not know A and D.
  *
  * Levels count from the leaf: 0 maps 4 KiB, 1 maps 2 MiB, 2 maps 1 GiB.
  */
@@ -115,14 +115,17 @@ struct pt_fmt {
 };
 
 /*
- * Fills *f. Returns 0, or -EINVAL if type or caps are out of range or contradict each other (emulated
- * A/D or execute-only outside EPT, 1 GiB without 2 MiB, physical width outside 36..52, no WB in the
- * PAT); *f is then unchanged. Pure; any context. Sources: Intel SDM vol. 3A 4.5 (4- and 5-level
- * paging), vol. 3C 29.3 (EPT); AMD APM vol. 2 5.3 (long-mode paging), 15.25 (nested paging).
+ * Fills *f. Returns 0, or -EINVAL if type or caps are out of range or contradict each other
+ * (emulated A/D or execute-only outside EPT, 1 GiB without 2 MiB, physical width outside 36..52, no
+ * WB in the PAT); *f is then unchanged. Pure; any context. Sources: Intel SDM vol. 3A 4.5 (4- and
+ * 5-level paging), vol. 3C 29.3 (EPT); AMD APM vol. 2 5.3 (long-mode paging), 15.25 (nested
+ * paging).
  */
 int pt_fmt_init(struct pt_fmt *f, enum pt_type type, const struct pt_caps *caps);
 
-/* Bytes that one entry at a level maps; log2 of it; the slot of an address in a table of a level. */
+/*
+ * Bytes that one entry at a level maps; log2 of it; the slot of an address in a table of a level.
+ */
 static inline unsigned int
 pt_level_shift(unsigned int level)
 {
@@ -142,9 +145,9 @@ pt_index(gpa_t gpa, unsigned int level)
 }
 
 /*
- * What must happen to cached translations when an entry changes from old to new. Judged on the value
- * that the atomic operation replaced; true for a leaf without a pending restriction (see pd_stamp in
- * docs/PROTOCOL-TLB.md).
+ * What must happen to cached translations when an entry changes from old to new. Judged on the
+ * value that the atomic operation replaced; true for a leaf without a pending restriction (see
+ * pd_stamp in docs/PROTOCOL-TLB.md).
  */
 enum pt_change {
 	PT_CHANGE_NONE,	    /* nothing cached can be wrong: installed, widened, equal */
@@ -154,7 +157,7 @@ enum pt_change {
 };
 
 /* Pure, any context, for leaves of one level, empty entries included. */
-enum pt_change pt_change_kind(const struct pt_fmt *f, pt_entry_t old, pt_entry_t new,
+enum pt_change pt_change_kind(const struct pt_fmt *f, pt_entry_t old, pt_entry_t pte_new,
 			      unsigned int level);
 
 #endif /* PMAP_PT_FMT_H */

@@ -59,7 +59,10 @@ pt_page_free_after_epoch(struct pt_page *t)
 unsigned int
 pt_spares_needed(unsigned int level)
 {
-	/* A leaf of level 1 splits once; one of level 2 splits, and then each of its 512 parts does. */
+	/*
+	 * A leaf of level 1 splits once; one of level 2 splits, and then each of its 512 parts
+	 * does.
+	 */
 	return level == 0 ? 0 : level == 1 ? 1 : 1 + HOST_TABLE_WORDS;
 }
 

@@ -30,15 +30,15 @@ pte_load_acquire(const struct host_word *w)
 }
 
 static inline pt_entry_t
-pte_xchg(struct host_word *w, pt_entry_t new)
+pte_xchg(struct host_word *w, pt_entry_t pte_new)
 {
-	return host_xchg(w, new);
+	return host_xchg(w, pte_new);
 }
 
 static inline bool
-pte_cas(struct host_word *w, pt_entry_t *old, pt_entry_t new)
+pte_cas(struct host_word *w, pt_entry_t *old, pt_entry_t pte_new)
 {
-	return host_cas(w, old, new);
+	return host_cas(w, old, pte_new);
 }
 
 /* Clears bits; returns what the entry held. */
@@ -50,8 +50,9 @@ pte_clear_bits(struct host_word *w, pt_entry_t bits)
 
 /*
  * Clears M by a plain store, in an entry that was read as `old` with A and M set, under its table's
- * lock. Hardware has nothing left to set in such an entry, the lock keeps software writers away, and
- * the lock-free A/D fix-up finds nothing to do: no one can write between our load and our store.
+ * lock. Hardware has nothing left to set in such an entry, the lock keeps software writers away,
+ * and the lock-free A/D fix-up finds nothing to do: no one can write between our load and our
+ * store.
  */
 static inline void
 pte_store_clean(struct host_word *w, pt_entry_t old, const struct pt_fmt *f)
@@ -149,11 +150,11 @@ pte_reprot(const struct pt_fmt *f, pt_entry_t pte, unsigned int prot)
 	const pt_entry_t rights = f->pf_r | f->pf_rw | f->pf_x_mask | f->pf_hw_x;
 	const pt_entry_t keep = (prot & PMAP_PROT_W) ? rights : rights | f->pf_m;
 	const pt_entry_t a = pte & f->pf_a;
-	pt_entry_t new = (pte & ~keep) | f->pf_prot[prot];
+	pt_entry_t pte_new = (pte & ~keep) | f->pf_prot[prot];
 
 	if (a)
-		new = pte_set_accessed(f, new);
-	return new;
+		pte_new = pte_set_accessed(f, pte_new);
+	return pte_new;
 }
 
 /* The first of the 512 smaller leaves that say what a leaf of `level` says. */
