@@ -222,6 +222,14 @@ void hw_walk_over(const struct hw_context *ctx, uint64_t gpa,
 		  bool (*load)(void *arg, uint64_t hpa, uint64_t *value), void *arg,
 		  struct hw_walk *walk);
 
+/*
+ * The entry at `level` above gpa, over such memory: true if it leads to a table, with that table's
+ * address and the rights over all levels down to there.
+ */
+bool hw_table_over(const struct hw_context *ctx, uint64_t gpa, unsigned int level,
+		   bool (*load)(void *arg, uint64_t hpa, uint64_t *value), void *arg,
+		   uint64_t *table, unsigned int *rights);
+
 /* ---- Invalidation -------------------------------------------------------------------------- */
 
 /*

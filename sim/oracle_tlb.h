@@ -11,9 +11,9 @@
  * but its use by an access is a violation, whenever that comes.
  *
  * Many operations run at the same time, and a translation that another one has just outlawed is legal
- * until that one is over too. So the oracle keeps the writes to table words that operations still
- * pending have made, and believes a cached translation if some of those, taken back, would allow it.
- * A write is never taken back across a later one, to the same word, by an operation that is over.
+ * until that one is over too. So the oracle keeps the writes to table words since the beginning of the
+ * oldest operation still pending, finds the one that took the translation away, and believes the
+ * translation as long as the operation that made it is pending.
  *
  * A pmap and its workload call it so:
  *
@@ -21,8 +21,11 @@
  *	pmap_remove(...); pmap_gather_finish(...);
  *	oracle_tlb_op_done(&op, start, end);	at once when the shootdown has returned
  *
- * for every call that may take away anything, pmap_enter() included (it may replace). Changes that
- * only add (a fault that sets A) need none. One operation at a time per CPU.
+ * A CPU's side: it flushes (hw_invept()), then calls hw_guest_enter(); it calls hw_guest_exit() before
+ * it tells the pmap that it is idle. So what a CPU in guest mode has cached is what it may use.
+ *
+ * The first and the last are for every call that may take anything away, pmap_enter() included, which
+ * may replace. Changes that only add (a fault that sets A) need none. One operation at a time per CPU.
  */
 
 #ifndef SIM_ORACLE_TLB_H
@@ -38,9 +41,9 @@ int oracle_tlb_create(void);
 void oracle_tlb_destroy(void);
 
 /*
- * How the tables below a root are to be read: before its first operation. The context must stay until
- * oracle_tlb_forget(), which is to be called when its pmap is gone: whatever is still cached from that
- * root is dead from then on, also for the next owner of the same page. -ENOMEM.
+ * How the tables below a root are to be read: before its first operation. One context per root will
+ * do; it is copied, its model must stay. 0 or -ENOMEM. oracle_tlb_forget() when the pmap is gone:
+ * whatever is still cached from that root is dead from then on, also for the next owner of the page.
  */
 int oracle_tlb_register(const struct hw_context *ctx);
 void oracle_tlb_forget(uint64_t root);
@@ -61,12 +64,13 @@ void oracle_tlb_op_done(struct oracle_tlb_op *op, uint64_t start, uint64_t end);
 /* Over, but its flush is left for later: its changes stay pending until a drain that begins now or
  * later is done. */
 void oracle_tlb_op_defer(struct oracle_tlb_op *op);
-uint64_t oracle_tlb_drain_begin(uint64_t root);
+uint64_t oracle_tlb_drain_begin(void);
 void oracle_tlb_drain_done(uint64_t root, uint64_t ticket);
 
 /*
- * CK-FREE (I15): a frame is about to be free. No CPU may have a translation of it, or a pointer to it
- * if it was a table, that is not dead.
+ * CK-FREE (I15): a frame is about to be free; call it from the machine's free hook. No CPU may be in a
+ * context in which it could use a translation of it, or, if it was a table, a pointer to it. What is
+ * cached of it elsewhere is dead.
  */
 void oracle_tlb_frame_freed(uint64_t hpa);
 
