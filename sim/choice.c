@@ -97,10 +97,9 @@ diverged(struct sim_machine *m, enum sim_choice kind, uint32_t n)
 	size_t at = m->m_list_at;
 
 	if (at >= m->m_cfg.sc_list_len) {
-		snprintf(
-			message, sizeof message,
-			"the recorded choices end after %zu, but the run goes on: %s among %" PRIu32,
-			at, sim_choice_name(kind), n);
+		snprintf(message, sizeof message,
+			 "the recorded choices end after %zu, the run goes on: %s among %" PRIu32,
+			 at, sim_choice_name(kind), n);
 	} else {
 		const struct sim_choice_record *r = &m->m_cfg.sc_list[at];
 		snprintf(message, sizeof message,

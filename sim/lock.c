@@ -139,7 +139,7 @@ lock_check_none_in(struct sim_machine *m, const void *p, uint64_t bytes)
 			if ((uintptr_t)c->cp_held[k] - (uintptr_t)p < bytes)
 				sim_violation(
 					"CK-FREE", "I44",
-					"memory is freed with a lock of rank %u in it held by CPU %u",
+					"freed memory holds a lock of rank %u that CPU %u holds",
 					c->cp_held[k]->hl_rank, c->cp_id);
 		}
 	}

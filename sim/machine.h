@@ -199,7 +199,7 @@ struct sim_agent_ops {
 	/* Makes step `which`, below what enabled returned. Scheduling points do nothing inside. */
 	void (*ag_step)(void *arg, unsigned int which);
 
-	bool ag_helps; /* its steps may unblock a CPU: as long as it is enabled there is no deadlock */
+	bool ag_helps; /* its steps may unblock a CPU: while it is enabled there is no deadlock */
 };
 
 #define SIM_CPU_WEIGHT 16
@@ -468,7 +468,10 @@ const struct sim_choice_record *sim_machine_choices(struct sim_machine *m, size_
 
 /* ---- Behind the host contract (sim/host/host_impl.h) --------------------------------------- */
 
-/* The services of pmap/host.h, each a scheduling point except sim_count(). */
+/*
+ * The services of pmap/host.h, each a scheduling point except sim_count(). A store may reach its
+ * word later, so a word that goes away (on a stack) must be fenced before it does.
+ */
 uint64_t sim_word_load(const uint64_t *w, enum sim_access kind);
 void sim_word_store(uint64_t *w, uint64_t value, enum sim_access kind);
 uint64_t sim_word_xchg(uint64_t *w, uint64_t value);
