@@ -105,3 +105,18 @@ outfile_abort(struct outfile *of)
 	free(of->of_path);
 	memset(of, 0, sizeof(*of));
 }
+
+int
+outfile_probe(const char *path, char *why, size_t why_bytes)
+{
+	struct outfile of;
+	struct stat st;
+	int error;
+
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+		return 0; /* opening a pipe would wait for its reader */
+	error = outfile_open(&of, path, why, why_bytes);
+	if (!error)
+		outfile_abort(&of);
+	return error;
+}

@@ -30,4 +30,7 @@ int outfile_commit(struct outfile *of, char *why, size_t why_bytes);
 /* Gives up. Does nothing for one that is zeroed, or closed already. */
 void outfile_abort(struct outfile *of);
 
+/* Whether outfile_open() would succeed now: 0 or a negative errno and a sentence. */
+int outfile_probe(const char *path, char *why, size_t why_bytes);
+
 #endif /* SIM_OUTFILE_H */

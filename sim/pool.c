@@ -5,7 +5,7 @@
  * The pool of worker processes.
  *
  * A worker draws the next job number from a counter in shared memory, announces it on its pipe,
- * runs it, and sends the outcome. The announcement is what tells the parent which job a worker died of.
+ * runs it, and sends the outcome. The announcement tells the parent which job a worker died of.
  * Another shared word, the limit, is lowered to the number of each job that fails; job numbers are
  * drawn in order, so every job below the limit is already with some worker then, and gets done.
  */

@@ -39,8 +39,8 @@ struct pool {
 	int (*po_run)(void *arg, uint64_t i, struct sim_outcome *out);
 
 	/*
-	 * Here: the result of job i, in order, none left out up to the last; or with POOL_NO_JOB what
-	 * became of a worker that died between two jobs. r's choices are freed after it.
+	 * Here: the result of job i, in order, none left out up to the last; or with POOL_NO_JOB
+	 * what became of a worker that died between two jobs. r's choices are freed after it.
 	 */
 	void (*po_done)(void *arg, uint64_t i, struct pool_result *r);
 

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sim/outfile.h"
 #include "sim/trace.h"
 
 #define LOG_FD 9
@@ -191,9 +192,9 @@ exec_valgrind(const struct trace_recording *r, const char *valgrind, int pipe_fd
 	_exit(127);
 }
 
-/* Both programs must be there before anything is started. */
+/* Both programs must be there, and the file be possible, before anything is started. */
 static int
-check_programs(const struct trace_recording *r, const char *valgrind, char *why, size_t why_bytes)
+check_first(const struct trace_recording *r, const char *valgrind, char *why, size_t why_bytes)
 {
 	const int error = find_program(r->tr_argv[0]);
 
@@ -207,7 +208,8 @@ check_programs(const struct trace_recording *r, const char *valgrind, char *why,
 			   error == -EACCES ? "'%s' is not a program that can be started"
 					    : "there is no program '%s'",
 			   r->tr_argv[0]);
-	return 0;
+	/* Not minutes later, when the program is through. */
+	return outfile_probe(r->tr_path, why, why_bytes);
 }
 
 static int
@@ -246,7 +248,7 @@ trace_record(struct trace_recording *r, char *why, size_t why_bytes)
 	char *words;
 	int error;
 
-	error = check_programs(r, valgrind, why, why_bytes);
+	error = check_first(r, valgrind, why, why_bytes);
 	if (error)
 		return error;
 	words = join_words(r->tr_argv);

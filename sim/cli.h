@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * The command line of pmap-sim, inside: its commands, what they share, and the sum of a command's
+ * runs, from which all output is made.
+ */
+
+#ifndef SIM_CLI_H
+#define SIM_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "sim/options.h"
+#include "sim/outfile.h"
+#include "sim/pool.h"
+#include "sim/replay.h"
+#include "sim/trace.h"
+
+/* Exit codes; those from 64 on as in sysexits(3). */
+enum cli_exit {
+	CLI_PASS = 0,
+	CLI_VIOLATION = 1,
+	CLI_BUDGET = 2,
+	CLI_USAGE = 64,
+	CLI_DATA = 65,
+	CLI_INTERNAL = 70,
+	CLI_ENVIRONMENT = 75,
+	CLI_SIGNAL = 128, /* plus its number */
+};
+
+#define CLI_WHY_BYTES 640
+#define CLI_LINE_BYTES (REPLAY_LINE_BYTES + 512)
+
+/* The commands: argv[0] is "pmap-sim COMMAND"; they return an exit code. */
+int cli_run(int argc, char **argv);
+int cli_replay(int argc, char **argv);
+int cli_record(int argc, char **argv);
+int cli_scenarios(int argc, char **argv);
+int cli_invariants(int argc, char **argv);
+int cli_profiles(int argc, char **argv);
+
+/* "pmap-sim: ..." on stderr; a sentence without its full stop. */
+void cli_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Whether to color what goes to this stream: a terminal, and nobody said no (NO_COLOR). */
+bool cli_color(FILE *stream);
+
+/* Whether to show progress on stderr. */
+bool cli_progress(bool quiet);
+
+/* ---- Arguments of run and replay (cli_args.c) ----------------------------------------------- */
+
+struct cli_args {
+	struct sim_options options;
+	const char *save; /* replay file to write */
+	const char *file; /* replay file to read */
+	bool keep_going;
+	bool seed_given;
+	bool run_options_given; /* any that a replay file decides */
+	struct trace *trace;	/* opened by cli_prepare() */
+	struct outfile reports[SIM_REPORTS_MAX];
+	struct replay recorded; /* of file */
+};
+
+/* Parses; does not return if the arguments are wrong (CLI_USAGE) or ask for help. */
+void cli_parse(struct cli_args *a, bool is_replay, int argc, char **argv);
+
+/*
+ * Opens what the options name, and completes them. Returns CLI_PASS, or another code after having
+ * complained. cli_release() in any case.
+ */
+int cli_prepare(struct cli_args *a);
+void cli_release(struct cli_args *a);
+
+/* ---- One run (cli_exec.c) ------------------------------------------------------------------- */
+
+/* Runs o->seed on o->arch in this process; counts invariants; twice with check_determinism. */
+int cli_execute(const struct sim_options *o, const struct trace *trace, struct sim_outcome *out);
+
+/* The command that repeats a run, with every option spelled out. */
+void cli_replay_line(const struct sim_options *o, const struct sim_outcome *out, char *line,
+		     size_t line_bytes);
+
+/* ---- The sum of runs (cli_sum.c) ------------------------------------------------------------ */
+
+enum cli_repeat {
+	CLI_REPEAT_NONE, /* nothing to repeat */
+	CLI_REPEAT_SAME, /* the replay line was tried, and the trace hash was equal */
+	CLI_REPEAT_OTHER,
+};
+
+struct cli_sum {
+	const struct cli_args *args;
+	uint64_t wanted;
+	uint64_t done;
+	uint64_t passed;
+	uint64_t violations;
+	uint64_t budgets;
+	uint64_t errors;
+	uint64_t steps;
+	uint64_t hash;	    /* over the trace hashes, in order */
+	uint64_t last_hash; /* of the last run */
+	double seconds;
+	int signal;		     /* that interrupted it */
+	struct sim_outcome counters; /* only these of it are used */
+
+	bool failed; /* the next fields tell of the first failure */
+	struct pool_result first;
+	char line[CLI_LINE_BYTES]; /* to replay it */
+	enum cli_repeat repeat;
+	uint64_t repeat_hash;
+	enum sim_verdict repeat_verdict;
+	const char *saved; /* replay file that was written */
+
+	const struct replay *recorded; /* what a replay was to repeat, or NULL */
+	bool choices_unfit;	       /* its list of choices did not fit, the seed was used */
+};
+
+void cli_sum_add(struct cli_sum *s, struct pool_result *r);
+
+/* Whether this whole run of seeds promised coverage, and each counter that was left at zero. */
+bool cli_sum_judges_coverage(const struct cli_sum *s);
+bool cli_never_exercised(const struct cli_sum *s, const struct sim_counter *c);
+unsigned int cli_sum_never(const struct cli_sum *s);
+
+/* What it comes to: the exit code, and the word for it. */
+int cli_sum_exit(const struct cli_sum *s);
+const char *cli_exit_word(int code);
+
+const char *cli_group_name(enum sim_counter_group g);
+
+/* Says in words why a job did not end in a verdict. */
+void cli_failure_text(const struct pool_result *r, char *text, size_t text_bytes);
+
+/* Writes the summary to stdout (or JSON), and the reports. Returns the exit code. */
+int cli_publish(struct cli_args *a, const struct cli_sum *s);
+
+/* ---- Output (cli_text.c, cli_json.c) -------------------------------------------------------- */
+
+enum cli_detail {
+	CLI_FAILURE_ONLY, /* nothing unless something failed */
+	CLI_SUMMARY,	  /* at most 25 lines */
+	CLI_FULL,	  /* every counter */
+};
+void cli_write_text(FILE *to, const struct cli_sum *s, enum cli_detail detail, bool color);
+void cli_write_json(FILE *to, const struct cli_sum *s);
+
+#endif /* SIM_CLI_H */
