@@ -112,6 +112,7 @@ visit_clear_modified(struct pmap_range *r, struct pt_page *t, unsigned int index
 
 	if (!(pte & PG_M))
 		return PT_VISIT_NEXT;
+	/* A modified superpage is writable, so this is every one of them. */
 	if (pte_is_clean_superpage(f, pte & ~PG_M, t->pd_level))
 		return PT_VISIT_SPLIT;
 	if (!pmap_is_reference(pm) && (pte & f->pf_a))
@@ -169,7 +170,6 @@ pmap_harvest(struct pmap *pm, gpa_t start, gpa_t end, unsigned int how, uint64_t
 		.pr_visit = peek       ? visit_peek
 			    : accessed ? visit_clear_accessed
 				       : visit_clear_modified,
-		.pr_whole = peek || accessed,
 		.pr_lax = peek || accessed,
 		.pr_how = how,
 		.pr_bitmap = bitmap,

@@ -171,8 +171,9 @@ enum pt_visit {
 };
 
 /*
- * One operation over a range. visit() is called with a table locked and a leaf that lies wholly in
- * the range, and says what becomes of it.
+ * One operation over a range. visit() is called with a table locked and a leaf of it that lies in the
+ * range, and says what becomes of it. Whether one that reaches beyond the range (pr_partial) must be
+ * split is visit()'s to say: splitting costs, and may unmap, so not for one that stays as it is.
  */
 struct pmap_range {
 	struct pmap *pr_pm;
@@ -182,7 +183,7 @@ struct pmap_range {
 	enum pt_visit (*pr_visit)(struct pmap_range *r, struct pt_page *t, unsigned int index,
 				  pt_entry_t pte);
 	bool pr_unlinks;    /* wholly covered tables go, with all they hold */
-	bool pr_whole;	    /* superpages that reach beyond the range are visited, not split */
+	bool pr_partial;    /* the leaf being visited reaches beyond the range */
 	bool pr_keep_wired; /* pass over wired leaves, and count them */
 	bool pr_lax;	    /* content with what is true once pending flushes are done */
 	unsigned int pr_prot;

@@ -61,10 +61,8 @@ visit_table(struct pmap_range *r, struct pt_page *t, gpa_t gpa, enum pt_visit *h
 		if (pte_is_leaf(f, pte, level) && r->pr_keep_wired && (pte & f->pf_wired)) {
 			r->pr_found++;
 		} else if (pte_is_leaf(f, pte, level)) {
-			const bool whole = r->pr_start <= base && base + size <= r->pr_end;
-
-			*how = whole || r->pr_whole ? r->pr_visit(r, t, index, pte)
-						    : PT_VISIT_SPLIT;
+			r->pr_partial = base < r->pr_start || r->pr_end < base + size;
+			*how = r->pr_visit(r, t, index, pte);
 			if (*how != PT_VISIT_NEXT)
 				return gpa;
 		}
@@ -211,6 +209,8 @@ static enum pt_visit
 visit_remove(struct pmap_range *r, struct pt_page *t, unsigned int index, pt_entry_t pte)
 {
 	(void)pte;
+	if (r->pr_partial)
+		return PT_VISIT_SPLIT;
 	pmap_leaf_changed(t, index, pte_xchg(&t->pd_words[index], 0), 0, r->pr_gather);
 	return PT_VISIT_NEXT;
 }
@@ -264,6 +264,8 @@ visit_protect(struct pmap_range *r, struct pt_page *t, unsigned int index, pt_en
 		pte_new = (f->pf_prot_ok >> prot) & 1 ? pte_reprot(f, pte, prot) : 0;
 		if (pte_new == pte)
 			return PT_VISIT_NEXT;
+		if (r->pr_partial)
+			return PT_VISIT_SPLIT;
 	} while (!pte_cas(w, &pte, pte_new));
 	pmap_leaf_changed(t, index, pte, pte_new, r->pr_gather);
 	return PT_VISIT_NEXT;
@@ -305,6 +307,8 @@ visit_unwire(struct pmap_range *r, struct pt_page *t, unsigned int index, pt_ent
 
 	if (!(pte & PG_WIRED))
 		return PT_VISIT_NEXT;
+	if (r->pr_partial)
+		return PT_VISIT_SPLIT;
 
 	const pt_entry_t old = pte_clear_bits(&t->pd_words[index], PG_WIRED);
 
