@@ -118,6 +118,8 @@ sim_irq_disable(void)
 		return;
 	point(m, SIM_IRQ);
 	trace(m, SIM_IRQ, 1, 0);
+	if (c->cp_irq_on)
+		c->cp_irqs_off_since = c->cp_points;
 	c->cp_irq_on = false;
 }
 
@@ -131,6 +133,9 @@ sim_irq_enable(void)
 		return;
 	if (c->cp_in_guest)
 		sim_violation("CK-SCHED", "I44", "interrupts switched on in guest mode");
+	if (!c->cp_irq_on)
+		lock_check_length(m, c, c->cp_irqs_off_since, &m->m_ct.ct_longest_irqs_off,
+				  "interrupts were off");
 	c->cp_irq_on = true;
 	cpu_take_interrupts(m, c);
 	point(m, SIM_IRQ);
@@ -236,6 +241,8 @@ sim_guest_exit(void)
 	if (c == NULL)
 		return;
 	c->cp_in_guest = false;
+	/* The guest could be interrupted all the time. */
+	c->cp_irqs_off_since = c->cp_points;
 	point(m, SIM_GUEST);
 	trace(m, SIM_GUEST, 0, 2);
 }

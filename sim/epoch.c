@@ -9,8 +9,9 @@
  * of the scheduler's choice, as late as the scheduler likes: its functions meet scheduling points
  * like any other code.
  *
- * As with RCU, everything that a CPU stored before its section ended is visible to the item's
- * function: every store buffer is drained before it is called.
+ * As with RCU, what a CPU stored before its section ended, or before it deferred an item, is
+ * visible to the functions that run later: these stores are drained before one is called. Later
+ * stores wait on.
  */
 
 #include "sim/machine_priv.h"
@@ -42,8 +43,10 @@ sim_epoch_exit(void)
 	trace(m, SIM_EPOCH_EXIT, 0, c->cp_epoch_depth);
 	if (c->cp_epoch_depth == 0)
 		sim_violation("CK-SCHED", "I44", "an epoch section ends that did not begin");
-	if (--c->cp_epoch_depth == 0)
-		c->cp_epoch_begin = 0;
+	if (--c->cp_epoch_depth > 0)
+		return;
+	c->cp_epoch_begin = 0;
+	c->cp_settled = c->cp_nstores;
 }
 
 void
@@ -59,6 +62,7 @@ sim_epoch_defer(struct host_epoch_item *item, void (*fn)(struct host_epoch_item 
 	*m->m_deferred_end = item;
 	m->m_deferred_end = &item->ei_next;
 	m->m_ndeferred++;
+	self(m)->cp_settled = self(m)->cp_nstores;
 	m->m_ct.ct_deferred++;
 }
 
@@ -109,8 +113,12 @@ run_due(struct sim_machine *m)
 	struct host_epoch_item *item = *links[k];
 	unlink_item(m, links[k]);
 
-	for (unsigned int i = 0; i <= m->m_ncpus; i++)
-		memory_drain(m, &m->m_cpus[i]);
+	for (unsigned int i = 0; i <= m->m_ncpus; i++) {
+		while (m->m_cpus[i].cp_settled > 0) {
+			m->m_ct.ct_drains_forced++;
+			memory_drain_one(m, &m->m_cpus[i]);
+		}
+	}
 	m->m_running_seq = item->ei_seq;
 	m->m_ct.ct_deferred_run++;
 	trace(m, SIM_DEFER, address_id(m, (uintptr_t)item), 1);

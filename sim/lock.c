@@ -89,6 +89,8 @@ sim_lock(struct host_lock *l)
 	check_initialized(l, "locking");
 	trace(m, SIM_LOCK, id, l->hl_rank);
 	memory_write_now(m, &l->hl_word, (uint64_t)c->cp_id + 1, SIM_WRITE_LOCKED, c->cp_id);
+	if (c->cp_nheld == 0)
+		c->cp_locked_since = c->cp_points;
 	c->cp_held[c->cp_nheld++] = l;
 }
 
@@ -106,6 +108,9 @@ sim_unlock(struct host_lock *l)
 			      "a lock of rank %u is released by a CPU that does not hold it",
 			      l->hl_rank);
 	c->cp_held[i] = c->cp_held[--c->cp_nheld];
+	if (c->cp_nheld == 0)
+		lock_check_length(m, c, c->cp_locked_since, &m->m_ct.ct_longest_locked,
+				  "a lock was held");
 	trace(m, SIM_UNLOCK, address_id(m, (uintptr_t)l), l->hl_rank);
 	memory_write(m, &l->hl_word, 0);
 }
@@ -114,6 +119,19 @@ bool
 sim_lock_held(const struct host_lock *l)
 {
 	return held_index(self(sim_the_machine), l) >= 0;
+}
+
+void
+lock_check_length(struct sim_machine *m, const struct cpu *c, uint64_t since, uint64_t *longest,
+		  const char *what)
+{
+	uint64_t points = c->cp_points - since;
+
+	if (points > *longest)
+		*longest = points;
+	if (m->m_cfg.sc_longest > 0 && points > m->m_cfg.sc_longest)
+		sim_violation("CK-SCHED", "I24", "%s for %" PRIu64 " points of its CPU", what,
+			      points);
 }
 
 void

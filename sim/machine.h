@@ -361,7 +361,8 @@ struct sim_config {
 	enum sim_memory_model sc_memory_model;
 	unsigned int sc_store_buffer; /* entries per CPU, 1 .. 16; 0: 8 */
 	uint64_t sc_steps;	      /* hard limit; 0: 100 million */
-	unsigned int sc_run_lengths;  /* 1: decide at every point; n: runs of 1, 2, 4 ... 2^(n-1) */
+	uint64_t sc_longest; /* CK-SCHED: points with a lock held or interrupts off; 0: any */
+	unsigned int sc_run_lengths; /* 1: decide at every point; n: runs of 1, 2, 4 ... 2^(n-1) */
 
 	uint32_t sc_frames;    /* rounded up to a multiple of 512; 0: 4096 */
 	uint64_t sc_phys_base; /* address of the first, a multiple of 2 MiB above 0; 0: 1 GiB */
@@ -411,6 +412,8 @@ struct sim_counters {
 	uint64_t ct_guest_entries;
 	uint64_t ct_guest_forced; /* exits forced by an interrupt */
 	uint64_t ct_lock_waits;
+	uint64_t ct_longest_locked;   /* points of one CPU with a lock held */
+	uint64_t ct_longest_irqs_off; /* points of one CPU with interrupts off, outside guests */
 	uint64_t ct_deferred;
 	uint64_t ct_deferred_run;
 	uint64_t ct_frames_alloc[SIM_FRAME_KIND_COUNT];

@@ -45,9 +45,13 @@ struct cpu {
 
 	unsigned int cp_nstores; /* oldest first */
 	struct pending_store cp_stores[STORE_BUFFER_MAX];
+	unsigned int cp_settled; /* so many of them must arrive before deferred functions run */
 
 	uint32_t cp_epoch_depth;
-	uint64_t cp_epoch_begin; /* clock at the outermost section's begin; 0: none open */
+	uint64_t cp_epoch_begin;  /* clock at the outermost section's begin; 0: none open */
+	uint64_t cp_points;	  /* passed; to tell how long something lasted here */
+	uint64_t cp_locked_since; /* cp_points when the first of the locks held was taken */
+	uint64_t cp_irqs_off_since;
 	unsigned int cp_nheld;
 	struct host_lock *cp_held[HELD_MAX];
 
@@ -185,6 +189,9 @@ void cpu_agents_init(struct sim_machine *m);
 void epoch_service(void *arg); /* the service CPU's program; never returns */
 
 /* ---- lock.c ---- */
+/* Something that began at the CPU's point `since` ends: keeps the longest, CK-SCHED if too long. */
+void lock_check_length(struct sim_machine *m, const struct cpu *c, uint64_t since,
+		       uint64_t *longest, const char *what);
 /* CK-SCHED unless the caller may wait for others: interrupts on, no lock, no section. */
 void lock_check_may_wait(struct sim_machine *m, const char *what);
 void lock_check_none_in(struct sim_machine *m, const void *p, uint64_t bytes);
@@ -259,6 +266,7 @@ point(struct sim_machine *m, enum sim_access kind)
 	if (c == NULL)
 		return;
 	c->cp_relaxing = false;
+	c->cp_points++;
 	m->m_ct.ct_points[kind]++;
 	if (__builtin_expect(++m->m_step >= m->m_slow_at, 0))
 		sched_point_slow(m);

@@ -73,6 +73,8 @@ memory_drain_one(struct sim_machine *m, struct cpu *c)
 	c->cp_nstores--;
 	for (unsigned int i = 0; i < c->cp_nstores; i++)
 		c->cp_stores[i] = c->cp_stores[i + 1];
+	if (c->cp_settled > 0)
+		c->cp_settled--;
 	if (c->cp_nstores == 0)
 		m->m_buffered &= ~((uint32_t)1 << c->cp_id);
 	memory_write_now(m, st.ps_word, st.ps_value, SIM_WRITE_PLAIN, c->cp_id);

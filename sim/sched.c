@@ -263,15 +263,16 @@ sim_relax(void)
 	struct cpu *c = m->m_cpu;
 
 	lock_check_may_wait(m, "host_relax()");
-	if (c == NULL)
-		return;
 	if (m->m_relax_progress != m->m_progress) {
 		m->m_relax_progress = m->m_progress;
 		m->m_idle_relaxes = 0;
 	} else if (++m->m_idle_relaxes > IDLE_RELAXES_MAX) {
 		sim_violation("CK-SCHED", "I24", "livelock: CPUs spin, and nothing ever changes");
 	}
+	if (c == NULL)
+		return;
 	m->m_step++;
+	c->cp_points++;
 	m->m_ct.ct_points[SIM_RELAX]++;
 	trace(m, SIM_RELAX, 0, 0);
 	c->cp_relaxing = true;
