@@ -214,6 +214,20 @@ Test(ept_caps, x86_needs)
 	refused(PT_X86, &w, NULL, "write-back");
 }
 
+/* Write-back may be any of the eight entries; bits between the entries do not count. */
+Test(ept_caps, write_back_anywhere)
+{
+	struct ept_words w = qemu;
+	unsigned int i;
+
+	for (i = 0; i < 8; i++) {
+		w.ew_host_pat = 6ull << 8 * i;
+		cr_assert(decoded(PT_X86, &w, NULL).ec_caps.pc_pat == w.ew_host_pat);
+		w.ew_host_pat = 0x30ull << 8 * i;
+		refused(PT_X86, &w, NULL, "write-back");
+	}
+}
+
 /* Intel's words say nothing to an AMD decoder, and the other way round. */
 Test(ept_caps, wrong_vendor)
 {
