@@ -171,9 +171,10 @@ enum pt_visit {
 };
 
 /*
- * One operation over a range. visit() is called with a table locked and a leaf of it that lies in the
- * range, and says what becomes of it. Whether one that reaches beyond the range (pr_partial) must be
- * split is visit()'s to say: splitting costs, and may unmap, so not for one that stays as it is.
+ * One operation over a range. visit() is called with a table locked and a leaf of it that lies in
+ * the range, and says what becomes of it. Whether one that reaches beyond the range (pr_partial)
+ * must be split is visit()'s to say: splitting costs, and may unmap, so not for one that stays as
+ * it is.
  */
 struct pmap_range {
 	struct pmap *pr_pm;
