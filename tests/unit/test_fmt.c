@@ -218,6 +218,7 @@ check_leaves(const struct pt_fmt *f, const struct pt_caps *c, uint64_t *count)
 		      prot);
 	for (ma = 0; ma < PT_MEMATTR_COUNT; ma++)
 		CHECK((f->pf_memattr_ok >> ma & 1) == memattr_expressible(f, c, ma), "type %u", ma);
+	CHECK(f->pf_memattr_ok >> PT_MEMATTR_COUNT == 0, "%x", f->pf_memattr_ok);
 	for (level = 0; level < f->pf_leaf_levels; level++) {
 		const hpa_t top = BIT(c->pc_phys_bits) - pt_level_size(level);
 		const hpa_t hpas[] = {0, pt_level_size(level), top, top & 0x000aaaaaaaaaa000};
@@ -258,6 +259,7 @@ check_frame(const struct pt_fmt *f, const struct pt_caps *c, uint64_t *count)
 	CHECK(f->pf_phys_limit == BIT(c->pc_phys_bits), "%" PRIx64, f->pf_phys_limit);
 	CHECK(f->pf_addr == top, "%" PRIx64, f->pf_addr);
 	CHECK(f->pf_emulated_ad == c->pc_emulate_ad, "emulation");
+	CHECK((f->pf_invlpg_pages > 0) == (f->pf_type == PT_X86), "%u", f->pf_invlpg_pages);
 	CHECK(f->pf_soft_ad == (c->pc_emulate_ad ? f->pf_a | f->pf_m | f->pf_hw_x : 0), "soft");
 
 	for (level = 0; level < f->pf_leaf_levels; level++, ++*count)
@@ -342,6 +344,10 @@ Test(fmt, init_refuses)
 	cr_assert(memcmp(&f, &before, sizeof(f)) == 0);
 	cr_assert(refused > 80000);
 	cr_assert(pt_fmt_init(&f, PT_EPT, &c) == 0); /* EPT does not look at the PAT */
+	for (bits = 0; bits < 8; bits++) { /* the others can have write-back anywhere in it */
+		c.pc_pat = 6ull << 8 * bits;
+		cr_assert(pt_fmt_init(&f, PT_X86, &c) == 0);
+	}
 }
 
 /* ---- Derived entries ------------------------------------------------------------------------- */
