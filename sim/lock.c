@@ -82,10 +82,10 @@ sim_lock(struct host_lock *l)
 	check_rank(c, l);
 	point(m, SIM_LOCK);
 	memory_drain(m, c);
-	if (l->hl_word != 0)
+	if (l->hl_word != 0) {
 		m->m_ct.ct_lock_waits++;
-	while (l->hl_word != 0)
 		sim_wait_until("a lock", is_free, l);
+	}
 	check_initialized(l, "locking");
 	trace(m, SIM_LOCK, id, l->hl_rank);
 	memory_write_now(m, &l->hl_word, (uint64_t)c->cp_id + 1, SIM_WRITE_LOCKED, c->cp_id);

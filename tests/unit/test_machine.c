@@ -259,6 +259,69 @@ choose_among_none(void *arg)
 	sim_choose(SIM_CHOICE_WORKLOAD, 0);
 }
 
+static void
+choose_without_odds(void *arg)
+{
+	static const uint32_t weights[2];
+
+	(void)arg;
+	sim_choose_weighted(SIM_CHOICE_WORKLOAD, 2, weights);
+}
+
+static uint32_t
+too_much(void *arg, enum sim_choice kind, uint32_t n)
+{
+	(void)arg;
+	(void)kind;
+	return n;
+}
+
+static void
+do_nothing(void *arg)
+{
+	(void)arg;
+}
+
+static void
+choose_often(void *arg)
+{
+	for (unsigned int i = 0; i < 10000; i++)
+		*(uint64_t *)arg += sim_choose(SIM_CHOICE_WORKLOAD, 1000);
+}
+
+Test(machine, long_recordings)
+{
+	struct sim_config cfg = config(1, 1);
+	uint64_t sum = 0;
+	uint64_t recorded = 0;
+	size_t n;
+
+	cfg.sc_record = true;
+	struct sim_machine *m = machine(&cfg);
+	struct sim_report r = run_on(m, (program_fn[]){choose_often}, &sum);
+	assert_passed(r);
+	const struct sim_choice_record *list = sim_machine_choices(m, &n);
+	cr_assert_geq(n, 10000);
+	for (size_t i = 0; i < n; i++)
+		recorded += list[i].cr_kind == SIM_CHOICE_WORKLOAD ? list[i].cr_value : 0;
+	cr_assert_eq(recorded, sum);
+	sim_machine_destroy(m);
+}
+
+Test(machine, names)
+{
+	for (int i = 0; i < SIM_ACCESS_COUNT; i++)
+		cr_assert_gt(strlen(sim_access_name((enum sim_access)i)), 1);
+	for (int i = 0; i < SIM_FAULT_COUNT; i++)
+		cr_assert_gt(strlen(sim_fault_name((enum sim_fault)i)), 2);
+	for (int i = 0; i < SIM_CHOICE_COUNT; i++)
+		cr_assert_gt(strlen(sim_choice_name((enum sim_choice)i)), 1);
+	cr_assert_str_eq(sim_access_name(SIM_USER), "user");
+	cr_assert_str_eq(sim_fault_name(SIM_FAULT_OFFLINE), "offline");
+	cr_assert_str_eq(sim_choice_name(SIM_CHOICE_WORKLOAD), "workload");
+	cr_assert_str_eq(sim_access_name(SIM_ACCESS_COUNT), "unknown");
+}
+
 Test(machine, odds)
 {
 	unsigned int count[12] = {0};
@@ -274,6 +337,13 @@ Test(machine, odds)
 	cr_assert(count[9] == 1000 && count[10] == 0 && count[11] == 0);
 	r = run_one(choose_among_none, NULL);
 	assert_violation(r, "CK-API", "among none");
+	r = run_one(choose_without_odds, NULL);
+	assert_violation(r, "CK-API", "without odds");
+	struct sim_config cfg = config(1, 1);
+	cfg.sc_source = SIM_SOURCE_CALL;
+	cfg.sc_call = too_much;
+	r = run(&cfg, (program_fn[]){do_nothing}, NULL);
+	assert_violation(r, "CK-API", "among");
 }
 
 /* ---- How runs end ---------------------------------------------------------------------------- */
@@ -310,12 +380,6 @@ take_lock(void *arg)
 	while (host_load(w) == 0 && lock.hl_word == 0)
 		host_relax();
 	host_lock(&lock);
-}
-
-static void
-do_nothing(void *arg)
-{
-	(void)arg;
 }
 
 Test(machine, deadlock)

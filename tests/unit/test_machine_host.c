@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * Locks, epochs, interrupts and guest mode of the simulated host: each rule by a program that keeps
- * it and one that breaks it (CK-SCHED, CK-API).
+ * Locks and epochs of the simulated host: each rule by a program that keeps it and one that breaks
+ * it (CK-SCHED, CK-API).
  */
 
 #include "tests/unit/machine_util.h"
@@ -316,6 +316,48 @@ kick_nobody(void *arg)
 	host_kick(3);
 }
 
+static void
+lock_many(void *arg)
+{
+	static struct host_lock many[17];
+
+	(void)arg;
+	for (unsigned int i = 0; i < 17; i++) {
+		host_lock_init(&many[i], i);
+		host_lock(&many[i]);
+	}
+}
+
+static void
+drain_inside(struct host_epoch_item *item)
+{
+	(void)item;
+	host_epoch_drain();
+}
+
+static void
+lock_inside(struct host_epoch_item *item)
+{
+	(void)item;
+	host_lock(&lock_a);
+}
+
+static struct host_epoch_item an_item;
+
+static void
+defer_drain(void *arg)
+{
+	(void)arg;
+	host_epoch_defer(&an_item, drain_inside);
+}
+
+static void
+defer_lock(void *arg)
+{
+	(void)arg;
+	host_epoch_defer(&an_item, lock_inside);
+}
+
 Test(machine_host, broken_rules)
 {
 	static const struct {
@@ -341,6 +383,9 @@ Test(machine_host, broken_rules)
 		{assert_false, "CK-API", "arg != NULL"},
 		{flush_unattached, "CK-API", "no translation cache"},
 		{kick_nobody, "CK-API", "there is no CPU 3"},
+		{lock_many, "CK-SCHED", "more than 16 locks"},
+		{defer_drain, "CK-SCHED", "host_epoch_drain() in a deferred function"},
+		{defer_lock, "CK-SCHED", "a deferred function returned holding"},
 	};
 
 	for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
@@ -380,17 +425,16 @@ read_section(void *arg)
 
 	for (unsigned int i = 0; i < 6; i++) {
 		host_epoch_enter();
-		host_epoch_enter();
 		if (host_load(&d->published) == 1) {
 			d->readers_in++;
+			sim_point(SIM_USER, NULL);
+			host_epoch_enter();
 			sim_point(SIM_USER, NULL);
 			host_epoch_exit();
 			sim_point(SIM_USER, NULL);
 			if (d->alive == 0)
 				d->early = true;
 			d->readers_in--;
-		} else {
-			host_epoch_exit();
 		}
 		host_epoch_exit();
 	}
@@ -524,149 +568,4 @@ Test(machine_host, epoch_settles_what_came_before_and_no_more)
 		unsettled += order.saw[1] == 0;
 	}
 	cr_assert(unsettled > 0 && unsettled < 200, "%u of 200", unsettled);
-}
-
-/* ---- Interrupts and guests ------------------------------------------------------------------- */
-
-static struct {
-	unsigned int handled[3];
-	bool irqs_on_in_handler;
-	bool in_section_without; /* a handler ran while interrupts were off */
-	bool off;
-	uint64_t guest_steps;
-	uint64_t refused; /* entries that a pending interrupt turned back */
-	bool done;
-} irq;
-
-static void
-on_irq(void *arg, unsigned int cpu)
-{
-	(void)arg;
-	irq.handled[cpu]++;
-	irq.irqs_on_in_handler = irq.irqs_on_in_handler || sim_irq_enabled();
-	irq.in_section_without = irq.in_section_without || (cpu == 1 && irq.off);
-	host_fence();
-}
-
-static void
-kick_four(void *arg)
-{
-	(void)arg;
-	for (unsigned int i = 0; i < 4; i++)
-		host_kick(1);
-	host_kick(0); /* the own CPU: nothing happens */
-}
-
-static void
-toggle_irqs(void *arg)
-{
-	(void)arg;
-	for (unsigned int i = 0; i < 20; i++) {
-		sim_irq_disable();
-		irq.off = true;
-		host_fence();
-		host_fence();
-		irq.off = false;
-		sim_irq_enable();
-		host_fence();
-	}
-}
-
-Test(machine_host, interrupts_come_when_they_may)
-{
-	unsigned int fewer = 0;
-
-	for (uint64_t seed = 0; seed < 60; seed++) {
-		struct sim_config cfg = config(2, seed);
-		struct sim_machine *m = machine(&cfg);
-
-		memset(&irq, 0, sizeof irq);
-		sim_set_irq_handler(on_irq, NULL);
-		struct sim_report r = run_on(m, (program_fn[]){kick_four, toggle_irqs}, NULL);
-		sim_machine_destroy(m);
-		assert_passed(r);
-		cr_assert_eq(irq.handled[0], 0);
-		cr_assert_leq(irq.handled[1], 4);
-		cr_assert(!irq.irqs_on_in_handler && !irq.in_section_without);
-		cr_assert_eq(r.sr_counters.ct_kicks_sent, 4);
-		cr_assert_eq(r.sr_counters.ct_kicks_arrived, 4);
-		fewer += irq.handled[1] > 0 && irq.handled[1] < 4;
-	}
-	cr_assert_gt(fewer, 0, "two that are pending at once are taken as one");
-}
-
-static void
-run_guest(void *arg)
-{
-	(void)arg;
-	for (unsigned int i = 0; i < 3; i++) {
-		sim_irq_disable();
-		host_fence();
-		if (!sim_guest_enter())
-			irq.refused++;
-		else
-			while (sim_guest_point(0x1000 * irq.guest_steps))
-				irq.guest_steps++;
-		sim_guest_exit();
-		sim_irq_enable();
-	}
-	irq.done = true;
-}
-
-static void
-kick_until_done(void *arg)
-{
-	(void)arg;
-	while (!irq.done) {
-		host_kick(1);
-		host_relax();
-	}
-}
-
-Test(machine_host, a_kick_ends_guest_mode)
-{
-	uint64_t refused = 0;
-	uint64_t steps = 0;
-
-	for (uint64_t seed = 0; seed < 60; seed++) {
-		struct sim_config cfg = config(2, seed);
-		struct sim_machine *m = machine(&cfg);
-
-		memset(&irq, 0, sizeof irq);
-		sim_set_irq_handler(on_irq, NULL);
-		struct sim_report r = run_on(m, (program_fn[]){kick_until_done, run_guest}, NULL);
-		sim_machine_destroy(m);
-		assert_passed(r);
-		cr_assert_eq(r.sr_counters.ct_guest_entries, 3);
-		cr_assert_eq(r.sr_counters.ct_guest_forced, 3);
-		cr_assert_geq(irq.handled[1], 3);
-		refused += irq.refused;
-		steps += irq.guest_steps;
-	}
-	cr_assert_gt(refused, 0, "a kick that came while interrupts were off turns the entry back");
-	cr_assert_gt(steps, 0);
-}
-
-static void
-offline_then_kick(void *arg)
-{
-	(void)arg;
-	host_kick(1);
-	sim_cpu_set_online(1, false);
-	host_kick(1);
-	result = sim_cpu_online(1);
-	sim_cpu_set_online(1, true);
-	result += 2 * sim_cpu_online(1);
-}
-
-Test(machine_host, offline_cpus_lose_interrupts)
-{
-	struct sim_config cfg = config(2, 1);
-	struct sim_report r;
-
-	r = run(&cfg, (program_fn[]){offline_then_kick, NULL}, NULL);
-	assert_passed(r);
-	cr_assert_eq(result, 2);
-	cr_assert_eq(r.sr_counters.ct_kicks_sent, 1);
-	cr_assert_eq(r.sr_counters.ct_kicks_lost + r.sr_counters.ct_kicks_arrived, 1);
 }

@@ -13,15 +13,74 @@ static uint64_t result;
 /* ---- Frames ---------------------------------------------------------------------------------- */
 
 static void
+misuse(int how, uint64_t hpa, struct host_word *w)
+{
+	switch (how) {
+	case 6:
+		sim_data_load(hpa);
+		break;
+	case 7:
+		sim_data_store(sim_canary(), 1);
+		break;
+	case 8:
+		hpa = sim_frame_alloc(SIM_FRAME_DATA, 0);
+		sim_phys_load(hpa);
+		break;
+	case 9:
+		hpa = sim_frame_alloc(SIM_FRAME_DATA, 0);
+		sim_frame_free(hpa, 0);
+		sim_data_load(hpa);
+		break;
+	case 10:
+		host_table_words(sim_phys_limit());
+		break;
+	case 11:
+		host_lock_init(host_table_desc(hpa), 1);
+		host_lock(host_table_desc(hpa));
+		host_table_free(hpa);
+		break;
+	case 12:
+		sim_phys_load(sim_phys_limit());
+		break;
+	case 13:
+		sim_phys_load(hpa + 4);
+		break;
+	case 14:
+		sim_data_load(sim_phys_base() - 8);
+		break;
+	case 15:
+		hpa = sim_frame_alloc(SIM_FRAME_DATA, 0);
+		sim_frame_free(hpa, 0);
+		sim_frame_free(hpa, 0);
+		break;
+	case 16:
+		sim_frame_free(sim_phys_limit() - SIM_PAGE_SIZE, 9);
+		break;
+	case 17:
+		sim_frame_alloc(SIM_FRAME_DATA, 1);
+		break;
+	case 18:
+		sim_frame_alloc(SIM_FRAME_TABLE, 9);
+		break;
+	case 19:
+		host_fill_private(w + 1, SIM_TABLE_WORDS, 0, 0);
+		break;
+	default:
+		sim_free(w, 8);
+	}
+}
+
+static void
 use_after_free(void *arg)
 {
+	const int how = *(int *)arg;
 	uint64_t hpa = 0;
 	struct host_word *w;
 
 	if (!host_table_alloc(&hpa))
 		return;
 	w = host_table_words(hpa);
-	switch (*(int *)arg) {
+	switch (how) {
 	case 0:
 		host_table_free(hpa);
 		host_load(w);
@@ -46,35 +105,12 @@ use_after_free(void *arg)
 		host_table_free(hpa);
 		host_table_free(hpa);
 		break;
-	case 6:
-		sim_data_load(hpa);
-		break;
-	case 7:
-		sim_data_store(sim_canary(), 1);
-		break;
-	case 8:
-		hpa = sim_frame_alloc(SIM_FRAME_DATA, 0);
-		sim_phys_load(hpa);
-		break;
-	case 9:
-		hpa = sim_frame_alloc(SIM_FRAME_DATA, 0);
-		sim_frame_free(hpa, 0);
-		sim_data_load(hpa);
-		break;
-	case 10:
-		host_table_words(sim_phys_limit());
-		break;
-	case 11:
-		host_lock_init(host_table_desc(hpa), 1);
-		host_lock(host_table_desc(hpa));
-		host_table_free(hpa);
-		break;
 	default:
-		sim_phys_load(sim_phys_limit());
+		misuse(how, hpa, w);
 	}
 }
 
-Test(machine_host, freed_and_foreign_frames)
+Test(machine_phys, freed_and_foreign_frames)
 {
 	static const char *const expected[][2] = {
 		{"CK-FREE", "load of a word of table frame"},
@@ -90,6 +126,14 @@ Test(machine_host, freed_and_foreign_frames)
 		{"CK-API", "which is no frame"},
 		{"CK-FREE", "lock of rank 1 that CPU 0 holds"},
 		{"CK-WALK", "outside memory"},
+		{"CK-API", "misaligned"},
+		{"CK-FREE", "outside memory"},
+		{"CK-FREE", "freed twice"},
+		{"CK-FREE", "which is no frame"},
+		{"CK-API", "order 1"},
+		{"CK-API", "table of order 9"},
+		{"CK-API", "do not lie in one frame"},
+		{"CK-API", "never allocated"},
 	};
 
 	for (int i = 0; i < (int)(sizeof expected / sizeof expected[0]); i++) {
@@ -127,7 +171,7 @@ free_too_early(void *arg)
 	host_table_free(*(uint64_t *)arg);
 }
 
-Test(machine_host, a_store_that_arrives_after_the_free_is_seen)
+Test(machine_phys, a_store_that_arrives_after_the_free_is_seen)
 {
 	unsigned int late = 0;
 
@@ -168,7 +212,7 @@ poisoned_words(void *arg)
 	}
 }
 
-Test(machine_host, freed_tables_are_poisoned)
+Test(machine_phys, freed_tables_are_poisoned)
 {
 	result = 0;
 	struct sim_report r = run_one(poisoned_words, NULL);
@@ -213,7 +257,7 @@ frames(void *arg)
 	result = 1;
 }
 
-Test(machine_host, frame_allocator)
+Test(machine_phys, frame_allocator)
 {
 	for (int i = 0; i < 4; i++) {
 		struct sim_config cfg = config(1, 1);
@@ -227,6 +271,83 @@ Test(machine_host, frame_allocator)
 		assert_passed(r);
 		cr_assert_eq(result, 1);
 	}
+}
+
+static struct {
+	uint64_t tables;
+	uint64_t data;
+} freed;
+
+static void
+note_free(void *arg, uint64_t hpa, enum sim_frame_kind kind)
+{
+	uint64_t value = 1;
+
+	(void)arg;
+	freed.tables += kind == SIM_FRAME_TABLE;
+	freed.data += kind == SIM_FRAME_DATA;
+	/* Still what it was. */
+	HOST_ASSERT(sim_phys_peek(hpa + 8, &value) == (kind == SIM_FRAME_TABLE));
+	HOST_ASSERT(value == (kind == SIM_FRAME_TABLE ? 6 : 1));
+}
+
+static void
+free_both(void *arg)
+{
+	uint64_t hpa;
+	uint64_t value = 6;
+
+	(void)arg;
+	if (!host_table_alloc(&hpa))
+		return;
+	host_store(host_table_words(hpa) + 1, 7);
+	host_fence();
+	host_fetch_and(host_table_words(hpa) + 1, 6);
+	host_table_free(hpa);
+	HOST_ASSERT(!sim_phys_peek(hpa, &value) && !sim_phys_peek(sim_phys_limit(), &value));
+	sim_frame_free(sim_frame_alloc(SIM_FRAME_DATA, 9), 9);
+}
+
+Test(machine_phys, oracles_hear_of_frees)
+{
+	struct sim_config cfg = config(1, 1);
+	struct sim_machine *m = machine(&cfg);
+
+	memset(&freed, 0, sizeof freed);
+	sim_set_free_hook(note_free, NULL);
+	struct sim_report r = run_on(m, (program_fn[]){free_both}, NULL);
+	sim_machine_destroy(m);
+	assert_passed(r);
+	cr_assert(freed.tables == 1 && freed.data == 512);
+	cr_assert_eq(r.sr_counters.ct_frames_freed[SIM_FRAME_DATA], 512);
+}
+
+static void
+heap_of_sizes(void *arg)
+{
+	unsigned char *p[20];
+
+	(void)arg;
+	for (unsigned int round = 0; round < 3; round++) {
+		for (size_t i = 0; i < 20; i++) {
+			p[i] = sim_alloc(1 + 100 * i);
+			for (size_t k = 0; k <= 100 * i; k++)
+				result += p[i][k];
+			memset(p[i], 0xff, 1 + 100 * i);
+		}
+		for (size_t i = 0; i < 20; i++)
+			sim_free(p[(i * 7) % 20], 1 + 100 * ((i * 7) % 20));
+	}
+	HOST_ASSERT(sim_alloc(0) == NULL && sim_alloc(SIZE_MAX) == NULL);
+}
+
+Test(machine_phys, heap_of_many_sizes)
+{
+	result = 0;
+	struct sim_report r = run_one(heap_of_sizes, NULL);
+
+	assert_passed(r);
+	cr_assert_eq(result, 0);
 }
 
 static void
@@ -250,7 +371,7 @@ heap(void *arg)
 	host_free(r, 100);
 }
 
-Test(machine_host, heap)
+Test(machine_phys, heap)
 {
 	result = 0;
 	struct sim_report r = run_one(heap, NULL);
@@ -285,7 +406,7 @@ allocate_ten(void *arg)
 	}
 }
 
-Test(machine_host, injected_failures)
+Test(machine_phys, injected_failures)
 {
 	struct sim_config cfg = config(1, 1);
 	uint64_t failed = 0;
@@ -341,7 +462,7 @@ leave_behind(void *arg)
 	}
 }
 
-Test(machine_host, leaks)
+Test(machine_phys, leaks)
 {
 	static const char *const expected[] = {"1 table frames", "1 blocks of host_alloc()",
 					       "1 data frames"};
