@@ -123,6 +123,7 @@ Test(host, locked_operations_lose_nothing)
 #define LITMUS 200
 
 struct litmus {
+	struct host_word li_ready;
 	struct host_word li_x[LITMUS];
 	struct host_word li_y[LITMUS];
 	uint64_t li_saw[2][LITMUS];
@@ -134,6 +135,9 @@ store_buffering(void *arg, unsigned int i)
 	struct litmus *l = arg;
 
 	for (unsigned int n = 0; n < LITMUS; n++) {
+		host_fetch_add(&l->li_ready, 1); /* both start each turn together */
+		while (host_load(&l->li_ready) < 2 * (n + 1))
+			host_relax();
 		host_store(i == 0 ? &l->li_x[n] : &l->li_y[n], 1);
 		host_fence();
 		l->li_saw[i][n] = host_load(i == 0 ? &l->li_y[n] : &l->li_x[n]);
@@ -148,6 +152,7 @@ Test(host, fence_orders_store_before_load)
 
 	for (unsigned int round = 0; round < world_rounds; round++) {
 		world_begin(&several);
+		host_store(&l.li_ready, 0);
 		for (unsigned int n = 0; n < LITMUS; n++) {
 			host_store(&l.li_x[n], 0);
 			host_store(&l.li_y[n], 0);
