@@ -211,8 +211,9 @@ account_promotion(struct pt_page *parent, struct pt_page *t, bool wired, struct 
 	struct pmap *const pm = parent->pd_pmap;
 	const unsigned int level = parent->pd_level;
 
+	/* Not t's own stamp: the parent may have a later one. */
 	if (pmap_stamp_pending(t))
-		parent->pd_stamp = t->pd_stamp;
+		pmap_stamp(parent);
 	if (wired) {
 		pt_spares_move(&t->pd_spares, &parent->pd_spares, pt_spares_needed(level) - 1);
 		pt_spares_move(spare, &parent->pd_spares, 1);
