@@ -345,6 +345,47 @@ complete_generation(struct pmap *pm, uint64_t gen)
 		;
 }
 
+static void
+free_tables(struct pt_page *list)
+{
+	while (list != NULL) {
+		struct pt_page *next = list->pd_next;
+
+		pt_page_free_after_epoch(list);
+		list = next;
+	}
+}
+
+/*
+ * Frees what earlier gathers deferred and generations completed since have covered. After every
+ * generation, so that none of it grows so old that a clock of few bits would take it for new.
+ */
+static void
+reap_limbo(struct pmap *pm)
+{
+	struct pt_page *free_list = NULL;
+	struct pt_page **link = &pm->pm_limbo;
+
+	host_lock(&pm->pm_pending_lock);
+
+	const uint64_t done = host_load_acquire(&pm->pm_completed);
+
+	while (*link != NULL) {
+		struct pt_page *t = *link;
+
+		if (!gen_reached(done, t->pd_limbo_gen)) {
+			link = &t->pd_next;
+			continue;
+		}
+		*link = t->pd_next;
+		t->pd_next = free_list;
+		free_list = t;
+		pm->pm_nlimbo--;
+	}
+	host_unlock(&pm->pm_pending_lock);
+	free_tables(free_list);
+}
+
 /*
  * The one routine in which every invalidation ends: I1 to I5 for all changes made before the call.
  * Context: no lock, no epoch section, interrupts on.
@@ -374,6 +415,8 @@ pmap_invalidate_ept(struct pmap *pm)
 	host_epoch_enter();
 	pmap_count(pm, led ? PMAP_C_SHOOTDOWNS : PMAP_C_MERGED, 1);
 	host_epoch_exit();
+	if (pm->pm_flags & PMAP_DEFER)
+		reap_limbo(pm);
 }
 
 int
@@ -446,28 +489,19 @@ pmap_gather_table(struct pmap_gather *g, struct pt_page *t)
 	host_fetch_add(&t->pd_pmap->pm_in_limbo, 1);
 }
 
-static void
-free_tables(struct pt_page *list)
-{
-	while (list != NULL) {
-		struct pt_page *next = list->pd_next;
-
-		pt_page_free_after_epoch(list);
-		list = next;
-	}
-}
-
 /* Keeps the gather's work for a later flush; false if the backlog is full. */
 static bool
 defer(struct pmap *pm, struct pmap_gather *g)
 {
-	host_fence(); /* I1: the changes come before the generation read below */
-
-	const uint64_t gen = gen_next(host_load_acquire(&pm->pm_gen));
 	bool first = false;
 	bool kept = false;
 
+	host_fence(); /* I1: the changes come before the generation read below */
 	host_lock(&pm->pm_pending_lock);
+
+	/* Under the lock: what is on the list is never older than a generation begun since. */
+	const uint64_t gen = gen_next(host_load_acquire(&pm->pm_gen));
+
 	if (pm->pm_nlimbo + g->pg_ntables <= PMAP_LIMBO_MAX) {
 		while (g->pg_tables != NULL) {
 			struct pt_page *t = g->pg_tables;
@@ -490,33 +524,6 @@ defer(struct pmap *pm, struct pmap_gather *g)
 	return kept;
 }
 
-/* Frees what earlier gathers deferred and generations completed since have covered. */
-static void
-reap_limbo(struct pmap *pm)
-{
-	struct pt_page *free_list = NULL;
-	struct pt_page **link = &pm->pm_limbo;
-
-	host_lock(&pm->pm_pending_lock);
-
-	const uint64_t done = host_load_acquire(&pm->pm_completed);
-
-	while (*link != NULL) {
-		struct pt_page *t = *link;
-
-		if (!gen_reached(done, t->pd_limbo_gen)) {
-			link = &t->pd_next;
-			continue;
-		}
-		*link = t->pd_next;
-		t->pd_next = free_list;
-		free_list = t;
-		pm->pm_nlimbo--;
-	}
-	host_unlock(&pm->pm_pending_lock);
-	free_tables(free_list);
-}
-
 void
 pmap_gather_finish(struct pmap_gather *g)
 {
@@ -528,7 +535,6 @@ pmap_gather_finish(struct pmap_gather *g)
 		if (!may_wait || !defer(pm, g)) {
 			pmap_invalidate_ept(pm);
 			free_tables(g->pg_tables);
-			reap_limbo(pm);
 		}
 	} else {
 		host_epoch_enter();
