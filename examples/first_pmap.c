@@ -4,9 +4,9 @@
 /*
  * A first pmap: map, fault, shoot down, harvest.
  *
- * The main thread owns a guest's memory. A second thread plays a vCPU and its hardware: it runs a
- * "guest" that writes to four pages over and over, through a TLB of its own, on a CPU without accessed
- * and dirty flags (so that the pmap emulates them). Compile it with
+ * The main thread owns a guest's memory. A second thread plays a vCPU and its hardware: it runs
+ * a "guest" that writes to four pages over and over, through a TLB of its own, on a CPU without
+ * accessed and dirty flags (so that the pmap emulates them). Compile it with
  *
  *	cc first_pmap.c $(pkg-config --cflags --libs libpmap)
  */
@@ -71,7 +71,7 @@ struct tlb_entry {
 	bool writable;
 };
 
-/* A page walk. With emulated A/D, hardware is shown a page once A is set, and may write once M is. */
+/* A page walk. With emulated A/D, hardware may read a page once A is set, and write once M is. */
 static bool
 hardware_walk(gpa_t gpa, struct tlb_entry *e)
 {
@@ -158,7 +158,7 @@ vcpu(void *arg)
 	return NULL;
 }
 
-/* ---- The main thread: the owner of the guest's memory ------------------------------------------ */
+/* ---- The main thread: the owner of the guest's memory ---------------------------------------- */
 
 /* Lets the guest run: it writes to every page at least twice from now on. */
 static void
@@ -231,8 +231,10 @@ harvest(void)
 		pmap_gather_begin(&gather, pm);
 		MUST(pmap_harvest(pm, GUEST_GPA, GUEST_GPA + NPAGES * PAGE, PMAP_HARVEST_MODIFIED,
 				  &bitmap, &found, &gather) == 0);
-		/* Until here the guest may write to a page that is in the bitmap; from here on a write
-		 * to any page faults first, and will be in the next bitmap. */
+		/*
+		 * Until here the guest may write to a page that is in the bitmap; from here on a
+		 * write to any page faults first, and will be in the next bitmap.
+		 */
 		pmap_gather_finish(&gather);
 		MUST(bitmap == 0xf && found == NPAGES);
 		let_run();
@@ -255,8 +257,8 @@ shoot_down(void)
 	let_run();
 	MUST(host_load_acquire(&frames[0]) == left);
 	MUST(host_load_acquire(&page_faults) == 3);
-	printf("shoot down: page 0 was unmapped under the running guest; it faulted and got another "
-	       "frame,\n            and nobody wrote to the old one\n");
+	printf("shoot down: page 0 was unmapped under the running guest, which faulted; it got\n"
+	       "            another frame, and nobody wrote to the old one\n");
 }
 
 static void

@@ -9,8 +9,8 @@
  * Free pages are always zeroed: they are cleared when they are freed, off the path of faults. Each
  * CPU keeps a magazine of them; half a magazine goes to, or comes from, the common stack at a time.
  *
- * Free pages and descriptors are closed to memcheck and AddressSanitizer. With full checks each page
- * must still be zero when it is handed out again.
+ * Free pages and descriptors are closed to memcheck and AddressSanitizer. With full checks each
+ * page must still be zero when it is handed out again.
  */
 
 #include "pmap/posix/host_posix.h"
@@ -110,7 +110,7 @@ reserve(size_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-/* The reservation covers addresses from 0, so that adding is enough; below START nothing is used. */
+/* The reservation covers addresses from 0, so that adding is enough. */
 int
 host_posix_arena_set_up(void)
 {

@@ -51,7 +51,7 @@
 #define HOST_TSAN 0
 #endif
 
-/* Locks that one CPU may hold at a time: one for each level of two trees, and some of the host's. */
+/* Locks that one CPU may hold at a time: one for each level, and the small ones. */
 #define HOST_POSIX_HELD_MAX 16
 
 struct host_posix_cpu {

@@ -16,7 +16,7 @@
 
 #include "pmap/host.h"
 
-/* 1 MiB, so that no table is at address 0; up to 4 GiB, which the narrowest CPU (36 bits) can name. */
+/* From 1 MiB, so that no table is at address 0, to 4 GiB, which CPUs of 36 bits can name. */
 #define HOST_POSIX_TABLES_START ((uint64_t)1 << 20)
 #define HOST_POSIX_TABLES_END ((uint64_t)1 << 32)
 
@@ -36,7 +36,7 @@ bool host_posix_kick_taken(void);
 
 /* How the calling thread's CPU learns of what a real one does in hardware. All may be NULL. */
 struct host_posix_hooks {
-	/* Called by the thread that kicks, which may hold table locks: must not call the library. */
+	/* Called by the thread that kicks, whatever it holds: must not call the library. */
 	void (*ph_kick)(void *arg, unsigned int cpu);
 
 	/* Called by this thread, for host_invlpg() and host_flush_tlb(). */
@@ -44,7 +44,7 @@ struct host_posix_hooks {
 	void (*ph_flush_tlb)(void *arg, bool global);
 	void *ph_arg;
 
-	/* Kicks also send SIGURG to this thread, so that blocking system calls return with EINTR. */
+	/* Kicks also send SIGURG to this thread: blocking system calls end with EINTR. */
 	bool ph_signal;
 };
 

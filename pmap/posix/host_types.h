@@ -35,7 +35,10 @@ struct host_epoch_item {
 	uint64_t ei_epoch; /* when it was deferred */
 };
 
-/* Reports a broken rule of the interface and does not return; see host_posix_set_assert_handler(). */
+/*
+ * Reports a broken rule of the interface and does not return; see
+ * host_posix_set_assert_handler().
+ */
 _Noreturn void host_posix_assert_failed(const char *file, int line, const char *what);
 
 #if PMAP_CHECK >= 1

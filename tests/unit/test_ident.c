@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * Identifiers (pmap_ident.h): ASIDs against a model of what a CPU's TLB may still hold, their debts,
- * migration and CPUs coming online; VPIDs.
+ * Identifiers (pmap_ident.h): ASIDs against a model of what a CPU's TLB may still hold, their
+ * debts, migration and CPUs coming online; VPIDs.
  */
 
 #include "pmap/pmap_ident.h"
@@ -151,7 +151,10 @@ Test(ident, asid_migration_there_and_back)
 	cr_assert_eq(a.as_asid, 1);
 	cr_assert_eq(a.as_cpu, 1);
 
-	/* Back on CPU 0, in the same round: what CPU 0 cached under ASID 1 missed every shootdown. */
+	/*
+	 * Back on CPU 0, in the same round: what CPU 0 cached under ASID 1 missed every
+	 * shootdown.
+	 */
 	cr_assert_eq(c[0].ac_round, a.as_round);
 	cr_assert_eq(vmrun(&c[0], 0, &a, false), PMAP_TLB_KEEP);
 	cr_assert_eq(a.as_asid, 2);
@@ -188,9 +191,9 @@ Test(ident, asid_zeroed_is_none)
 }
 
 /*
- * The model: for each (CPU, ASID), which vCPU's translations, since which of its flushes, the TLB may
- * hold. A VMRUN is right if the TLB holds nothing under its ASID but this vCPU's own translations
- * that it made since its last flush, and while it stayed on this CPU.
+ * The model: for each (CPU, ASID), which vCPU's translations, since which of its flushes, the
+ * TLB may hold. A VMRUN is right if the TLB holds nothing under its ASID but this vCPU's own
+ * translations that it made since its last flush, and while it stayed on this CPU.
  */
 #define MODEL_CPUS 3
 #define MODEL_VCPUS 7

@@ -6,15 +6,15 @@
  * while others map, unmap, protect, harvest, age, promote and demote under them.
  *
  * What is checked, all of it exact:
- *  - no vCPU uses a page after the shootdown that unmapped it has returned, or writes to one after the
- *    shootdown that made it read-only has returned;
+ *  - no vCPU uses a page after the shootdown that unmapped it has returned, or writes to one
+ *    after the shootdown that made it read-only has returned;
  *  - each write is reported as modified after it was made (else the copy that the harvester keeps
  *    would differ from the data at the end);
  *  - a wired page is never found unmapped;
  *  - at the end the accounts equal a full walk, pmap_check() agrees, and nothing is left.
  *
- * Each page has a word that says what its owner decided about it; it is also the word of the protocol
- * for installing against revoking (pa_revoked).
+ * Each page has a word that says what its owner decided about it; it is also the word of the
+ * protocol for installing against revoking (pa_revoked).
  */
 
 #include "pmap/pmap.h"
@@ -188,7 +188,7 @@ struct vcpu {
 	} vc_tlb[TLB_ENTRIES];
 };
 
-/* A leaf as the walker finds it: whether it may be used, after setting A and D if that is its task. */
+/* A leaf as the walker finds it: whether it may be used. Sets A and D if that is its task. */
 static bool
 use_leaf(struct host_word *w, pt_entry_t e, bool write, bool *writable)
 {
@@ -346,8 +346,8 @@ handle_fault(unsigned int page, bool write)
 }
 
 /*
- * Runs until something needs the host: true if that is a fault at *page. An interrupt takes its time to
- * arrive: as long as it does, what is cached is used.
+ * Runs until something needs the host: true if that is a fault at *page. An interrupt takes its
+ * time to arrive: as long as it does, what is cached is used.
  */
 static bool
 run_guest(struct vcpu *v, unsigned int *page, bool *write)
@@ -409,7 +409,7 @@ vcpu(unsigned int i)
 	host_posix_set_hooks(NULL);
 }
 
-/* ---- Those who change what is mapped ---------------------------------------------------------- */
+/* ---- Those who change what is mapped --------------------------------------------------------- */
 
 /* A range of pages in the first `npages`: mostly short, sometimes whole blocks. */
 static void

@@ -4,9 +4,10 @@
 /*
  * The same tests in every world: what a test needs of the world it was linked for.
  *
- * A test calls world_begin(), then functions of pmap/host.h and of the core by itself or in actors
- * that run at the same time, each on a CPU of its own, and ends with world_end(). An actor is a thread
- * here and a fiber there, so it uses CHECK() and not Criterion's assertions, which must not leave it.
+ * A test calls world_begin(), then functions of pmap/host.h and of the core by itself or in
+ * actors that run at the same time, each on a CPU of its own, and ends with world_end(). An
+ * actor is a thread here and a fiber there, so it uses CHECK() and not Criterion's assertions,
+ * which must not leave it.
  */
 
 #ifndef TESTS_UNIT_WORLD_H
@@ -31,15 +32,15 @@ extern const unsigned int world_rounds;
 /* NULL: no actors but one, no faults. Every call may bring another order of events. */
 void world_begin(const struct world_config *cfg);
 
-/* Fails the test unless all CHECK()s passed, there was one, and no memory or deferred item is left. */
+/* Fails the test unless all CHECK()s passed, there was one, and nothing is left allocated. */
 void world_end(void);
 
 /* Runs fn(arg, i) for i in 0 .. n - 1 at the same time; returns when all have returned. */
 void world_run(unsigned int n, void (*fn)(void *arg, unsigned int i), void *arg);
 
 /*
- * Runs fn(arg) in a world of its own, outside world_begin() and world_end(): whether an assertion, or
- * whatever else guards the rules of the interface, stopped it.
+ * Runs fn(arg) in a world of its own, outside world_begin() and world_end(): whether an
+ * assertion, or whatever else guards the rules of the interface, stopped it.
  */
 bool world_stops(void (*fn)(void *arg), void *arg);
 

@@ -104,8 +104,8 @@ returns(void (*fn)(void *arg), void *arg)
 }
 
 /*
- * In this thread, so that what fn leaves behind (a lock held, a section open) is here to be cleared:
- * the CPU is put back as it was.
+ * In this thread, so that what fn leaves behind (a lock held, a section open) is here to be
+ * cleared: the CPU is put back as it was.
  */
 bool
 world_stops(void (*fn)(void *arg), void *arg)
