@@ -115,10 +115,12 @@ visit_clear_modified(struct pmap_range *r, struct pt_page *t, unsigned int index
 	/* A modified superpage is writable, so this is every one of them. */
 	if (pte_is_clean_superpage(f, pte & ~PG_M, t->pd_level))
 		return PT_VISIT_SPLIT;
-	if (!pmap_is_reference(pm) && (pte & f->pf_a))
+	if (!pmap_is_reference(pm) && (pte & f->pf_a)) {
 		pte_store_clean(w, pte, f);
-	else
+		r->pr_stored = true;
+	} else {
 		pte = pte_clear_bits(w, PG_M);
+	}
 	report(r, t, index);
 	if (r->pr_bitmap != NULL)
 		pmap_leaf_settled(t, index, pte, pte & ~PG_M, r->pr_gather);

@@ -187,6 +187,7 @@ struct pmap_range {
 	bool pr_partial;    /* the leaf being visited reaches beyond the range */
 	bool pr_keep_wired; /* pass over wired leaves, and count them */
 	bool pr_lax;	    /* content with what is true once pending flushes are done */
+	bool pr_stored;	    /* plain stores were made in the table that is locked */
 	unsigned int pr_prot;
 	unsigned int pr_how;
 	uint64_t *pr_bitmap;

@@ -176,6 +176,15 @@ range_step(struct pmap_range *r, gpa_t gpa, enum pt_visit *how, unsigned int *le
 		host_lock(&t->pd_lock);
 		if (!t->pd_dead)
 			gpa = visit_table(r, t, gpa, how);
+		if (r->pr_stored) {
+			/*
+			 * The stamps so far may be of a generation that others began, and flushed
+			 * for, while the stores were visible to this CPU only. One fence for all.
+			 */
+			host_fence();
+			pmap_stamp(t);
+			r->pr_stored = false;
+		}
 		host_unlock(&t->pd_lock);
 	}
 	if (r->pr_unlinks && gpa == table_end(t))

@@ -449,7 +449,7 @@ pmap_invalidate_all(struct pmap *pm)
 void
 pmap_stamp(struct pt_page *t)
 {
-	/* The restriction was a locked operation: this load comes after it. */
+	/* The restriction was a locked operation, or was fenced: this load comes after it. */
 	t->pd_stamp = gen_next(host_load_acquire(&t->pd_pmap->pm_gen));
 }
 
