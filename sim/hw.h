@@ -70,6 +70,7 @@ struct hw_model {
 	bool hm_page_1g;
 	bool hm_exec_only;	/* EPT: X without R is no misconfiguration */
 	bool hm_ept_ad;		/* EPT: EPTP bit 6 may be set */
+	bool hm_ept_5_levels;	/* EPT: walks of 5 levels, too */
 	bool hm_nx;		/* X86, NPT: EFER.NXE of the host */
 	bool hm_flush_by_asid;	/* NPT: TLB_CONTROL 3 and 7 */
 	uint8_t hm_invept;	/* EPT: bit t is set if INVEPT type t (1, 2) is supported */

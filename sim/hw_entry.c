@@ -87,7 +87,9 @@ hw_context_root(const struct hw_context *ctx)
 unsigned int
 hw_context_levels(const struct hw_context *ctx)
 {
-	return ctx->hc_kind == HW_EPT ? 4 : ctx->hc_levels;
+	if (ctx->hc_kind != HW_EPT)
+		return ctx->hc_levels;
+	return EPTP_WALK(ctx->hc_root) == 4 ? 5 : 4; /* other lengths are refused at entry */
 }
 
 bool
@@ -104,7 +106,7 @@ eptp_valid(const struct hw_context *ctx, char *why, size_t why_bytes)
 
 	if (EPTP_TYPE(r) != HW_UC && EPTP_TYPE(r) != HW_WB)
 		what = "memory type";
-	else if (EPTP_WALK(r) != 3)
+	else if (EPTP_WALK(r) != 3 && !(EPTP_WALK(r) == 4 && ctx->hc_model->hm_ept_5_levels))
 		what = "page-walk length";
 	else if ((r & EPTP_AD) && !ctx->hc_model->hm_ept_ad)
 		what = "A/D enable, which this CPU does not have";

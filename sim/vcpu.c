@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * Running guests and threads: what a VMX, an SVM and an ordinary kernel backend do around the core's
+ * entry protocol, step for step, on the simulated CPUs.
+ */
+
+#include "sim/world.h"
+
+#include <errno.h>
+
+#include "sim/invariants.h"
+
+#define RUN_ACCESSES 24	    /* guest instructions per entry, at most */
+#define FAULTS_IN_A_ROW 400 /* more without progress is a livelock */
+
+/* Which of a space's rights the CPU's fault asks for. */
+static int
+decode_fault(const struct space *sp, const struct hw_fault *f, unsigned int *access)
+{
+	struct ept_fault ef;
+
+	switch (f->hf_kind) {
+	case HW_FAULT_EPT_VIOLATION:
+		if (ept_fault_violation(f->hf_code, f->hf_gpa, 0, sp->sp_cpu.ec_eptp_ad, &ef) != 0)
+			return -EINVAL;
+		break;
+	case HW_FAULT_EPT_MISCONFIG:
+		ept_fault_misconfig(f->hf_gpa, &ef);
+		break;
+	case HW_FAULT_NPF:
+		ept_fault_npf(f->hf_code, f->hf_gpa, &ef);
+		break;
+	default:
+		/* #PF: bit 1 write, bit 3 reserved, bit 4 fetch (SDM vol. 3A 4.7). */
+		ef.ef_access = (f->hf_code & 2)	   ? PMAP_PROT_W :
+			       (f->hf_code & 0x10) ? PMAP_PROT_X :
+						     PMAP_PROT_R;
+		ef.ef_reserved = (f->hf_code & 8) != 0;
+		break;
+	}
+	if (ef.ef_reserved)
+		sim_violation("CK-HW", "I02", "%s: malformed entry 0x%llx for 0x%llx", sp->sp_name,
+			      (unsigned long long)f->hf_entry, (unsigned long long)f->hf_gpa);
+	*access = ef.ef_access;
+	return 0;
+}
+
+/* ---- CK-GEN --------------------------------------------------------------------------------- */
+
+/* An entry without a flush must have flushed for the very generation it acknowledged. */
+static void
+check_entry(struct space *sp, const struct pmap_slot *s, uint64_t *seen, bool flush)
+{
+	space_observe(sp);
+
+	const uint64_t acked = space_ghost_of(sp, s->ps_ack);
+
+	sim_invariant_hit(SIM_I20);
+	sim_invariant_hit(SIM_I22);
+	if (!flush) {
+		sim_invariant_hit(SIM_I23);
+		if (acked != *seen)
+			sim_violation("CK-GEN", "I23",
+				      "%s: entry at generation %llu without a flush since %llu",
+				      sp->sp_name, (unsigned long long)acked,
+				      (unsigned long long)*seen);
+	}
+}
+
+static void
+flushed(struct space *sp, struct pmap_slot *s, uint64_t *seen)
+{
+	sim_invariant_hit(SIM_I21);
+	*seen = space_ghost_of(sp, s->ps_ack);
+	pmap_guest_flushed(s);
+	world_tick(sp->sp_world, WC_ENTRY_FLUSHES);
+}
+
+/* The slot of this CPU for an EPT or X86 space. */
+static struct pmap_slot *
+cpu_slot(struct space *sp)
+{
+	const unsigned int cpu = sim_cpu();
+	const struct cpu *const cp = &sp->sp_world->wo_cpus[cpu];
+
+	if (sp->sp_slots[cpu] == NULL) {
+		struct pmap_slot *s = sim_alloc(sizeof(*s));
+
+		sp->sp_slot_seen[cpu] = 0;
+		sp->sp_slot_online[cpu] = cp->cp_online;
+		pmap_slot_attach(sp->sp_pmap, s);
+		sp->sp_slots[cpu] = s;
+	}
+	if (sp->sp_slot_online[cpu] != cp->cp_online) {
+		/* VMXON, or a CPU that started anew: what it flushed before is void. */
+		pmap_slot_reset(sp->sp_slots[cpu]);
+		sp->sp_slot_seen[cpu] = 0;
+		sp->sp_slot_online[cpu] = cp->cp_online;
+	}
+	return sp->sp_slots[cpu];
+}
+
+/* ---- Entries -------------------------------------------------------------------------------- */
+
+/* VMX: flush by INVEPT before the entry; an entry that then fails has flushed all the same. */
+static struct pmap_slot *
+enter_vmx(struct vcpu *v)
+{
+	struct space *const sp = v->vc_space;
+	const unsigned int cpu = sim_cpu();
+	struct cpu *const cp = &sp->sp_world->wo_cpus[cpu];
+	struct pmap_slot *const s = cpu_slot(sp);
+
+	if (v->vc_vpid != 0 && pmap_vpid_stale(&v->vc_home, cpu, cp->cp_online)) {
+		hw_invvpid(cpu, &sp->sp_model, (enum hw_invvpid_type)sp->sp_cpu.ec_invvpid,
+			   v->vc_vpid, 0);
+		pmap_vpid_flushed(&v->vc_home, cpu, cp->cp_online);
+	}
+
+	const bool flush = pmap_guest_enter(sp->sp_pmap, s);
+
+	check_entry(sp, s, &sp->sp_slot_seen[cpu], flush);
+	if (flush) {
+		hw_invept(cpu, &sp->sp_model, (enum hw_invept_type)sp->sp_cpu.ec_invept,
+			  v->vc_ctx.hc_root);
+		flushed(sp, s, &sp->sp_slot_seen[cpu]);
+	}
+	if (sim_fault(SIM_FAULT_ENTRY)) {
+		pmap_guest_exit(s);
+		return NULL;
+	}
+	return s;
+}
+
+/* SVM: the flush is part of VMRUN, and has taken effect only if VMRUN did not fail. */
+static struct pmap_slot *
+enter_svm(struct vcpu *v, enum hw_tlb_control *control)
+{
+	struct space *const sp = v->vc_space;
+	const unsigned int cpu = sim_cpu();
+	struct cpu *const cp = &sp->sp_world->wo_cpus[cpu];
+	struct pmap_slot *const s = v->vc_slot;
+	const bool flush = pmap_guest_enter(sp->sp_pmap, s);
+	enum pmap_tlb_control tc;
+
+	check_entry(sp, s, &v->vc_seen, flush);
+	tc = pmap_asid_assign(&cp->cp_asids, cpu, &v->vc_asid, flush);
+	if (sim_fault(SIM_FAULT_ENTRY)) {
+		pmap_guest_exit(s);
+		return NULL;
+	}
+	pmap_asid_flushed(&cp->cp_asids, tc);
+	if (flush)
+		flushed(sp, s, &v->vc_seen);
+	v->vc_ctx.hc_tag = (uint16_t)v->vc_asid.as_asid;
+	*control = (enum hw_tlb_control)tc;
+	return s;
+}
+
+/* ---- Accesses ------------------------------------------------------------------------------- */
+
+/* One access; false if it faulted, with the fault in *f. */
+static bool
+try_access(struct vcpu *v, gpa_t gpa, unsigned int access, struct hw_fault *f)
+{
+	struct space *const sp = v->vc_space;
+	const struct hw_context *const ctx =
+		sp->sp_arch == SIM_ARCH_X86 ? &sp->sp_ctx : &v->vc_ctx;
+	const bool user = sp->sp_arch == SIM_ARCH_X86 && sp->sp_cpu.ec_caps.pc_user;
+	struct hw_translation t;
+	enum hw_result result;
+
+	oracle_access_begin(sp, gpa, access);
+	if (sp->sp_arch != SIM_ARCH_X86 && sim_choose_chance(SIM_CHOICE_WORKLOAD, 250000))
+		result = hw_access_linear(sim_cpu(), ctx, gpa, access, &t, f);
+	else
+		result = hw_access(sim_cpu(), ctx, gpa, access | (user ? HW_USER : 0), &t, f);
+	if (result == HW_OK) {
+		v->vc_faults = 0;
+		oracle_access_done(sp, gpa, access, &t);
+	} else {
+		oracle_access_failed(sp, gpa, access);
+	}
+	return result == HW_OK;
+}
+
+/* Answers a fault on the host's side; false if the vCPU should do something else for a while. */
+static bool
+answer_fault(struct vcpu *v, const struct hw_fault *f)
+{
+	struct space *const sp = v->vc_space;
+	unsigned int access;
+
+	if (decode_fault(sp, f, &access) != 0)
+		sim_violation("CK-HW", "I45", "%s: a fault without an access", sp->sp_name);
+
+	const int error = space_fault(sp, f->hf_gpa & ~(uint64_t)(SIM_PAGE_SIZE - 1), access);
+
+	sim_invariant_hit(SIM_I45);
+	if (error == 0 && ++v->vc_faults > FAULTS_IN_A_ROW)
+		sim_violation("CK-SCHED", "I45", "%s: 0x%llx faults again and again", sp->sp_name,
+			      (unsigned long long)f->hf_gpa);
+	if (error == -EACCES)
+		world_tick(sp->sp_world, WC_DENIED);
+	return error == 0;
+}
+
+/* What a vCPU is about to do: kept over a fault, so that the instruction is made again. */
+struct pending {
+	bool pe_have;
+	gpa_t pe_gpa;
+	unsigned int pe_access;
+	unsigned int pe_left;
+	next_access_fn *pe_next;
+	void *pe_arg;
+};
+
+static bool
+pending_fetch(struct pending *p, struct vcpu *v)
+{
+	if (!p->pe_have) {
+		if (p->pe_left == 0 || !p->pe_next(p->pe_arg, v, &p->pe_gpa, &p->pe_access))
+			return false;
+		p->pe_left--;
+		p->pe_have = true;
+	}
+	return true;
+}
+
+/* In guest mode until something ends it; true if that was a fault. */
+static bool
+run_guest(struct vcpu *v, struct pending *p, enum hw_tlb_control control, struct hw_fault *f)
+{
+	bool faulted = false;
+
+	if (sim_guest_enter()) {
+		hw_guest_enter(sim_cpu(), &v->vc_ctx, control);
+		while (pending_fetch(p, v) && sim_guest_point(p->pe_gpa)) {
+			if (sim_fault(SIM_FAULT_SPURIOUS_EXIT))
+				break;
+			faulted = !try_access(v, p->pe_gpa, p->pe_access, f);
+			if (faulted)
+				break;
+			p->pe_have = false;
+		}
+		hw_guest_exit(sim_cpu());
+	} else if (control != HW_TLB_KEEP) {
+		/* The VMRUN took place, and its flush; only the guest's instructions did not. */
+		hw_guest_enter(sim_cpu(), &v->vc_ctx, control);
+		hw_guest_exit(sim_cpu());
+	}
+	sim_guest_exit();
+	return faulted;
+}
+
+/* One entry and exit of a nested guest; false to stop running it for now. */
+static bool
+guest_round(struct vcpu *v, struct pending *p)
+{
+	struct space *const sp = v->vc_space;
+	enum hw_tlb_control control = HW_TLB_KEEP;
+	struct hw_fault f;
+	bool faulted = false;
+
+	sim_irq_disable();
+	struct pmap_slot *const s = space_is_rvi(sp) ? enter_svm(v, &control) : enter_vmx(v);
+
+	if (s != NULL) {
+		world_tick(sp->sp_world, WC_ENTRIES);
+		faulted = run_guest(v, p, control, &f);
+		pmap_guest_exit(s);
+	}
+	sim_irq_enable();
+	if (!faulted && sim_fault(SIM_FAULT_SPURIOUS_FAULT) && p->pe_have) {
+		/* A fault that nothing in the tables explains: must change nothing. */
+		space_fault(sp, p->pe_gpa, p->pe_access);
+		return true;
+	}
+	if (faulted && !answer_fault(v, &f)) {
+		p->pe_have = false;
+		return false;
+	}
+	return true;
+}
+
+/*
+ * Loads an X86 space, for its thread; the kernel's is part of every one, and its slot always active.
+ */
+static void
+load_space(struct space *sp)
+{
+	struct cpu *const cp = &sp->sp_world->wo_cpus[sim_cpu()];
+
+	sim_irq_disable();
+	if (sp != sp->sp_world->wo_kernel) {
+		cp->cp_loaded = sp;
+		pmap_activate(sp->sp_pmap, cpu_slot(sp));
+	}
+	hw_load_cr3(sim_cpu(), &sp->sp_ctx);
+	sim_irq_enable();
+}
+
+static void
+unload_space(struct space *sp)
+{
+	struct cpu *const cp = &sp->sp_world->wo_cpus[sim_cpu()];
+
+	sim_irq_disable();
+	hw_load_cr3(sim_cpu(), NULL);
+	if (sp != sp->sp_world->wo_kernel) {
+		pmap_deactivate(cpu_slot(sp));
+		cp->cp_loaded = NULL;
+	}
+	sim_irq_enable();
+}
+
+/* A thread of an X86 space runs on this CPU, until it has done or must wait. */
+static void
+run_thread(struct vcpu *v, struct pending *p)
+{
+	load_space(v->vc_space);
+	while (pending_fetch(p, v)) {
+		struct hw_fault f;
+
+		sim_point(SIM_USER, NULL);
+		if (try_access(v, p->pe_gpa, p->pe_access, &f) || !answer_fault(v, &f))
+			p->pe_have = false;
+	}
+	unload_space(v->vc_space);
+}
+
+bool
+vcpu_run(struct vcpu *v, next_access_fn *next, void *arg)
+{
+	struct space *const sp = v->vc_space;
+	struct pending p = {.pe_left = RUN_ACCESSES, .pe_next = next, .pe_arg = arg};
+
+	if (v->vc_running || sp->sp_closing)
+		return false;
+	v->vc_running = true;
+	sp->sp_users++;
+	if (sp->sp_arch == SIM_ARCH_X86) {
+		run_thread(v, &p);
+	} else {
+		while (pending_fetch(&p, v) && guest_round(v, &p))
+			;
+	}
+	/* A vCPU goes from CPU to CPU by way of a run queue's lock: all it stored here is seen there. */
+	host_fence();
+	sp->sp_users--;
+	v->vc_running = false;
+	return true;
+}
+
+/* ---- Interrupts, CPUs that come and go ------------------------------------------------------ */
+
+static void
+kicked(struct space *sp, unsigned int cpu)
+{
+	if (sp != NULL && sp->sp_slots[cpu] != NULL)
+		pmap_kicked(sp->sp_pmap, sp->sp_slots[cpu]);
+}
+
+void
+vcpu_kick_handler(void *arg, unsigned int cpu)
+{
+	struct world *const w = arg;
+
+	sim_invariant_hit(SIM_I24);
+	kicked(w->wo_kernel, cpu);
+	kicked(w->wo_cpus[cpu].cp_loaded, cpu);
+}
+
+/*
+ * host_invlpg() and host_flush_tlb(). The kernel's addresses lie in every space, and its translations
+ * are global: what is loaded beside them is not touched on their account.
+ */
+static void
+invlpg(void *arg, unsigned int cpu, uint64_t va, uint64_t npages)
+{
+	struct world *const w = arg;
+	const struct space *sp = w->wo_cpus[cpu].cp_loaded;
+
+	if (va >= WORLD_KERNEL_BASE || sp == NULL)
+		sp = w->wo_kernel;
+	sim_invariant_hit(SIM_I17);
+	for (uint64_t i = 0; i < npages; i++)
+		hw_invlpg(cpu, &sp->sp_ctx, va + i * SIM_PAGE_SIZE);
+}
+
+static void
+flush(void *arg, unsigned int cpu, bool global)
+{
+	struct world *const w = arg;
+	const struct space *const sp = global ? w->wo_kernel : w->wo_cpus[cpu].cp_loaded;
+
+	hw_flush_cr3(cpu, &sp->sp_ctx, global);
+}
+
+void
+vcpu_tlb_hooks(struct world *w)
+{
+	static const struct sim_tlb_ops ops = {invlpg, flush};
+
+	sim_set_tlb_ops(&ops, w);
+}
+
+void
+cpu_begin(struct world *w)
+{
+	sim_irq_disable();
+	if (w->wo_kernel != NULL)
+		pmap_activate(w->wo_kernel->sp_pmap, cpu_slot(w->wo_kernel));
+	sim_irq_enable();
+}
+
+void
+cpu_end(struct world *w)
+{
+	sim_irq_disable();
+	if (w->wo_kernel != NULL)
+		pmap_deactivate(cpu_slot(w->wo_kernel));
+	sim_irq_enable();
+}
+
+void
+cpu_bounce(struct world *w)
+{
+	const unsigned int cpu = sim_cpu();
+	struct cpu *const cp = &w->wo_cpus[cpu];
+
+	cpu_end(w);
+	sim_irq_disable();
+	sim_cpu_set_online(cpu, false);
+	for (unsigned int i = 0; i < 8; i++)
+		sim_point(SIM_USER, NULL);
+	sim_cpu_set_online(cpu, true);
+	cp->cp_online++;
+	for (unsigned int i = 0; i < w->wo_nspaces; i++) {
+		const struct space *sp = w->wo_spaces[i];
+
+		/* VMXON is followed by INVEPT of all contexts (docs/PROTOCOL-TLB.md, identifiers). */
+		if (sp->sp_cpu.ec_type == PT_EPT && sp->sp_cpu.ec_invept_all)
+			hw_invept(cpu, &sp->sp_model, HW_INVEPT_ALL, 0);
+	}
+	if (cp->cp_asids.ac_max != 0)
+		pmap_asid_cpu_online(&cp->cp_asids);
+	sim_irq_enable();
+	cpu_begin(w);
+	world_tick(w, WC_OFFLINE);
+}

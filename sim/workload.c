@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * The random workload: guests, a process and the host kernel in one machine, and CPUs that each
+ * choose again and again between running one of them and doing something to one of them.
+ *
+ * A scenario is the same with fewer kinds of operations, so that what it is about happens more often.
+ */
+
+#include "sim/workload.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/invariants.h"
+
+/* ---- What CPUs do --------------------------------------------------------------------------- */
+
+enum op {
+	OP_RUN, /* a vCPU or a thread */
+	OP_REMOVE,
+	OP_MIGRATE,
+	OP_DISCARD,
+	OP_PROTECT,
+	OP_WIDEN,
+	OP_CLEAN,
+	OP_CLEAR_MODIFY,
+	OP_AGE,
+	OP_REFERENCED,
+	OP_PEEK,
+	OP_PROMOTE,
+	OP_DEMOTE,
+	OP_PREFAULT,
+	OP_WIRE,
+	OP_UNWIRE,
+	OP_EXTRACT,
+	OP_INVALIDATE,
+	OP_DRAIN,
+	OP_RECREATE,
+	OP_OFFLINE,
+	OP_COUNT,
+};
+
+static hostop_fn *const op_fns[OP_COUNT] = {
+	[OP_REMOVE] = hostop_remove,
+	[OP_MIGRATE] = hostop_migrate,
+	[OP_DISCARD] = hostop_discard,
+	[OP_PROTECT] = hostop_protect,
+	[OP_WIDEN] = hostop_widen,
+	[OP_CLEAN] = hostop_clean,
+	[OP_CLEAR_MODIFY] = hostop_clear_modify,
+	[OP_AGE] = hostop_age,
+	[OP_REFERENCED] = hostop_referenced,
+	[OP_PEEK] = hostop_peek,
+	[OP_PROMOTE] = hostop_promote,
+	[OP_DEMOTE] = hostop_demote,
+	[OP_PREFAULT] = hostop_prefault,
+	[OP_WIRE] = hostop_wire,
+	[OP_UNWIRE] = hostop_unwire,
+	[OP_EXTRACT] = hostop_extract,
+	[OP_INVALIDATE] = hostop_invalidate,
+	[OP_DRAIN] = hostop_drain,
+	[OP_RECREATE] = hostop_recreate,
+};
+
+struct scenario {
+	struct sim_scenario_info sn_info;
+	uint32_t sn_weights[OP_COUNT];
+	bool sn_guests_only; /* no process, no kernel */
+	bool sn_small;	     /* one page table, few pages */
+	bool sn_every_run;   /* promises that every counter is exercised over many seeds */
+};
+
+#define RANDOM_WEIGHTS                                                                            \
+	{                                                                                          \
+		[OP_RUN] = 80, [OP_REMOVE] = 6, [OP_MIGRATE] = 5, [OP_DISCARD] = 4,                \
+		[OP_PROTECT] = 5, [OP_WIDEN] = 6, [OP_CLEAN] = 6, [OP_CLEAR_MODIFY] = 2,           \
+		[OP_AGE] = 3, [OP_REFERENCED] = 2, [OP_PEEK] = 2, [OP_PROMOTE] = 4,                \
+		[OP_DEMOTE] = 3, [OP_PREFAULT] = 5, [OP_WIRE] = 2, [OP_UNWIRE] = 2,                \
+		[OP_EXTRACT] = 2, [OP_INVALIDATE] = 2, [OP_DRAIN] = 2, [OP_RECREATE] = 1,          \
+		[OP_OFFLINE] = 1,                                                                  \
+	}
+
+static const struct scenario scenarios[] = {
+	{{"random", "everything at once: guests, a process and the kernel, all operations"},
+	 RANDOM_WEIGHTS, false, false, true},
+	{{"shootdown", "pages moved and discarded under running vCPUs"},
+	 {[OP_RUN] = 60, [OP_REMOVE] = 10, [OP_MIGRATE] = 15, [OP_DISCARD] = 15}, true, true, false},
+	{{"revoke", "rights taken away while faults decided before are on their way"},
+	 {[OP_RUN] = 60, [OP_PROTECT] = 15, [OP_WIDEN] = 10, [OP_DISCARD] = 10, [OP_REMOVE] = 5},
+	 true, true, false},
+	{{"dirty", "modified bits collected from running writers"},
+	 {[OP_RUN] = 70, [OP_CLEAN] = 20, [OP_CLEAR_MODIFY] = 5, [OP_AGE] = 5, [OP_REMOVE] = 3},
+	 true, true, false},
+	{{"superpages", "joining and splitting under running vCPUs"},
+	 {[OP_RUN] = 50, [OP_PROMOTE] = 15, [OP_DEMOTE] = 10, [OP_PREFAULT] = 10, [OP_CLEAN] = 5,
+	  [OP_PROTECT] = 4, [OP_WIDEN] = 4, [OP_REMOVE] = 4, [OP_MIGRATE] = 2},
+	 true, false, false},
+	{{"host", "processes and the kernel on ordinary page tables, flushed page by page"},
+	 {[OP_RUN] = 60, [OP_REMOVE] = 8, [OP_MIGRATE] = 8, [OP_PROTECT] = 6, [OP_WIDEN] = 6,
+	  [OP_CLEAN] = 6, [OP_PROMOTE] = 4, [OP_DEMOTE] = 3, [OP_PREFAULT] = 6,
+	  [OP_INVALIDATE] = 4},
+	 false, false, false},
+	{{"identifiers", "spaces destroyed and made anew, CPUs that come and go, few ASIDs"},
+	 {[OP_RUN] = 70, [OP_RECREATE] = 8, [OP_OFFLINE] = 8, [OP_MIGRATE] = 6, [OP_REMOVE] = 4},
+	 true, true, false},
+	{{"aging", "accessed bits cleared, and then relied upon"},
+	 {[OP_RUN] = 60, [OP_AGE] = 15, [OP_REFERENCED] = 10, [OP_PROTECT] = 6, [OP_WIDEN] = 5,
+	  [OP_DISCARD] = 6, [OP_DRAIN] = 3},
+	 true, true, false},
+	{{"wiring", "wired pages among faults and withdrawals"},
+	 {[OP_RUN] = 50, [OP_WIRE] = 15, [OP_UNWIRE] = 10, [OP_PROTECT] = 6, [OP_WIDEN] = 6,
+	  [OP_PROMOTE] = 5, [OP_DEMOTE] = 5, [OP_REMOVE] = 3},
+	 true, false, false},
+};
+
+#define NSCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
+
+const struct sim_scenario_info *
+sim_scenario(unsigned int i)
+{
+	return i < NSCENARIOS ? &scenarios[i].sn_info : NULL;
+}
+
+static const struct scenario *
+find_scenario(const char *name)
+{
+	for (unsigned int i = 0; i < NSCENARIOS; i++) {
+		if (name == NULL || strcmp(scenarios[i].sn_info.name, name) == 0)
+			return &scenarios[i];
+	}
+	return NULL;
+}
+
+/* ---- Places --------------------------------------------------------------------------------- */
+
+/* Pages of a region that programs touch: table edges, cache lines' edges, neighbors, and any. */
+static unsigned int
+some_page(const struct region *rg)
+{
+	static const unsigned int hot[] = {0, 1, 7, 8, 63, 255, 510, 511};
+	const unsigned int pick = sim_choose(SIM_CHOICE_WORKLOAD, 10);
+	const unsigned int page =
+		pick < 8 ? hot[pick] : sim_choose(SIM_CHOICE_WORKLOAD, rg->rg_npages);
+
+	return page < rg->rg_npages ? page : page % rg->rg_npages;
+}
+
+static gpa_t
+some_place(const struct space *sp)
+{
+	const struct region *rg = &sp->sp_regions[sim_choose(SIM_CHOICE_WORKLOAD, sp->sp_nregions)];
+
+	return rg->rg_base + (gpa_t)some_page(rg) * SIM_PAGE_SIZE;
+}
+
+/* A range: mostly a page or a few, at times a region or two, or the whole space. */
+static void
+some_range(const struct space *sp, gpa_t *start, gpa_t *stop)
+{
+	const struct region *rg = &sp->sp_regions[sim_choose(SIM_CHOICE_WORKLOAD, sp->sp_nregions)];
+	static const uint32_t odds[] = {40, 25, 20, 8, 3};
+
+	*start = rg->rg_base + (gpa_t)some_page(rg) * SIM_PAGE_SIZE;
+	switch (sim_choose_weighted(SIM_CHOICE_WORKLOAD, 5, odds)) {
+	case 0:
+		*stop = *start + SIM_PAGE_SIZE;
+		break;
+	case 1:
+		*stop = *start + (2 + sim_choose(SIM_CHOICE_WORKLOAD, 40)) * SIM_PAGE_SIZE;
+		break;
+	case 2:
+		*start = rg->rg_base;
+		*stop = rg->rg_base + REGION_BYTES;
+		break;
+	case 3:
+		*stop = *start + REGION_BYTES;
+		break;
+	default:
+		*start = 0;
+		*stop = pmap_fmt(sp->sp_pmap)->pf_limit;
+		break;
+	}
+	if (*stop > pmap_fmt(sp->sp_pmap)->pf_limit)
+		*stop = pmap_fmt(sp->sp_pmap)->pf_limit;
+}
+
+/* What a vCPU does next. */
+static bool
+next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
+{
+	static const uint32_t odds[] = {5, 5, 1};
+	static const unsigned int kinds[] = {PMAP_PROT_R, PMAP_PROT_W, PMAP_PROT_X};
+
+	(void)arg;
+	if (sim_choose(SIM_CHOICE_WORKLOAD, 16) == 0)
+		return false;
+	*gpa = some_place(v->vc_space);
+	*access = kinds[sim_choose_weighted(SIM_CHOICE_WORKLOAD, 3, odds)];
+	return true;
+}
+
+/* ---- A CPU's program ------------------------------------------------------------------------ */
+
+struct workload {
+	struct world wl_world;
+	const struct scenario *wl_scenario;
+	uint64_t wl_until; /* step at which CPUs stop */
+};
+
+static struct space *
+some_space(struct world *w)
+{
+	return w->wo_spaces[sim_choose(SIM_CHOICE_WORKLOAD, w->wo_nspaces)];
+}
+
+static void
+run_some(struct world *w)
+{
+	struct space *const sp = some_space(w);
+
+	vcpu_run(&sp->sp_vcpus[sim_choose(SIM_CHOICE_WORKLOAD, sp->sp_nvcpus)], next_access, NULL);
+}
+
+static void
+do_some(struct world *w, enum op op)
+{
+	struct space *const sp = some_space(w);
+	gpa_t start;
+	gpa_t stop;
+
+	if (sp->sp_closing)
+		return;
+	sp->sp_users++;
+	some_range(sp, &start, &stop);
+	op_fns[op](sp, start, stop);
+	sp->sp_users--;
+}
+
+static void
+cpu_program(void *arg)
+{
+	struct workload *const wl = arg;
+	struct world *const w = &wl->wl_world;
+
+	cpu_begin(w);
+	while (sim_step_count() < wl->wl_until) {
+		const enum op op = (enum op)sim_choose_weighted(SIM_CHOICE_WORKLOAD, OP_COUNT,
+								wl->wl_scenario->sn_weights);
+
+		sim_point(SIM_USER, NULL);
+		if (op == OP_RUN)
+			run_some(w);
+		else if (op == OP_OFFLINE)
+			cpu_bounce(w);
+		else
+			do_some(w, op);
+	}
+	cpu_end(w);
+}
+
+/* ---- Setting up ----------------------------------------------------------------------------- */
+
+/* More than there are; workload_profile() chooses among those that fit. */
+#define PROFILES_MAX 256
+
+/* A number that depends on the seed alone, for what is fixed before the first choice. */
+static uint64_t
+seed_hash(uint64_t seed, uint64_t salt)
+{
+	uint64_t z = seed + salt * UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+	return z ^ z >> 31;
+}
+
+const struct ept_profile *
+workload_profile(const struct sim_options *o, enum sim_arch arch)
+{
+	const bool noad = arch == SIM_ARCH_EPT_NOAD;
+	const enum pt_type type = arch == SIM_ARCH_X86 ? PT_X86 :
+				  arch == SIM_ARCH_NPT ? PT_RVI :
+							 PT_EPT;
+	const struct ept_profile *fit[PROFILES_MAX];
+	unsigned int n = 0;
+
+	if (o->caps != NULL) {
+		const struct ept_profile *p = ept_profile_find(o->caps);
+
+		return p != NULL && (type == PT_X86 || p->pr_type == type) ? p : NULL;
+	}
+	for (size_t i = 0; i < ept_profile_count(); i++) {
+		const struct ept_profile *p = ept_profile_at(i);
+
+		if (type != PT_X86 && p->pr_type != type)
+			continue;
+		/* Without A/D: CPUs that have none; with: those that do. */
+		if (type == PT_EPT && p->pr_nested.ec_eptp_ad == noad)
+			continue;
+		if (n < PROFILES_MAX)
+			fit[n++] = p;
+	}
+	return n != 0 ? fit[seed_hash(o->seed, 1) % n] : NULL;
+}
+
+static int
+add_space(struct workload *wl, enum sim_arch arch, const char *name, bool kernel,
+	  struct space **out)
+{
+	const struct sim_options *const o = wl->wl_world.wo_options;
+	const struct ept_profile *p = workload_profile(o, arch);
+	struct space_plan plan = {
+		.sl_arch = arch,
+		.sl_name = name,
+		.sl_profile = p != NULL ? p : ept_profile_at(0),
+		.sl_policy = {.ep_no_hw_ad = arch == SIM_ARCH_EPT_NOAD},
+		.sl_nvcpus = arch == SIM_ARCH_X86 ? 2 : o->vcpus,
+	};
+
+	if (arch == SIM_ARCH_X86) {
+		plan.sl_policy.ep_user = !kernel;
+		plan.sl_policy.ep_global = kernel;
+	}
+	if (o->reference)
+		plan.sl_flags |= PMAP_REFERENCE;
+	else if (seed_hash(o->seed, 2) % 2 != 0)
+		plan.sl_flags |= PMAP_DEFER;
+	return world_add_space(&wl->wl_world, &plan, out);
+}
+
+/* Regions next to each other, at the edges of upper tables, and at the end of the space. */
+static void
+add_regions(const struct workload *wl, struct space *sp, gpa_t base)
+{
+	const uint64_t gib = UINT64_C(1) << 30;
+	const bool small = wl->wl_scenario->sn_small;
+	const struct pt_fmt *f = pmap_fmt(sp->sp_pmap);
+	/* Processes and the kernel have no addresses in the upper half. */
+	const gpa_t limit = sp->sp_arch == SIM_ARCH_X86 ? base + (gib << 4) : f->pf_limit;
+
+	space_reserve_regions(sp, 6);
+	space_add_region(sp, base, 16, PMAP_PROT_RWX, PT_MEMATTR_WB, false);
+	if (!small) {
+		space_add_region(sp, base + REGION_BYTES, REGION_PAGES, PMAP_PROT_RWX,
+				 PT_MEMATTR_WB, true);
+		space_add_region(sp, base + gib - REGION_BYTES, REGION_PAGES, PMAP_PROT_RWX,
+				 PT_MEMATTR_WB, true);
+	}
+	space_add_region(sp, base + gib, 24, PMAP_PROT_RX, PT_MEMATTR_WB, false);
+	space_add_region(sp, base + 2 * gib, 8, PMAP_PROT_RWX, PT_MEMATTR_UC, false);
+	space_add_region(sp, limit - REGION_BYTES, REGION_PAGES, PMAP_PROT_RWX, PT_MEMATTR_WB,
+			 false);
+}
+
+static void
+set_up(void *arg)
+{
+	struct workload *const wl = arg;
+	struct world *const w = &wl->wl_world;
+	const struct sim_options *const o = w->wo_options;
+	const unsigned int nguests = o->arch == SIM_ARCH_X86 ? 1 : 2;
+	static const char *const names[] = {"guest 0", "guest 1"};
+	struct space *sp;
+	int error = 0;
+
+	for (unsigned int i = 0; i < nguests && error == 0; i++) {
+		error = add_space(wl, o->arch, o->arch == SIM_ARCH_X86 ? "process 0" : names[i],
+				  false, &sp);
+		if (error == 0)
+			add_regions(wl, sp, 0);
+	}
+	if (error == 0 && (!wl->wl_scenario->sn_guests_only || o->arch == SIM_ARCH_X86)) {
+		error = add_space(wl, SIM_ARCH_X86, "process 1", false, &sp);
+		if (error == 0) {
+			add_regions(wl, sp, 0);
+			error = add_space(wl, SIM_ARCH_X86, "kernel", true, &w->wo_kernel);
+		}
+		if (error == 0)
+			add_regions(wl, w->wo_kernel, WORLD_KERNEL_BASE);
+	}
+	if (error != 0)
+		sim_violation("internal", "", "the world cannot be set up: error %d", -error);
+}
+
+static void
+tear_down(void *arg)
+{
+	struct workload *const wl = arg;
+	struct world *const w = &wl->wl_world;
+
+	for (unsigned int i = 0; i < w->wo_nspaces; i++) {
+		hostop_drain(w->wo_spaces[i], 0, 0);
+		oracle_check_quiet(w->wo_spaces[i]);
+	}
+	world_destroy(w);
+}
+
+/* ---- One run -------------------------------------------------------------------------------- */
+
+void
+workload_machine_config(const struct sim_options *o, struct sim_config *cfg)
+{
+	sim_config_init(cfg);
+	cfg->sc_cpus = o->cpus;
+	cfg->sc_memory_model = o->sequential ? SIM_SC : SIM_TSO;
+	cfg->sc_seed = o->seed;
+	cfg->sc_steps = 0;
+	cfg->sc_quarantine = seed_hash(o->seed, 3) % 2 != 0;
+	cfg->sc_frames = 16384;
+	cfg->sc_record = o->record_choices;
+	if (o->choices != NULL) {
+		cfg->sc_source = SIM_SOURCE_LIST;
+		cfg->sc_list = o->choices;
+		cfg->sc_list_len = o->nchoices;
+	}
+}
+
+/* Some seeds suffer faults, some do not: what goes wrong only without them must show, too. */
+static void
+inject(const struct sim_options *o, struct sim_config *cfg)
+{
+	cfg->sc_fault_ppm[SIM_FAULT_ENTRY] = 50000;
+	cfg->sc_fault_ppm[SIM_FAULT_SPURIOUS_EXIT] = 20000;
+	cfg->sc_fault_ppm[SIM_FAULT_SPURIOUS_FAULT] = 20000;
+	cfg->sc_fault_ppm[SIM_FAULT_SPURIOUS_KICK] = 100;
+	if (seed_hash(o->seed, 4) % 2 != 0)
+		cfg->sc_fault_ppm[SIM_FAULT_TABLE_ALLOC] = 50000;
+}
+
+static const char *
+dashed(const char *name, char *buf, size_t bytes)
+{
+	snprintf(buf, bytes, "%s", name);
+	for (char *c = buf; *c != '\0'; c++) {
+		if (*c == ' ' || *c == '_')
+			*c = '-';
+	}
+	return buf;
+}
+
+static void
+count_pmaps(const struct world *w, struct sim_outcome *out)
+{
+	const struct pmap_stats *const st = &w->wo_stats;
+	const struct {
+		const char *name;
+		uint64_t value;
+		unsigned int flags;
+	} rows[] = {
+		{"ad-emulations", st->st_ad_emulations, SIM_COUNTER_HEADLINE},
+		{"promotions", st->st_promotions, SIM_COUNTER_HEADLINE},
+		{"demotions", st->st_demotions, SIM_COUNTER_HEADLINE},
+		{"demotion-failures", st->st_demotion_failures, 0},
+		{"shootdowns", st->st_shootdowns, SIM_COUNTER_HEADLINE},
+		{"shootdowns-merged", st->st_shootdowns_merged, 0},
+		{"shootdowns-elided", st->st_shootdowns_elided, 0},
+		{"kicks", st->st_kicks, SIM_COUNTER_HEADLINE},
+		{"spurious-faults", st->st_spurious_faults, SIM_COUNTER_HEADLINE},
+		{"enter-restarts", st->st_enter_restarts, 0},
+		{"entries-revoked", st->st_revoked, 0},
+	};
+
+	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		sim_outcome_count(out, SIM_COUNT_OPERATIONS, rows[i].name, rows[i].value,
+				  rows[i].flags);
+}
+
+void
+workload_count(const struct world *w, const struct sim_report *report, bool required,
+	       struct sim_outcome *out)
+{
+	const unsigned int flags = required ? SIM_COUNTER_REQUIRED : 0;
+	char name[SIM_COUNTER_NAME_BYTES];
+
+	for (unsigned int i = 0; i < WC_COUNT; i++) {
+		const bool headline = i == WC_READS || i == WC_WRITES || i == WC_FETCHES ||
+				      i == WC_FAULTS || i == WC_ENTRIES;
+
+		sim_outcome_count(out, SIM_COUNT_OPERATIONS, world_count_names[i], w->wo_count[i],
+				  flags | (headline ? SIM_COUNTER_HEADLINE : 0));
+	}
+	count_pmaps(w, out);
+	for (unsigned int i = 0; i < SIM_FAULT_COUNT; i++)
+		sim_outcome_count(out, SIM_COUNT_FAULTS,
+				  dashed(sim_fault_name((enum sim_fault)i), name, sizeof(name)),
+				  report->sr_counters.ct_faults[i], 0);
+	for (unsigned int i = 0; i < HW_CT_COUNT; i++)
+		sim_outcome_count(out, SIM_COUNT_HARDWARE,
+				  dashed(hw_counter_name((enum hw_counter)i), name, sizeof(name)),
+				  hw_counters[i], 0);
+	sim_outcome_count(out, SIM_COUNT_HARDWARE, "stores-drained",
+			  report->sr_counters.ct_drains, flags);
+	sim_outcome_count(out, SIM_COUNT_HARDWARE, "interrupts-taken",
+			  report->sr_counters.ct_interrupts, 0);
+}
+
+void
+workload_outcome(const struct sim_report *report, struct sim_outcome *out)
+{
+	out->verdict = report->sr_result == SIM_RUN_PASSED ? SIM_PASS :
+		       report->sr_result == SIM_RUN_BUDGET ? SIM_BUDGET :
+							     SIM_VIOLATION;
+	out->steps = sim_step_count();
+	out->trace_hash = report->sr_hash;
+	out->cpu = SIM_NO_CPU;
+	if (out->verdict == SIM_PASS)
+		return;
+	out->cpu = report->sr_cpu;
+	out->steps = report->sr_step;
+	snprintf(out->check, sizeof(out->check), "%s", report->sr_check);
+	snprintf(out->invariant, sizeof(out->invariant), "%s", report->sr_invariant);
+	snprintf(out->message, sizeof(out->message), "%s", report->sr_message);
+}
+
+/* The choices made, for a replay file. */
+static int
+keep_choices(struct sim_machine *m, struct sim_outcome *out)
+{
+	size_t n;
+	const struct sim_choice_record *list = sim_machine_choices(m, &n);
+
+	out->choices = malloc(sizeof(*list) * (n + 1));
+	if (out->choices == NULL)
+		return -ENOMEM;
+	memcpy(out->choices, list, sizeof(*list) * n);
+	out->nchoices = n;
+	return 0;
+}
+
+int
+workload_run(const struct sim_options *o, const struct sim_config *cfg, struct world *w,
+	     const struct workload_parts *parts, bool required, struct sim_outcome *out)
+{
+	struct hw_config hw;
+	struct sim_report report;
+	struct sim_machine *m =
+		sim_machine_create(cfg, out->message, sizeof(out->message));
+	int error = -ENOMEM;
+
+	if (m == NULL)
+		return -EINVAL;
+	hw_config_init(&hw);
+	if (hw_create(&hw) != 0 || oracle_tlb_create() != 0 || world_create(w, o, m) != 0)
+		goto out;
+	if (sim_machine_call(m, parts->wp_set_up, parts->wp_arg, &report) == SIM_RUN_PASSED) {
+		for (unsigned int cpu = 0; cpu < o->cpus; cpu++)
+			sim_spawn(m, cpu, parts->wp_program, parts->wp_arg);
+		if (sim_machine_run(m, &report) == SIM_RUN_PASSED &&
+		    sim_machine_call(m, parts->wp_tear_down, parts->wp_arg, &report) ==
+			    SIM_RUN_PASSED)
+			sim_machine_check_leaks(m, &report);
+	}
+	workload_outcome(&report, out);
+	workload_count(w, &report, required, out);
+	error = o->record_choices ? keep_choices(m, out) : 0;
+out:
+	oracle_tlb_destroy();
+	hw_destroy();
+	sim_machine_destroy(m);
+	return error;
+}
+
+int
+sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
+{
+	struct workload wl = {
+		.wl_scenario = find_scenario(o->scenario),
+		.wl_until = o->steps,
+	};
+	const struct workload_parts parts = {set_up, cpu_program, tear_down, &wl};
+	struct sim_config cfg;
+
+	workload_machine_config(o, &cfg);
+	inject(o, &cfg);
+	return workload_run(o, &cfg, &wl.wl_world, &parts, wl.wl_scenario->sn_every_run, out);
+}
+
+uint64_t
+sim_coverage_seeds(const struct sim_options *o)
+{
+	if (o->trace_path != NULL || !find_scenario(o->scenario)->sn_every_run || o->caps != NULL)
+		return UINT64_MAX;
+	return 100;
+}

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * Building the world and taking it down: spaces with their pmaps, slots and vCPUs, and CPU models
+ * made from profiles, through the same decoders that a kernel would use.
+ */
+
+#include "sim/world.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "sim/invariants.h"
+
+const char *const world_count_names[WC_COUNT] = {
+	[WC_READS] = "guest-reads",
+	[WC_WRITES] = "guest-writes",
+	[WC_FETCHES] = "guest-fetches",
+	[WC_DENIED] = "guest-denied",
+	[WC_FAULTS] = "faults",
+	[WC_FAULT_RETRIES] = "fault-retries",
+	[WC_FAULT_NOMEM] = "faults-without-memory",
+	[WC_ZERO_FILLS] = "zero-fills",
+	[WC_SUPER_ENTERS] = "superpage-enters",
+	[WC_ENTRIES] = "guest-entries",
+	[WC_ENTRY_FLUSHES] = "entry-flushes",
+	[WC_REMOVE] = "remove",
+	[WC_MIGRATE] = "migrate-page",
+	[WC_DISCARD] = "discard",
+	[WC_PROTECT] = "protect",
+	[WC_WIDEN] = "widen",
+	[WC_CLEAN] = "harvest-modified",
+	[WC_CLEAR_MODIFY] = "clear-modify",
+	[WC_AGE] = "harvest-accessed",
+	[WC_REFERENCED] = "ts-referenced",
+	[WC_PEEK] = "is-modified",
+	[WC_PROMOTE] = "promote-tries",
+	[WC_PROMOTED] = "promote",
+	[WC_DEMOTE] = "demote-tries",
+	[WC_DEMOTED] = "demote",
+	[WC_PREFAULT] = "prefault",
+	[WC_WIRE] = "wire",
+	[WC_UNWIRE] = "unwire",
+	[WC_EXTRACT] = "extract",
+	[WC_INVALIDATE] = "invalidate",
+	[WC_DRAIN] = "drain",
+	[WC_RECREATE] = "recreate",
+	[WC_OFFLINE] = "offline",
+};
+
+void
+world_tick(struct world *w, enum world_count c)
+{
+	w->wo_count[c]++;
+}
+
+/* ---- The clock's ghost ---------------------------------------------------------------------- */
+
+#ifndef PMAP_GEN_BITS
+#define PMAP_GEN_BITS 64
+#endif
+#define GEN_MASK (~UINT64_C(0) >> (64 - PMAP_GEN_BITS))
+
+void
+space_observe(struct space *sp)
+{
+	const uint64_t gen = pmap_generation(sp->sp_pmap);
+
+	sp->sp_ghost_gen += (gen - sp->sp_last_gen) & GEN_MASK;
+	sp->sp_last_gen = gen;
+}
+
+uint64_t
+space_ghost_of(const struct space *sp, uint64_t gen)
+{
+	return sp->sp_ghost_gen - ((sp->sp_last_gen - gen) & GEN_MASK);
+}
+
+/* ---- CPU models ----------------------------------------------------------------------------- */
+
+bool
+space_is_rvi(const struct space *sp)
+{
+	return sp->sp_arch == SIM_ARCH_NPT;
+}
+
+static void
+model_of(const struct ept_cpu *cpu, const struct space_plan *plan, struct hw_model *m)
+{
+	const uint64_t pat = plan->sl_profile->pr_words.ew_host_pat;
+
+	hw_model_init(m);
+	m->hm_phys_bits = cpu->ec_caps.pc_phys_bits;
+	m->hm_page_2m = cpu->ec_caps.pc_leaf_levels > 1;
+	m->hm_page_1g = cpu->ec_caps.pc_leaf_levels > 2;
+	m->hm_exec_only = cpu->ec_caps.pc_exec_only;
+	m->hm_ept_ad = cpu->ec_eptp_ad;
+	m->hm_ept_5_levels = cpu->ec_caps.pc_levels == 5;
+	m->hm_nx = cpu->ec_caps.pc_nx;
+	m->hm_flush_by_asid = cpu->ec_flush_by_asid;
+	m->hm_invept = (uint8_t)((cpu->ec_invept == EPT_INVEPT_SINGLE ? 1u << HW_INVEPT_SINGLE : 0) |
+				 (cpu->ec_invept_all ? 1u << HW_INVEPT_ALL : 0));
+	m->hm_invvpid = cpu->ec_invvpid_kinds;
+	m->hm_pat = pat != 0 ? pat : HW_PAT_RESET;
+	m->hm_mixed_size_mce = (cpu->ec_flags & PMAP_MIXED_SIZE_ERRATUM) != 0;
+	m->hm_kindness = plan->sl_kindness;
+	if (cpu->ec_nasids != 0)
+		m->hm_asids = cpu->ec_nasids;
+}
+
+static enum pt_type
+type_of(enum sim_arch arch)
+{
+	static const enum pt_type types[SIM_ARCH_COUNT] = {
+		[SIM_ARCH_EPT] = PT_EPT,
+		[SIM_ARCH_EPT_NOAD] = PT_EPT,
+		[SIM_ARCH_NPT] = PT_RVI,
+		[SIM_ARCH_X86] = PT_X86,
+	};
+
+	return types[arch];
+}
+
+static void
+fill_context(struct space *sp, struct hw_context *ctx, uint16_t tag)
+{
+	static const enum hw_kind kinds[] = {
+		[PT_X86] = HW_X86,
+		[PT_EPT] = HW_EPT,
+		[PT_RVI] = HW_NPT,
+	};
+	uint64_t root = pmap_root(sp->sp_pmap);
+
+	if (sp->sp_cpu.ec_type == PT_EPT)
+		ept_eptp(&sp->sp_cpu, root, &root);
+	else if (sp->sp_cpu.ec_type == PT_RVI)
+		ept_ncr3(&sp->sp_cpu, root, &root);
+	*ctx = (struct hw_context){
+		.hc_model = &sp->sp_model,
+		.hc_kind = kinds[sp->sp_cpu.ec_type],
+		.hc_root = root,
+		.hc_levels = sp->sp_cpu.ec_caps.pc_levels,
+		.hc_tag = tag,
+		.hc_global = sp->sp_cpu.ec_caps.pc_global,
+	};
+}
+
+/* ---- Spaces --------------------------------------------------------------------------------- */
+
+static void
+backlog(void *arg)
+{
+	struct space *sp = arg;
+
+	sp->sp_backlogged = true;
+}
+
+/* From pmap_init() to the registration there is no scheduling point: auditors see all or nothing. */
+int
+space_open(struct space *sp)
+{
+	int error;
+
+	sp->sp_config.pc_note = oracle_note;
+	sp->sp_config.pc_backlog = backlog;
+	sp->sp_config.pc_arg = sp;
+	error = pmap_init(&sp->sp_config, &sp->sp_pmap);
+	if (error != 0)
+		return error;
+
+	/* PCIDs tell X86 spaces apart, so that nothing is flushed but by the core. */
+	fill_context(sp, &sp->sp_ctx,
+		     sp->sp_arch == SIM_ARCH_X86 ? (uint16_t)(sp->sp_id + 1) : 0);
+	if (space_is_rvi(sp))
+		sp->sp_ctx.hc_tag = 1;
+	error = oracle_tlb_register(&sp->sp_ctx);
+	if (error != 0)
+		return error;
+	sp->sp_last_gen = pmap_generation(sp->sp_pmap);
+	sp->sp_ghost_gen = sp->sp_last_gen;
+	for (unsigned int i = 0; i < SIM_MAX_CPUS; i++)
+		sp->sp_slots[i] = NULL;
+	for (unsigned int i = 0; i < sp->sp_nvcpus; i++) {
+		struct vcpu *v = &sp->sp_vcpus[i];
+
+		fill_context(sp, &v->vc_ctx, sp->sp_ctx.hc_tag);
+		v->vc_seen = 0;
+		if (space_is_rvi(sp)) {
+			v->vc_slot = sim_alloc(sizeof(*v->vc_slot));
+			pmap_slot_attach(sp->sp_pmap, v->vc_slot);
+		} else if (sp->sp_cpu.ec_type == PT_EPT) {
+			v->vc_ctx.hc_tag = v->vc_vpid;
+		}
+	}
+	return 0;
+}
+
+static void
+add_stats(struct pmap_stats *sum, const struct pmap_stats *st)
+{
+	sum->st_promotions += st->st_promotions;
+	sum->st_demotions += st->st_demotions;
+	sum->st_demotion_failures += st->st_demotion_failures;
+	sum->st_ad_emulations += st->st_ad_emulations;
+	sum->st_spurious_faults += st->st_spurious_faults;
+	sum->st_shootdowns += st->st_shootdowns;
+	sum->st_shootdowns_merged += st->st_shootdowns_merged;
+	sum->st_shootdowns_elided += st->st_shootdowns_elided;
+	sum->st_kicks += st->st_kicks;
+	sum->st_enter_restarts += st->st_enter_restarts;
+	sum->st_revoked += st->st_revoked;
+}
+
+void
+space_close(struct space *sp)
+{
+	struct pmap_stats st;
+	struct pmap *const pm = sp->sp_pmap;
+
+	for (unsigned int i = 0; i < SIM_MAX_CPUS; i++) {
+		if (sp->sp_slots[i] != NULL)
+			pmap_slot_detach(pm, sp->sp_slots[i]);
+		sp->sp_slots[i] = NULL;
+	}
+	for (unsigned int i = 0; i < sp->sp_nvcpus; i++) {
+		if (sp->sp_vcpus[i].vc_slot != NULL)
+			pmap_slot_detach(pm, sp->sp_vcpus[i].vc_slot);
+		sp->sp_vcpus[i].vc_slot = NULL;
+	}
+	pmap_stats(pm, &st);
+	add_stats(&sp->sp_world->wo_stats, &st);
+	sp->sp_dying_root = pmap_root(pm);
+	sp->sp_pmap = NULL; /* nobody looks into it from here on */
+	pmap_destroy(pm);
+	HOST_ASSERT(sp->sp_dying_root == 0);
+	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
+		for (unsigned int i = 0; i < sp->sp_regions[r].rg_npages; i++)
+			sp->sp_regions[r].rg_pages[i].pg_wired = false;
+	}
+	sim_invariant_hit(SIM_I43);
+}
+
+int
+world_add_space(struct world *w, const struct space_plan *plan, struct space **out)
+{
+	const char *why;
+	struct space *sp = sim_alloc(sizeof(*sp));
+	int error;
+
+	sp->sp_world = w;
+	sp->sp_id = w->wo_nspaces;
+	sp->sp_arch = plan->sl_arch;
+	sp->sp_name = plan->sl_name;
+	error = ept_caps(type_of(plan->sl_arch), &plan->sl_profile->pr_words, &plan->sl_policy,
+			 &sp->sp_cpu, &why);
+	if (error != 0)
+		return error;
+	model_of(&sp->sp_cpu, plan, &sp->sp_model);
+	ept_pmap_config(&sp->sp_cpu, &sp->sp_config);
+	sp->sp_config.pc_flags |= plan->sl_flags;
+	sp->sp_nvcpus = plan->sl_nvcpus;
+	sp->sp_vcpus = sim_alloc(sizeof(*sp->sp_vcpus) * (plan->sl_nvcpus + 1));
+	for (unsigned int i = 0; i < sp->sp_nvcpus; i++) {
+		sp->sp_vcpus[i].vc_space = sp;
+		if (sp->sp_cpu.ec_type == PT_EPT && sp->sp_cpu.ec_vpid &&
+		    pmap_vpid_alloc(w->wo_vpids, &sp->sp_vcpus[i].vc_vpid) != 0)
+			return -ENOSPC;
+	}
+	if (space_is_rvi(sp)) {
+		for (unsigned int cpu = 0; cpu < sim_cpu_count(); cpu++)
+			pmap_asid_cpu_init(&w->wo_cpus[cpu].cp_asids, sp->sp_cpu.ec_nasids,
+					   sp->sp_cpu.ec_flush_by_asid);
+	}
+	/* Injected failures may hit here, too: whoever wants a space tries again. */
+	for (unsigned int tries = 0; tries < 100; tries++) {
+		error = space_open(sp);
+		if (error != -ENOMEM)
+			break;
+	}
+	if (error != 0)
+		return error;
+	w->wo_spaces[w->wo_nspaces++] = sp;
+	*out = sp;
+	return 0;
+}
+
+void
+space_reserve_regions(struct space *sp, unsigned int n)
+{
+	sp->sp_regions = sim_alloc(sizeof(*sp->sp_regions) * n);
+}
+
+void
+space_add_region(struct space *sp, gpa_t base, unsigned int npages, unsigned int prot,
+		 enum pt_memattr memattr, bool super)
+{
+	struct region *rg = &sp->sp_regions[sp->sp_nregions++];
+
+	rg->rg_base = base;
+	rg->rg_npages = npages;
+	rg->rg_memattr = memattr;
+	rg->rg_super = super && npages == REGION_PAGES && sp->sp_cpu.ec_caps.pc_leaf_levels > 1;
+	rg->rg_pages = sim_alloc(sizeof(*rg->rg_pages) * npages);
+	for (unsigned int i = 0; i < npages; i++)
+		rg->rg_pages[i].pg_prot = (uint8_t)prot;
+}
+
+/* ---- The world ------------------------------------------------------------------------------ */
+
+int
+world_create(struct world *w, const struct sim_options *o, struct sim_machine *m)
+{
+	memset(w, 0, sizeof(*w));
+	w->wo_options = o;
+	w->wo_machine = m;
+	w->wo_vpids = sim_alloc(sizeof(*w->wo_vpids));
+	for (unsigned int cpu = 0; cpu < SIM_MAX_CPUS; cpu++)
+		w->wo_cpus[cpu].cp_online = 1;
+	oracle_hooks(w);
+	sim_set_irq_handler(vcpu_kick_handler, w);
+	vcpu_tlb_hooks(w);
+	return pmap_vpids_init(w->wo_vpids, 64);
+}
+
+static void
+free_frames(struct space *sp)
+{
+	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
+		struct region *rg = &sp->sp_regions[r];
+
+		for (unsigned int i = 0; i < REGION_PAGES; i++) {
+			const uint64_t reserved = rg->rg_run + (uint64_t)i * SIM_PAGE_SIZE;
+			const uint64_t frame = i < rg->rg_npages ? rg->rg_pages[i].pg_frame : 0;
+
+			if (frame != 0)
+				sim_frame_free(frame, 0);
+			/* Frames of a reservation that no page uses (any more) are still its. */
+			if (rg->rg_run != 0 && frame != reserved &&
+			    sim_frame_at(reserved)->fr_owner == (uint64_t)(sp->sp_id + 1))
+				sim_frame_free(reserved, 0);
+		}
+	}
+}
+
+void
+world_destroy(struct world *w)
+{
+	for (unsigned int i = 0; i < w->wo_nspaces; i++) {
+		struct space *sp = w->wo_spaces[i];
+
+		space_close(sp);
+		free_frames(sp);
+		for (unsigned int v = 0; v < sp->sp_nvcpus; v++) {
+			if (sp->sp_vcpus[v].vc_vpid != 0)
+				pmap_vpid_free(w->wo_vpids, sp->sp_vcpus[v].vc_vpid);
+		}
+	}
+	host_epoch_drain();
+}
