@@ -21,6 +21,7 @@ struct enter {
 	const struct pmap_mapping *e_map;
 	pt_entry_t e_pte;	  /* what is to be installed */
 	struct pt_page *e_spares; /* for a wired superpage */
+	bool e_unchecked; /* installed without the lock, and the owner's word not read since */
 	struct pmap_gather e_gather;
 };
 
@@ -69,6 +70,12 @@ new_leaf(const struct pt_fmt *f, const struct pmap_mapping *m)
 	return pte;
 }
 
+static bool
+is_revoked(const struct pmap_mapping *m)
+{
+	return m->pa_revoked != NULL && host_load_acquire(m->pa_revoked) != m->pa_revoked_was;
+}
+
 /* ---- Into nothing --------------------------------------------------------------------------- */
 
 /* A new leaf is in locked table t, or will be with its chain: it takes over the spares it keeps. */
@@ -91,8 +98,7 @@ leaf_entered(struct enter *e, struct pt_page *t)
 static bool
 install_needs_lock(const struct enter *e)
 {
-	return pmap_is_reference(e->e_pm) || e->e_spares != NULL ||
-	       !pmap_bears_mixed_sizes(e->e_pm);
+	return pmap_is_reference(e->e_pm) || e->e_map->pa_wired || !pmap_bears_mixed_sizes(e->e_pm);
 }
 
 static enum attempt
@@ -107,11 +113,14 @@ install(struct enter *e, const struct pt_cursor *c)
 		host_lock(&t->pd_lock);
 	if (locks && t->pd_dead) {
 		result = ENTER_AGAIN;
+	} else if (locks && is_revoked(e->e_map)) {
+		result = ENTER_REVOKED;
 	} else if (locks && !pmap_bears_mixed_sizes(e->e_pm) && pmap_stamp_pending(t)) {
 		pmap_gather_add(&e->e_gather, e->e_map->pa_gpa, HOST_PAGE_SIZE);
 		result = ENTER_BREAK;
 	} else if (pte_cas(&t->pd_words[c->pc_index], &empty, e->e_pte)) {
 		leaf_entered(e, t);
+		e->e_unchecked = !locks;
 		result = ENTER_DONE;
 	}
 	if (locks)
@@ -180,7 +189,9 @@ install_chain(struct enter *e, const struct pt_cursor *c)
 		return ENTER_NOMEM;
 
 	host_lock(&parent->pd_lock);
-	if (!parent->pd_dead && !pmap_bears_mixed_sizes(pm) && pmap_stamp_pending(parent)) {
+	if (is_revoked(e->e_map)) {
+		result = ENTER_REVOKED;
+	} else if (!parent->pd_dead && !pmap_bears_mixed_sizes(pm) && pmap_stamp_pending(parent)) {
 		pmap_gather_add(&e->e_gather, e->e_map->pa_gpa, HOST_PAGE_SIZE);
 		result = ENTER_BREAK;
 	} else if (!parent->pd_dead) {
@@ -203,12 +214,6 @@ install_chain(struct enter *e, const struct pt_cursor *c)
 }
 
 /* ---- Over something ------------------------------------------------------------------------- */
-
-static bool
-is_revoked(const struct pmap_mapping *m)
-{
-	return m->pa_revoked != NULL && host_load_acquire(m->pa_revoked) != m->pa_revoked_was;
-}
 
 /*
  * What the present leaf `old` becomes when it maps the same frame as before. It stays wired: a
@@ -394,15 +399,12 @@ pmap_enter(struct pmap *pm, const struct pmap_mapping *m)
 	error = enter_loop(&e);
 	pt_spares_free(e.e_spares);
 
-	if (error == 0 && is_revoked(m)) {
-		const gpa_t end = m->pa_gpa + pt_level_size(m->pa_level);
+	if (error == 0 && e.e_unchecked && is_revoked(m)) {
 		uint64_t kept;
 
-		/* A wired leaf that is not ours is there by a newer decision. */
-		if (m->pa_wired)
-			pmap_remove(pm, m->pa_gpa, end, &e.e_gather);
-		else
-			pmap_remove_unwired(pm, m->pa_gpa, end, &kept, &e.e_gather);
+		/* A wired leaf is there by a newer decision. */
+		pmap_remove_unwired(pm, m->pa_gpa, m->pa_gpa + pt_level_size(m->pa_level), &kept,
+				    &e.e_gather);
 		host_epoch_enter();
 		pmap_count(pm, PMAP_C_REVOKED, 1);
 		host_epoch_exit();
