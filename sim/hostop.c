@@ -277,7 +277,7 @@ lose_rights(struct space *sp, struct region *rg, struct page *pg, void *arg)
 {
 	(void)sp;
 	(void)rg;
-	pg->pg_losing = pg->pg_prot & (uint8_t)~*(const unsigned int *)arg;
+	pg->pg_losing = pg->pg_prot & (uint8_t) ~*(const unsigned int *)arg;
 	pg->pg_prot &= (uint8_t) * (const unsigned int *)arg;
 }
 
@@ -449,8 +449,9 @@ hostop_peek(struct space *sp, gpa_t start, gpa_t stop)
 	must(pmap_is_modified(sp->sp_pmap, start, stop, &modified), "pmap_is_modified");
 	sim_invariant_hit(SIM_I25);
 	if (dirty != 0 && !modified)
-		sim_violation("CK-DIRTY", "I25", "%s: %u written pages, and pmap_is_modified() is false",
-			      sp->sp_name, dirty);
+		sim_violation("CK-DIRTY", "I25",
+			      "%s: %u written pages, and pmap_is_modified() is false", sp->sp_name,
+			      dirty);
 	give_pages(&ra);
 }
 
@@ -543,8 +544,7 @@ prefault_page(struct space *sp, struct region *rg, struct page *pg, void *arg)
 void
 hostop_prefault(struct space *sp, gpa_t start, gpa_t stop)
 {
-	const unsigned int access =
-		sim_choose(SIM_CHOICE_WORKLOAD, 3) != 0 ? PMAP_PROT_RW : 0;
+	const unsigned int access = sim_choose(SIM_CHOICE_WORKLOAD, 3) != 0 ? PMAP_PROT_RW : 0;
 	struct hostop ho;
 
 	begin(&ho, sp, start, stop, WC_PREFAULT);

@@ -68,24 +68,26 @@ oracle_access_failed(struct space *sp, gpa_t gpa, unsigned int access)
 
 /* The access and its judgment are one instant: no scheduling point lies between. */
 void
-oracle_access_done(struct space *sp, gpa_t gpa, unsigned int access,
-		   const struct hw_translation *t)
+oracle_access_done(struct space *sp, gpa_t gpa, unsigned int access, const struct hw_translation *t)
 {
 	struct world *const w = sp->sp_world;
 	struct region *const rg = space_region(sp, gpa);
 	struct page *const pg = space_page(sp, gpa);
 
 	if (pg == NULL || pg->pg_frame == 0)
-		sim_violation("CK-TLB", "I14", "%s: access to 0x%llx, where nothing is, reached 0x%llx",
-			      sp->sp_name, ull(gpa), ull(t->ht_hpa));
+		sim_violation("CK-TLB", "I14",
+			      "%s: access to 0x%llx, where nothing is, reached 0x%llx", sp->sp_name,
+			      ull(gpa), ull(t->ht_hpa));
 	sim_invariant_hit(SIM_I30);
 	if (PAGE_OF(t->ht_hpa) != pg->pg_frame)
-		sim_violation("CK-TLB", "I14", "%s: access to 0x%llx reached frame 0x%llx, not 0x%llx",
-			      sp->sp_name, ull(gpa), ull(PAGE_OF(t->ht_hpa)), ull(pg->pg_frame));
+		sim_violation("CK-TLB", "I14",
+			      "%s: access to 0x%llx reached frame 0x%llx, not 0x%llx", sp->sp_name,
+			      ull(gpa), ull(PAGE_OF(t->ht_hpa)), ull(pg->pg_frame));
 	sim_invariant_hit(SIM_I05);
 	if ((access & ~(unsigned int)(pg->pg_prot | pg->pg_losing)) != 0)
-		sim_violation("CK-API", "I05", "%s: access %u to 0x%llx was let through; granted is %u",
-			      sp->sp_name, access, ull(gpa), pg->pg_prot);
+		sim_violation("CK-API", "I05",
+			      "%s: access %u to 0x%llx was let through; granted is %u", sp->sp_name,
+			      access, ull(gpa), pg->pg_prot);
 	sim_invariant_hit(SIM_I06);
 	if (t->ht_memtype != (rg->rg_memattr == PT_MEMATTR_UC ? HW_UC : HW_WB))
 		sim_violation("CK-API", "I06", "%s: 0x%llx was accessed with memory type %u",
@@ -102,9 +104,9 @@ oracle_access_done(struct space *sp, gpa_t gpa, unsigned int access,
 		pg->pg_dirty = true;
 		pg->pg_writers--;
 	}
-	world_tick(w, (access & PMAP_PROT_W) ? WC_WRITES :
-		      (access & PMAP_PROT_X) ? WC_FETCHES :
-					       WC_READS);
+	world_tick(w, (access & PMAP_PROT_W)   ? WC_WRITES
+		      : (access & PMAP_PROT_X) ? WC_FETCHES
+					       : WC_READS);
 }
 
 /* ---- Accessed and modified ------------------------------------------------------------------ */
@@ -123,8 +125,9 @@ oracle_note(void *arg, const struct pmap_leaf *leaf)
 			continue;
 		sim_invariant_hit(SIM_I26);
 		if (leaf->pl_modified && !rg->rg_had_super && !pg->pg_maydirty)
-			sim_violation("CK-DIRTY", "I26", "%s: 0x%llx was noted as modified, unwritten",
-				      sp->sp_name, ull(gpa));
+			sim_violation("CK-DIRTY", "I26",
+				      "%s: 0x%llx was noted as modified, unwritten", sp->sp_name,
+				      ull(gpa));
 		pg->pg_noted |= leaf->pl_modified;
 		pg->pg_noted_used |= leaf->pl_accessed;
 	}
@@ -159,8 +162,9 @@ oracle_cleaned(struct space *sp, gpa_t start, gpa_t end, const uint64_t *bitmap)
 				      "%s: 0x%llx was written, and cleaning it did not tell",
 				      sp->sp_name, ull(gpa));
 		if (told && !rg->rg_had_super && !pg->pg_maydirty)
-			sim_violation("CK-DIRTY", "I26", "%s: 0x%llx was reported modified, unwritten",
-				      sp->sp_name, ull(gpa));
+			sim_violation("CK-DIRTY", "I26",
+				      "%s: 0x%llx was reported modified, unwritten", sp->sp_name,
+				      ull(gpa));
 		/* All up to now is told. What the tables still show will be told again. */
 		pg->pg_dirty = now && pg->pg_dirty;
 		pg->pg_maydirty = now || pg->pg_writers != 0;
@@ -186,8 +190,9 @@ oracle_aged(struct space *sp, gpa_t start, gpa_t end, const uint64_t *bitmap,
 		/* With deferral a translation may serve on without A; superpages age as one. */
 		if (in_bitmap(used_before, start, gpa) && !in_bitmap(bitmap, start, gpa) &&
 		    !pg->pg_noted_used && !is_used_now(sp, &w) && !deferred && !rg->rg_had_super)
-			sim_violation("CK-ACC", "I28", "%s: 0x%llx was used, and aging did not see it",
-				      sp->sp_name, ull(gpa));
+			sim_violation("CK-ACC", "I28",
+				      "%s: 0x%llx was used, and aging did not see it", sp->sp_name,
+				      ull(gpa));
 		pg->pg_used = false;
 		pg->pg_noted_used = false;
 	}
@@ -232,20 +237,23 @@ check_page(struct space *sp, const struct region *rg, const struct page *pg, gpa
 
 	sim_invariant_hit(SIM_I05);
 	if (w.wk_hpa + offset != pg->pg_frame)
-		sim_violation("CK-WALK", "I30", "%s: 0x%llx is mapped to 0x%llx; its frame is 0x%llx",
-			      sp->sp_name, ull(gpa), ull(w.wk_hpa + offset), ull(pg->pg_frame));
+		sim_violation("CK-WALK", "I30",
+			      "%s: 0x%llx is mapped to 0x%llx; its frame is 0x%llx", sp->sp_name,
+			      ull(gpa), ull(w.wk_hpa + offset), ull(pg->pg_frame));
 	if ((rights & ~(unsigned int)(pg->pg_prot | pg->pg_losing)) != 0)
-		sim_violation("CK-WALK", "I05", "%s: 0x%llx is mapped with rights %u; granted is %u",
-			      sp->sp_name, ull(gpa), rights, pg->pg_prot);
+		sim_violation("CK-WALK", "I05",
+			      "%s: 0x%llx is mapped with rights %u; granted is %u", sp->sp_name,
+			      ull(gpa), rights, pg->pg_prot);
 	sim_invariant_hit(SIM_I06);
 	if (w.wk_memtype != (rg->rg_memattr == PT_MEMATTR_UC ? HW_UC : HW_WB))
-		sim_violation("CK-WALK", "I06", "%s: 0x%llx is mapped with memory type %u", sp->sp_name,
-			      ull(gpa), w.wk_memtype);
+		sim_violation("CK-WALK", "I06", "%s: 0x%llx is mapped with memory type %u",
+			      sp->sp_name, ull(gpa), w.wk_memtype);
 	if (sp->sp_arch == SIM_ARCH_NPT) {
 		sim_invariant_hit(SIM_I04);
 		if (!(w.wk_rights & HW_USER) || w.wk_global)
-			sim_violation("CK-HW", "I04", "%s: 0x%llx is not a user mapping, or is global",
-				      sp->sp_name, ull(gpa));
+			sim_violation("CK-HW", "I04",
+				      "%s: 0x%llx is not a user mapping, or is global", sp->sp_name,
+				      ull(gpa));
 	}
 	if (w.wk_level > 0) {
 		sim_invariant_hit(SIM_I07);
@@ -256,9 +264,24 @@ check_page(struct space *sp, const struct region *rg, const struct page *pg, gpa
 	}
 }
 
+/* A fault may be putting a superpage in the place of pages, which are out of sight meanwhile. */
+static bool
+is_faulting(const struct space *sp)
+{
+	for (unsigned int cpu = 0; cpu < sim_cpu_count(); cpu++) {
+		const struct cpu *cp = &sp->sp_world->wo_cpus[cpu];
+
+		if ((cp->cp_faults & 1) != 0 && cp->cp_fault_space == sp)
+			return true;
+	}
+	return false;
+}
+
 static void
 check_pages(struct space *sp, gpa_t start, gpa_t end, bool own)
 {
+	const bool quiet = !is_faulting(sp);
+
 	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
 		const struct region *rg = &sp->sp_regions[r];
 
@@ -268,7 +291,8 @@ check_pages(struct space *sp, gpa_t start, gpa_t end, bool own)
 			/* A page that nobody ever touched has nothing to show. */
 			if (gpa >= start && gpa < end && rg->rg_pages[i].pg_frame != 0)
 				check_page(sp, rg, &rg->rg_pages[i], gpa,
-					   own || !rg->rg_pages[i].pg_busy);
+					   (quiet || !rg->rg_super) &&
+						   (own || !rg->rg_pages[i].pg_busy));
 		}
 	}
 }

@@ -88,11 +88,10 @@ is_uniform(const struct region *rg)
 }
 
 static int
-enter_decided(struct space *sp, struct region *rg, struct page *pg, gpa_t gpa,
-	      unsigned int access, uint64_t seen)
+enter_decided(struct space *sp, struct region *rg, struct page *pg, gpa_t gpa, unsigned int access,
+	      uint64_t seen)
 {
-	const bool super =
-		is_uniform(rg) && sim_choose_chance(SIM_CHOICE_WORKLOAD, 500000);
+	const bool super = is_uniform(rg) && sim_choose_chance(SIM_CHOICE_WORKLOAD, 500000);
 	struct pmap_mapping m = {
 		.pa_gpa = gpa & ~(uint64_t)(SIM_PAGE_SIZE - 1),
 		.pa_hpa = pg->pg_frame,

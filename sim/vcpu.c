@@ -34,9 +34,9 @@ decode_fault(const struct space *sp, const struct hw_fault *f, unsigned int *acc
 		break;
 	default:
 		/* #PF: bit 1 write, bit 3 reserved, bit 4 fetch (SDM vol. 3A 4.7). */
-		ef.ef_access = (f->hf_code & 2)	   ? PMAP_PROT_W :
-			       (f->hf_code & 0x10) ? PMAP_PROT_X :
-						     PMAP_PROT_R;
+		ef.ef_access = (f->hf_code & 2)	     ? PMAP_PROT_W
+			       : (f->hf_code & 0x10) ? PMAP_PROT_X
+						     : PMAP_PROT_R;
 		ef.ef_reserved = (f->hf_code & 8) != 0;
 		break;
 	}
@@ -166,8 +166,7 @@ static bool
 try_access(struct vcpu *v, gpa_t gpa, unsigned int access, struct hw_fault *f)
 {
 	struct space *const sp = v->vc_space;
-	const struct hw_context *const ctx =
-		sp->sp_arch == SIM_ARCH_X86 ? &sp->sp_ctx : &v->vc_ctx;
+	const struct hw_context *const ctx = sp->sp_arch == SIM_ARCH_X86 ? &sp->sp_ctx : &v->vc_ctx;
 	const bool user = sp->sp_arch == SIM_ARCH_X86 && sp->sp_cpu.ec_caps.pc_user;
 	struct hw_translation t;
 	enum hw_result result;

@@ -74,47 +74,92 @@ struct scenario {
 	bool sn_every_run;   /* promises that every counter is exercised over many seeds */
 };
 
-#define RANDOM_WEIGHTS                                                                            \
-	{                                                                                          \
-		[OP_RUN] = 80, [OP_REMOVE] = 6, [OP_MIGRATE] = 5, [OP_DISCARD] = 4,                \
-		[OP_PROTECT] = 5, [OP_WIDEN] = 6, [OP_CLEAN] = 6, [OP_CLEAR_MODIFY] = 2,           \
-		[OP_AGE] = 3, [OP_REFERENCED] = 2, [OP_PEEK] = 2, [OP_PROMOTE] = 4,                \
-		[OP_DEMOTE] = 3, [OP_PREFAULT] = 5, [OP_WIRE] = 2, [OP_UNWIRE] = 2,                \
-		[OP_EXTRACT] = 2, [OP_INVALIDATE] = 2, [OP_DRAIN] = 2, [OP_RECREATE] = 1,          \
-		[OP_OFFLINE] = 1,                                                                  \
+#define RANDOM_WEIGHTS                                                                    \
+	{                                                                                 \
+		[OP_RUN] = 80, [OP_REMOVE] = 6, [OP_MIGRATE] = 5, [OP_DISCARD] = 4,       \
+		[OP_PROTECT] = 5, [OP_WIDEN] = 6, [OP_CLEAN] = 6, [OP_CLEAR_MODIFY] = 2,  \
+		[OP_AGE] = 3, [OP_REFERENCED] = 2, [OP_PEEK] = 2, [OP_PROMOTE] = 4,       \
+		[OP_DEMOTE] = 3, [OP_PREFAULT] = 5, [OP_WIRE] = 2, [OP_UNWIRE] = 2,       \
+		[OP_EXTRACT] = 2, [OP_INVALIDATE] = 2, [OP_DRAIN] = 2, [OP_RECREATE] = 1, \
+		[OP_OFFLINE] = 1,                                                         \
 	}
 
 static const struct scenario scenarios[] = {
 	{{"random", "everything at once: guests, a process and the kernel, all operations"},
-	 RANDOM_WEIGHTS, false, false, true},
+	 RANDOM_WEIGHTS,
+	 false,
+	 false,
+	 true},
 	{{"shootdown", "pages moved and discarded under running vCPUs"},
-	 {[OP_RUN] = 60, [OP_REMOVE] = 10, [OP_MIGRATE] = 15, [OP_DISCARD] = 15}, true, true, false},
+	 {[OP_RUN] = 60, [OP_REMOVE] = 10, [OP_MIGRATE] = 15, [OP_DISCARD] = 15},
+	 true,
+	 true,
+	 false},
 	{{"revoke", "rights taken away while faults decided before are on their way"},
 	 {[OP_RUN] = 60, [OP_PROTECT] = 15, [OP_WIDEN] = 10, [OP_DISCARD] = 10, [OP_REMOVE] = 5},
-	 true, true, false},
+	 true,
+	 true,
+	 false},
 	{{"dirty", "modified bits collected from running writers"},
 	 {[OP_RUN] = 70, [OP_CLEAN] = 20, [OP_CLEAR_MODIFY] = 5, [OP_AGE] = 5, [OP_REMOVE] = 3},
-	 true, true, false},
+	 true,
+	 true,
+	 false},
 	{{"superpages", "joining and splitting under running vCPUs"},
-	 {[OP_RUN] = 50, [OP_PROMOTE] = 15, [OP_DEMOTE] = 10, [OP_PREFAULT] = 10, [OP_CLEAN] = 5,
-	  [OP_PROTECT] = 4, [OP_WIDEN] = 4, [OP_REMOVE] = 4, [OP_MIGRATE] = 2},
-	 true, false, false},
+	 {[OP_RUN] = 50,
+	  [OP_PROMOTE] = 15,
+	  [OP_DEMOTE] = 10,
+	  [OP_PREFAULT] = 10,
+	  [OP_CLEAN] = 5,
+	  [OP_PROTECT] = 4,
+	  [OP_WIDEN] = 4,
+	  [OP_REMOVE] = 4,
+	  [OP_MIGRATE] = 2},
+	 true,
+	 false,
+	 false},
 	{{"host", "processes and the kernel on ordinary page tables, flushed page by page"},
-	 {[OP_RUN] = 60, [OP_REMOVE] = 8, [OP_MIGRATE] = 8, [OP_PROTECT] = 6, [OP_WIDEN] = 6,
-	  [OP_CLEAN] = 6, [OP_PROMOTE] = 4, [OP_DEMOTE] = 3, [OP_PREFAULT] = 6,
+	 {[OP_RUN] = 60,
+	  [OP_REMOVE] = 8,
+	  [OP_MIGRATE] = 8,
+	  [OP_PROTECT] = 6,
+	  [OP_WIDEN] = 6,
+	  [OP_CLEAN] = 6,
+	  [OP_PROMOTE] = 4,
+	  [OP_DEMOTE] = 3,
+	  [OP_PREFAULT] = 6,
 	  [OP_INVALIDATE] = 4},
-	 false, false, false},
+	 false,
+	 false,
+	 false},
 	{{"identifiers", "spaces destroyed and made anew, CPUs that come and go, few ASIDs"},
 	 {[OP_RUN] = 70, [OP_RECREATE] = 8, [OP_OFFLINE] = 8, [OP_MIGRATE] = 6, [OP_REMOVE] = 4},
-	 true, true, false},
+	 true,
+	 true,
+	 false},
 	{{"aging", "accessed bits cleared, and then relied upon"},
-	 {[OP_RUN] = 60, [OP_AGE] = 15, [OP_REFERENCED] = 10, [OP_PROTECT] = 6, [OP_WIDEN] = 5,
-	  [OP_DISCARD] = 6, [OP_DRAIN] = 3},
-	 true, true, false},
+	 {[OP_RUN] = 60,
+	  [OP_AGE] = 15,
+	  [OP_REFERENCED] = 10,
+	  [OP_PROTECT] = 6,
+	  [OP_WIDEN] = 5,
+	  [OP_DISCARD] = 6,
+	  [OP_DRAIN] = 3},
+	 true,
+	 true,
+	 false},
 	{{"wiring", "wired pages among faults and withdrawals"},
-	 {[OP_RUN] = 50, [OP_WIRE] = 15, [OP_UNWIRE] = 10, [OP_PROTECT] = 6, [OP_WIDEN] = 6,
-	  [OP_PROMOTE] = 5, [OP_DEMOTE] = 5, [OP_REMOVE] = 3},
-	 true, false, false},
+	 {[OP_RUN] = 50,
+	  [OP_WIRE] = 15,
+	  [OP_UNWIRE] = 10,
+	  [OP_PROTECT] = 6,
+	  [OP_WIDEN] = 6,
+	  [OP_PROMOTE] = 5,
+	  [OP_DEMOTE] = 5,
+	  [OP_REMOVE] = 3},
+	 true,
+	 false,
+	 false},
 };
 
 #define NSCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
@@ -282,9 +327,9 @@ const struct ept_profile *
 workload_profile(const struct sim_options *o, enum sim_arch arch)
 {
 	const bool noad = arch == SIM_ARCH_EPT_NOAD;
-	const enum pt_type type = arch == SIM_ARCH_X86 ? PT_X86 :
-				  arch == SIM_ARCH_NPT ? PT_RVI :
-							 PT_EPT;
+	const enum pt_type type = arch == SIM_ARCH_X86	 ? PT_X86
+				  : arch == SIM_ARCH_NPT ? PT_RVI
+							 : PT_EPT;
 	const struct ept_profile *fit[PROFILES_MAX];
 	unsigned int n = 0;
 
@@ -492,8 +537,8 @@ workload_count(const struct world *w, const struct sim_report *report, bool requ
 		sim_outcome_count(out, SIM_COUNT_HARDWARE,
 				  dashed(hw_counter_name((enum hw_counter)i), name, sizeof(name)),
 				  hw_counters[i], 0);
-	sim_outcome_count(out, SIM_COUNT_HARDWARE, "stores-drained",
-			  report->sr_counters.ct_drains, flags);
+	sim_outcome_count(out, SIM_COUNT_HARDWARE, "stores-drained", report->sr_counters.ct_drains,
+			  flags);
 	sim_outcome_count(out, SIM_COUNT_HARDWARE, "interrupts-taken",
 			  report->sr_counters.ct_interrupts, 0);
 }
@@ -501,9 +546,9 @@ workload_count(const struct world *w, const struct sim_report *report, bool requ
 void
 workload_outcome(const struct sim_report *report, struct sim_outcome *out)
 {
-	out->verdict = report->sr_result == SIM_RUN_PASSED ? SIM_PASS :
-		       report->sr_result == SIM_RUN_BUDGET ? SIM_BUDGET :
-							     SIM_VIOLATION;
+	out->verdict = report->sr_result == SIM_RUN_PASSED   ? SIM_PASS
+		       : report->sr_result == SIM_RUN_BUDGET ? SIM_BUDGET
+							     : SIM_VIOLATION;
 	out->steps = sim_step_count();
 	out->trace_hash = report->sr_hash;
 	out->cpu = SIM_NO_CPU;
@@ -537,8 +582,7 @@ workload_run(const struct sim_options *o, const struct sim_config *cfg, struct w
 {
 	struct hw_config hw;
 	struct sim_report report;
-	struct sim_machine *m =
-		sim_machine_create(cfg, out->message, sizeof(out->message));
+	struct sim_machine *m = sim_machine_create(cfg, out->message, sizeof(out->message));
 	int error = -ENOMEM;
 
 	if (m == NULL)

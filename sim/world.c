@@ -99,8 +99,9 @@ model_of(const struct ept_cpu *cpu, const struct space_plan *plan, struct hw_mod
 	m->hm_ept_5_levels = cpu->ec_caps.pc_levels == 5;
 	m->hm_nx = cpu->ec_caps.pc_nx;
 	m->hm_flush_by_asid = cpu->ec_flush_by_asid;
-	m->hm_invept = (uint8_t)((cpu->ec_invept == EPT_INVEPT_SINGLE ? 1u << HW_INVEPT_SINGLE : 0) |
-				 (cpu->ec_invept_all ? 1u << HW_INVEPT_ALL : 0));
+	m->hm_invept =
+		(uint8_t)((cpu->ec_invept == EPT_INVEPT_SINGLE ? 1u << HW_INVEPT_SINGLE : 0) |
+			  (cpu->ec_invept_all ? 1u << HW_INVEPT_ALL : 0));
 	m->hm_invvpid = cpu->ec_invvpid_kinds;
 	m->hm_pat = pat != 0 ? pat : HW_PAT_RESET;
 	m->hm_mixed_size_mce = (cpu->ec_flags & PMAP_MIXED_SIZE_ERRATUM) != 0;
@@ -170,8 +171,7 @@ space_open(struct space *sp)
 		return error;
 
 	/* PCIDs tell X86 spaces apart, so that nothing is flushed but by the core. */
-	fill_context(sp, &sp->sp_ctx,
-		     sp->sp_arch == SIM_ARCH_X86 ? (uint16_t)(sp->sp_id + 1) : 0);
+	fill_context(sp, &sp->sp_ctx, sp->sp_arch == SIM_ARCH_X86 ? (uint16_t)(sp->sp_id + 1) : 0);
 	if (space_is_rvi(sp))
 		sp->sp_ctx.hc_tag = 1;
 	error = oracle_tlb_register(&sp->sp_ctx);

@@ -37,17 +37,17 @@ struct page {
 	bool pg_absent : 1;  /* being moved or discarded: faults come back later */
 	bool pg_busy : 1;    /* an operation of the host works on it */
 	bool pg_wired : 1;
-	bool pg_dirty : 1;     /* ghost: written since last collected */
-	bool pg_maydirty : 1;  /* ghost: a write was begun since then */
-	bool pg_noted : 1;     /* pc_note said modified */
-	bool pg_used : 1;      /* ghost: accessed since last aged */
+	bool pg_dirty : 1;	/* ghost: written since last collected */
+	bool pg_maydirty : 1;	/* ghost: a write was begun since then */
+	bool pg_noted : 1;	/* pc_note said modified */
+	bool pg_used : 1;	/* ghost: accessed since last aged */
 	bool pg_noted_used : 1; /* pc_note said accessed */
 };
 
 struct region {
 	gpa_t rg_base;
-	struct page *rg_pages; /* REGION_PAGES */
-	uint64_t rg_run;       /* first of 512 contiguous frames reserved for it, or 0 */
+	struct page *rg_pages;	/* REGION_PAGES */
+	uint64_t rg_run;	/* first of 512 contiguous frames reserved for it, or 0 */
 	unsigned int rg_npages; /* the first so many exist */
 	enum pt_memattr rg_memattr;
 	bool rg_super;	   /* may be mapped by a superpage */
@@ -64,7 +64,7 @@ struct vcpu {
 	struct pmap_vpid_home vc_home;
 	uint16_t vc_vpid;
 	struct hw_context vc_ctx;
-	uint64_t vc_seen;      /* ghost generation of its last effective flush (RVI) */
+	uint64_t vc_seen; /* ghost generation of its last effective flush (RVI) */
 	bool vc_running;
 	unsigned int vc_faults; /* in a row, without an access in between */
 	void *vc_program;	/* what it does next; the workload's */
@@ -80,7 +80,7 @@ struct space {
 	struct hw_context sp_ctx; /* EPT and X86; RVI contexts are the vCPUs' */
 	struct pmap_config sp_config;
 	struct pmap *sp_pmap;
-	uint64_t sp_dying_root; /* of the pmap being destroyed, until its page is free */
+	uint64_t sp_dying_root;	    /* of the pmap being destroyed, until its page is free */
 	struct host_word sp_revoke; /* the word that pmap_enter() reads again */
 	struct pmap_slot *sp_slots[SIM_MAX_CPUS]; /* EPT, X86: one per CPU, once it ran there */
 	uint64_t sp_slot_seen[SIM_MAX_CPUS];	  /* ghost generation of their last flush */
@@ -89,19 +89,19 @@ struct space {
 	unsigned int sp_nregions;
 	struct vcpu *sp_vcpus;
 	unsigned int sp_nvcpus;
-	unsigned int sp_users;	 /* fibers inside one of its functions */
-	bool sp_closing;	 /* about to be destroyed and made anew */
+	unsigned int sp_users; /* fibers inside one of its functions */
+	bool sp_closing;       /* about to be destroyed and made anew */
 	bool sp_backlogged;
-	uint64_t sp_ghost_gen;	 /* the generation, never wrapped */
-	uint64_t sp_last_gen;	 /* as last read */
+	uint64_t sp_ghost_gen; /* the generation, never wrapped */
+	uint64_t sp_last_gen;  /* as last read */
 };
 
 /* What a CPU is doing, as far as others must know. */
 struct cpu {
-	struct space *cp_loaded;  /* X86 space that is loaded, for kicks */
+	struct space *cp_loaded; /* X86 space that is loaded, for kicks */
 	struct pmap_asid_cpu cp_asids;
-	uint64_t cp_online;	  /* times it came online, from 1 */
-	uint64_t cp_faults;	  /* faults begun; odd while one is being handled */
+	uint64_t cp_online; /* times it came online, from 1 */
+	uint64_t cp_faults; /* faults begun; odd while one is being handled */
 	struct space *cp_fault_space;
 };
 
@@ -270,9 +270,9 @@ void oracle_check_quiet(struct space *sp);
 /* One operation of the host on [start, end) of a space. */
 typedef void hostop_fn(struct space *sp, gpa_t start, gpa_t end);
 
-hostop_fn hostop_remove, hostop_migrate, hostop_discard, hostop_protect, hostop_widen,
-	hostop_clean, hostop_clear_modify, hostop_age, hostop_referenced, hostop_peek,
-	hostop_promote, hostop_demote, hostop_prefault, hostop_wire, hostop_unwire,
-	hostop_extract, hostop_invalidate, hostop_drain, hostop_recreate;
+hostop_fn hostop_remove, hostop_migrate, hostop_discard, hostop_protect, hostop_widen, hostop_clean,
+	hostop_clear_modify, hostop_age, hostop_referenced, hostop_peek, hostop_promote,
+	hostop_demote, hostop_prefault, hostop_wire, hostop_unwire, hostop_extract,
+	hostop_invalidate, hostop_drain, hostop_recreate;
 
 #endif /* SIM_WORLD_H */
