@@ -356,6 +356,8 @@ read_all(struct reader *r)
 			return error;
 		if (strcmp(r->text, "end") == 0)
 			break;
+		if (r->text[0] == '#')
+			continue;
 		/* Choices come last: once announced, every line is one of theirs. */
 		error = r->seen >> KEY_CHOICES & 1 ? read_choice_line(r) : read_key(r);
 		if (error)

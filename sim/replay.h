@@ -24,6 +24,8 @@
  *	0.3.1*2 4.10.7
  *	end
  *
+ * Lines that begin with # are comments, except for the first and what follows the last.
+ *
  * A choice is KIND.N.VALUE: VALUE was taken among N alternatives; *COUNT repeats it. The kinds are
  * the numbers of enum sim_choice.
  */

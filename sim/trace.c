@@ -68,6 +68,8 @@ refill(struct inflater *f)
 	}
 	if (!f->started) {
 		f->started = true;
+		if (f->in.size == 0)
+			return unsound(f, "is empty");
 		if (f->in.size < sizeof(zstd_magic) ||
 		    memcmp(f->chunk, zstd_magic, sizeof(zstd_magic)) != 0)
 			return unsound(f, "is not a trace: it is not compressed by zstd");

@@ -207,6 +207,19 @@ Test(replay, a_file_by_hand_is_sound)
 	replay_free(&re);
 }
 
+Test(replay, comments_are_skipped_but_counted_as_lines)
+{
+	static const char commented[] = "pmap-sim replay 1\n# why this is here\n#\narch: arm\n";
+	char text[sizeof(sound) + 32], why[WHY_BYTES];
+	static struct replay re;
+
+	snprintf(text, sizeof(text), "%.*s# seed\n%s", 18, sound, sound + 18);
+	cr_expect_eq(read_bytes(text, strlen(text), &re, why), 0, "%s", why);
+	replay_free(&re);
+	cr_expect_eq(read_bytes(commented, strlen(commented), &re, why), -EINVAL);
+	cr_expect(strstr(why, "line 4: 'arm'"), "%s", why);
+}
+
 /* Each row replaces one piece of the sound file. */
 Test(replay, every_mistake_is_named_with_its_line)
 {
