@@ -225,8 +225,9 @@ merged_leaf(const struct pt_fmt *f, pt_entry_t old, pt_entry_t pte_new)
 	pte_new |= old & f->pf_wired;
 	if (old & f->pf_a)
 		pte_new = pte_set_accessed(f, pte_new);
-	if ((old & f->pf_m) && (pte_new & f->pf_rw))
-		pte_new = pte_set_modified(f, pte_new);
+	/* M alone: a page that aged since it was written has not been accessed by this. */
+	if (pte_new & f->pf_rw)
+		pte_new |= old & f->pf_m;
 	return pte_new;
 }
 
