@@ -3,11 +3,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Tests of pmap-sim's command line.
 
-  test_cli.py PROGRAM TRACE REPORT.md [NAME...]
+  test_cli.py PROGRAM TRACE DOCS [NAME...]
 
 PROGRAM is pmap-sim linked with workload.c, whose scenarios pass, violate, crash and so on by name;
-TRACE a sound trace; REPORT.md the description of the JSON. Prints "cases: N passed, N failed,
-N skipped".
+TRACE a sound trace; DOCS the folder with the description of the JSON and the manual page. Prints
+"cases: N passed, N failed, N skipped".
 """
 
 import json
@@ -23,7 +23,7 @@ import tempfile
 import time
 import unittest
 
-PROGRAM, TRACE, REPORT_MD = (os.path.abspath(path) for path in sys.argv[1:4])
+PROGRAM, TRACE, DOCS = (os.path.abspath(path) for path in sys.argv[1:4])
 PASS, VIOLATION, BUDGET, USAGE, DATA, INTERNAL, ENVIRONMENT = 0, 1, 2, 64, 65, 70, 75
 SUMMARY_LINES = 25
 
@@ -127,6 +127,16 @@ class Usage(Case):
             out = self.expect(PASS, *args).out
             self.assertRegex(out, r"^pmap-sim \(skep\) \d+\.\d+\.\d+\ncommit: \S+\n"
                                   r"options: gen_bits=\d+ check=\d\ncompiler: ")
+
+
+    def test_the_manual_page_has_every_option(self):
+        with open(os.path.join(DOCS, "man", "pmap-sim.1"), encoding="utf-8") as stream:
+            page = set(re.findall(r"Fl -([a-z-]+)", stream.read()))
+        told = set()
+        for command in ["run", "replay", "record"]:
+            told |= set(re.findall(r"--([a-z-]+)", re.split(r"\n\n", self.expect(
+                PASS, command, "--help").out, maxsplit=1)[1].split("\n\n")[0]))
+        self.assertEqual(told - {"help", "usage", "version"}, page)
 
 
 class Lists(Case):
@@ -400,7 +410,7 @@ class Reports(Case):
 
     def test_the_json_is_what_its_description_says(self):
         """Every key that docs/REPORT.md names occurs, and no other."""
-        with open(REPORT_MD, encoding="utf-8") as stream:
+        with open(os.path.join(DOCS, "REPORT.md"), encoding="utf-8") as stream:
             described = set(re.findall(r"(?m)^\| `([\w.]+)` \|", stream.read()))
         seen = set()
         path = self.path("x.psim")
