@@ -228,7 +228,7 @@ pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entr
 			pmap_gather_add(g, gpa, size);
 		break;
 	case PT_CHANGE_AGED:
-		pmap_stamp(t);
+		pmap_stamp(t, gpa, size);
 		if (pm->pm_flags & PMAP_DEFER) {
 			g->pg_deferred = true;
 			g->pg_start = gpa < g->pg_start ? gpa : g->pg_start;
@@ -238,7 +238,7 @@ pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entr
 		}
 		break;
 	case PT_CHANGE_FLUSH:
-		pmap_stamp(t);
+		pmap_stamp(t, gpa, size);
 		pmap_gather_add(g, gpa, size);
 		break;
 	}

@@ -237,9 +237,10 @@ void pmap_gather_add(struct pmap_gather *g, gpa_t gpa, uint64_t len);
 void pmap_gather_table(struct pmap_gather *g, struct pt_page *t);
 
 /*
- * A restriction was just made in locked table t: stamps it with the generation that completes it.
+ * A restriction of [gpa, gpa + len) was just made in locked table t: stamps the table with the
+ * generation that completes it.
  */
-void pmap_stamp(struct pt_page *t);
+void pmap_stamp(struct pt_page *t, gpa_t gpa, uint64_t len);
 /* Whether a restriction made in locked table t may still be cached around. */
 bool pmap_stamp_pending(const struct pt_page *t);
 

@@ -130,7 +130,7 @@ unlink_table(struct pmap_range *r, struct pt_page *parent, struct pt_page *t)
 	if (!parent->pd_dead && !t->pd_dead && !has_subtables(t) &&
 	    !(r->pr_keep_wired && has_wired(t))) {
 		pte_xchg(&parent->pd_words[index], 0);
-		pmap_stamp(parent);
+		pmap_stamp(parent, t->pd_gpa, table_end(t) - t->pd_gpa);
 		freeze_table(t, r->pr_gather);
 		pmap_gather_table(r->pr_gather, t);
 		pmap_count(pm, PMAP_C_TABLES, (uint64_t)-1);
@@ -161,6 +161,7 @@ unlink_finished(struct pmap_range *r, gpa_t gpa)
 static gpa_t
 range_step(struct pmap_range *r, gpa_t gpa, enum pt_visit *how, unsigned int *level)
 {
+	const gpa_t from = gpa;
 	struct pt_cursor c;
 
 	*how = PT_VISIT_NEXT;
@@ -182,7 +183,7 @@ range_step(struct pmap_range *r, gpa_t gpa, enum pt_visit *how, unsigned int *le
 			 * for, while the stores were visible to this CPU only. One fence for all.
 			 */
 			host_fence();
-			pmap_stamp(t);
+			pmap_stamp(t, from, gpa - from);
 			r->pr_stored = false;
 		}
 		host_unlock(&t->pd_lock);

@@ -27,9 +27,10 @@ break_before_make(struct pt_page *t, unsigned int index, pt_entry_t *old, struct
 		if (!pte_is_valid(f, *old))
 			return false;
 	}
-	pmap_stamp(t);
-	pmap_gather_add(g, t->pd_gpa + index * pt_level_size(t->pd_level),
-			pt_level_size(t->pd_level));
+	const uint64_t size = pt_level_size(t->pd_level);
+
+	pmap_stamp(t, t->pd_gpa + index * size, size);
+	pmap_gather_add(g, t->pd_gpa + index * size, size);
 	return true;
 }
 
@@ -213,7 +214,7 @@ account_promotion(struct pt_page *parent, struct pt_page *t, bool wired, struct 
 
 	/* Not t's own stamp: the parent may have a later one. */
 	if (pmap_stamp_pending(t))
-		pmap_stamp(parent);
+		pmap_stamp(parent, t->pd_gpa, pt_level_size(level));
 	if (wired) {
 		pt_spares_move(&t->pd_spares, &parent->pd_spares, pt_spares_needed(level) - 1);
 		pt_spares_move(spare, &parent->pd_spares, 1);

@@ -447,10 +447,17 @@ pmap_invalidate_all(struct pmap *pm)
 /* ---- Stamps --------------------------------------------------------------------------------- */
 
 void
-pmap_stamp(struct pt_page *t)
+pmap_stamp(struct pt_page *t, gpa_t gpa, uint64_t len)
 {
-	/* The restriction was a locked operation, or was fenced: this load comes after it. */
-	t->pd_stamp = gen_next(host_load_acquire(&t->pd_pmap->pm_gen));
+	struct pmap *const pm = t->pd_pmap;
+
+	/*
+	 * The generation that completes this may be another initiator's, before our gather is finished:
+	 * CPUs that flush by range must hear of ours from it. So the range comes first, then the read.
+	 * The restriction itself was a locked operation, and came before both.
+	 */
+	pend_range(pm, gpa, gpa + len);
+	t->pd_stamp = gen_next(host_load_acquire(&pm->pm_gen));
 }
 
 bool
