@@ -139,7 +139,7 @@ fx_scale(unsigned int n)
 
 #if defined(PMAP_VALGRIND) && PMAP_VALGRIND
 	if (RUNNING_ON_VALGRIND)
-		by = 40;
+		by = 12;
 #endif
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 	by = 5;

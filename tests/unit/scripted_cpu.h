@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * Other CPUs that do one thing at a time, when told: so that a test can put a CPU into the guest, let
- * another wait for it, and look at both. POSIX world. Assertions stay on the test's own thread.
+ * Other CPUs that do one thing at a time, when told: so that a test can put a CPU into the guest,
+ * let another wait for it, and look at both. POSIX world. Assertions stay on the test's own thread.
  */
 
 #ifndef TESTS_UNIT_SCRIPTED_CPU_H

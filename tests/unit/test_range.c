@@ -404,6 +404,9 @@ modified_only(struct fx *x)
 	fill(x, PMAP_PROT_RWX);
 	fx_assert(fx_harvest(x, AT, END, PMAP_HARVEST_ACCESSED, NULL) == 6);
 	fx_assert(fx_leaf(x, GPA(2)).pl_modified && !fx_leaf(x, GPA(2)).pl_accessed);
+	/* Entered anew, ahead of any access: still so. */
+	fx_assert(fx_enter(x, GPA(2), FX_HPA + 2 * PAGE, PMAP_PROT_RW | PMAP_PROT_X, 0, 0) == 0);
+	fx_assert(fx_leaf(x, GPA(2)).pl_modified && !fx_leaf(x, GPA(2)).pl_accessed);
 	fx_assert(fx_harvest(x, AT, END, PMAP_HARVEST_MODIFIED, bitmap) == 4);
 	fx_assert(bitmap[0] == 0xcc);
 	fx_check(x);

@@ -179,7 +179,7 @@ all_the_way(struct fx *x)
 Test(super, a_gigabyte_from_pages_and_back)
 {
 	all_the_way(&(struct fx){.fx_levels = 0}); /* no size, nothing to do */
-	for (unsigned int k = 0; k < 3; k++) {
+	for (unsigned int k = 0; k < fx_scale(3); k++) {
 		static const char *const names[] = {"ept", "ept-noad", "rvi-4"};
 		static const unsigned int flags[] = {0, PMAP_REFERENCE, PMAP_MIXED_SIZE_ERRATUM};
 		struct fx x;

@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * The shootdown clock: who must flush, who is interrupted, who waits for whom, and how often, counted
- * exactly. Other CPUs are scripted, so that nothing here depends on timing.
+ * The shootdown clock: who must flush, who is interrupted, who waits for whom, and how often,
+ * counted exactly. Other CPUs are scripted, so that nothing here depends on timing.
  */
 
 #include "tests/unit/pmap_fixture.h"
@@ -77,7 +77,7 @@ fill(struct fx *x)
 			  0);
 }
 
-/* ---- Entries ---------------------------------------------------------------------------------- */
+/* ---- Entries --------------------------------------------------------------------------------- */
 
 static void
 entries(struct fx *x)
@@ -152,7 +152,7 @@ Test(tlb, slots_come_and_go)
 	each_nested(0, slots);
 }
 
-/* ---- What needs no flush ---------------------------------------------------------------------- */
+/* ---- What needs no flush --------------------------------------------------------------------- */
 
 static void
 elided(struct fx *x)
@@ -184,7 +184,7 @@ Test(tlb, nothing_cached_nothing_flushed)
 	each_nested(0, elided);
 }
 
-/* ---- Other CPUs ------------------------------------------------------------------------------- */
+/* ---- Other CPUs ------------------------------------------------------------------------------ */
 
 /* A vCPU on a CPU of its own. */
 struct vcpu {
@@ -375,7 +375,7 @@ Test(tlb, initiators_share_a_generation)
 	each_nested(0, merging);
 }
 
-/* ---- Restrictions that are pending ------------------------------------------------------------ */
+/* ---- Restrictions that are pending ----------------------------------------------------------- */
 
 /* A was cleared, but not flushed yet: who finds A clear may not conclude that nothing is cached. */
 static void
@@ -476,7 +476,7 @@ Test(tlb, promotion_keeps_the_later_restriction_pending)
 	each_nested(0, promoted_stamp);
 }
 
-/* ---- Deferral --------------------------------------------------------------------------------- */
+/* ---- Deferral -------------------------------------------------------------------------------- */
 
 #define LIMBO_MAX 64u
 
@@ -565,7 +565,7 @@ Test(tlb, an_old_backlog_is_freed)
 	each_nested(PMAP_DEFER, old_backlog);
 }
 
-/* ---- A clock that turns ----------------------------------------------------------------------- */
+/* ---- A clock that turns ---------------------------------------------------------------------- */
 
 /* However long a slot was idle, its next entry flushes; and then no more. */
 static void

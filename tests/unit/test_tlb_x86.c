@@ -103,7 +103,7 @@ fill(struct fx *x, unsigned int n)
 			  0);
 }
 
-/* ---- The CPU that changes the tables itself --------------------------------------------------- */
+/* ---- The CPU that changes the tables itself -------------------------------------------------- */
 
 static void
 own_cpu(struct fx *x, struct pmap_slot *s, struct flushes *f)
@@ -168,7 +168,7 @@ Test(tlb_x86, an_unlinked_table_takes_one_page)
 	each_x86(tables);
 }
 
-/* ---- Away for some time ----------------------------------------------------------------------- */
+/* ---- Away for some time ---------------------------------------------------------------------- */
 
 static void
 away(struct fx *x, struct pmap_slot *s, struct flushes *f)
@@ -208,7 +208,7 @@ Test(tlb_x86, a_cpu_that_was_away_catches_up)
 	each_x86(away);
 }
 
-/* ---- Another CPU ------------------------------------------------------------------------------ */
+/* ---- Another CPU ----------------------------------------------------------------------------- */
 
 struct other {
 	struct scripted_cpu ot_cpu;
@@ -255,7 +255,7 @@ other_cpu(struct fx *x, struct pmap_slot *s, struct flushes *f)
 		fx_remove(x, GPA(i), GPA(i + 1));
 	host_store_release(&o.ot_quit, 1);
 	scripted_wait(&o.ot_cpu);
-	/* Each was flushed before the remover went on. The first flush of all may cover the first. */
+	/* Each was flushed before the remover went on; the first, perhaps, with everything. */
 	fx_assert(o.ot_flushes.fl_full + o.ot_flushes.fl_global >= 1);
 	fx_assert(o.ot_flushes.fl_ranges >= 49);
 	fx_assert(o.ot_flushes.fl_va == GPA(49) && o.ot_flushes.fl_npages == 1);
