@@ -112,9 +112,10 @@ split_locked(struct pt_page *parent, unsigned int index, pt_entry_t pte, struct 
 	struct pt_page *t = *fresh;
 
 	if (t == NULL && !wired) {
-		pmap_count(pm, PMAP_C_DEMOTION_FAILURES, 1);
-		if (may_remove)
+		if (may_remove) {
+			pmap_count(pm, PMAP_C_DEMOTION_FAILURES, 1);
 			pmap_leaf_changed(parent, index, pte_xchg(w, 0), 0, g);
+		}
 		return -ENOMEM;
 	}
 	/* A wired leaf gives up its own spare; a fresh table, if there is one, is not needed. */
