@@ -72,23 +72,33 @@ pmap_emulate_accessed_dirty(struct pmap *pm, gpa_t gpa, unsigned int access)
 
 /* ---- Harvest -------------------------------------------------------------------------------- */
 
-/* Reports the pages of the entry at `index` that lie in the range. */
+/*
+ * Reports the pages of the leaf of `level` at gpa that lie in the range. What was to be split, and
+ * was removed for lack of a table, is reported too: it had the bit, or splitting had not been
+ * needed.
+ */
 static void
-report(struct pmap_range *r, const struct pt_page *t, unsigned int index)
+report_leaf(struct pmap_range *r, gpa_t gpa, unsigned int level)
 {
-	const uint64_t size = pt_level_size(t->pd_level);
-	const gpa_t base = t->pd_gpa + index * size;
+	const uint64_t size = pt_level_size(level);
+	const gpa_t base = gpa & ~(size - 1);
 	const gpa_t start = base > r->pr_start ? base : r->pr_start;
 	const gpa_t end = base + size < r->pr_end ? base + size : r->pr_end;
 
 	r->pr_found++;
 	if (r->pr_bitmap == NULL)
 		return;
-	for (gpa_t gpa = start; gpa < end; gpa += HOST_PAGE_SIZE) {
-		const uint64_t bit = (gpa - r->pr_start) >> HOST_PAGE_SHIFT;
+	for (gpa_t page = start; page < end; page += HOST_PAGE_SIZE) {
+		const uint64_t bit = (page - r->pr_start) >> HOST_PAGE_SHIFT;
 
 		r->pr_bitmap[bit / 64] |= (uint64_t)1 << bit % 64;
 	}
+}
+
+static void
+report(struct pmap_range *r, const struct pt_page *t, unsigned int index)
+{
+	report_leaf(r, t->pd_gpa + index * pt_level_size(t->pd_level), t->pd_level);
 }
 
 /* Peeking, at either bit. */
@@ -172,6 +182,7 @@ pmap_harvest(struct pmap *pm, gpa_t start, gpa_t end, unsigned int how, uint64_t
 		.pr_visit = peek       ? visit_peek
 			    : accessed ? visit_clear_accessed
 				       : visit_clear_modified,
+		.pr_removed = report_leaf,
 		.pr_lax = peek || accessed,
 		.pr_how = how,
 		.pr_bitmap = bitmap,

@@ -206,10 +206,13 @@ pmap_range_run(struct pmap_range *r)
 		host_epoch_enter();
 		gpa = range_step(r, gpa, &how, &level);
 		host_epoch_exit();
-		if (how == PT_VISIT_SPLIT)
-			pmap_split(r->pr_pm, gpa, level, true, r->pr_gather);
-		else if (gpa == before || steps % 64 == 0)
-			host_relax();
+		if (how != PT_VISIT_SPLIT) {
+			if (gpa == before || steps % 64 == 0)
+				host_relax();
+		} else if (pmap_split(r->pr_pm, gpa, level, true, r->pr_gather) == -ENOMEM &&
+			   r->pr_removed != NULL) {
+			r->pr_removed(r, gpa, level);
+		}
 	}
 }
 
