@@ -5,15 +5,17 @@
  * The simulated hardware that walks page tables and caches what it found.
  *
  * Written from the manuals alone (Intel SDM vol. 3A chapter 4, vol. 3C chapter 29; AMD APM vol. 2
- * chapters 5 and 15), as a second implementation beside the core's: it shares no bit number with it.
- * What it must be is unkind. It keeps a translation as long as the architecture lets it, fetches ahead
- * whatever it may, uses any of several cached translations, follows cached table pointers after the
- * entry in memory is gone, and sets accessed and dirty flags in steps of their own between which all
- * others may act. Where the manuals leave a choice, the choice is taken from the machine's source.
+ * chapters 5 and 15), as a second implementation beside the core's: it shares no bit number with
+ * it. What it must be is unkind. It keeps a translation as long as the architecture lets it,
+ * fetches ahead whatever it may, uses any of several cached translations, follows cached table
+ * pointers after the entry in memory is gone, and sets accessed and dirty flags in steps of their
+ * own between which all others may act. Where the manuals leave a choice, the choice is taken from
+ * the machine's source.
  *
- * Kinds. HW_X86 is ordinary paging; HW_EPT and HW_NPT translate guest-physical addresses. Below, `gpa`
- * is the address that the tables translate: for HW_X86 the linear address. Levels count from the leaf:
- * 0 maps 4 KiB, 1 maps 2 MiB, 2 maps 1 GiB; an entry's level is that of the table that holds it.
+ * Kinds. HW_X86 is ordinary paging; HW_EPT and HW_NPT translate guest-physical addresses. Below,
+ * `gpa` is the address that the tables translate: for HW_X86 the linear address. Levels count from
+ * the leaf: 0 maps 4 KiB, 1 maps 2 MiB, 2 maps 1 GiB; an entry's level is that of the table that
+ * holds it.
  *
  * What is cached, per CPU, and by which tag:
  *
@@ -26,8 +28,8 @@
  * Not modeled, and legal to leave out: large pages cached in pieces, paging-structure caches of the
  * guest's own tables, protection keys, shadow stacks, mode-based execute control, PML, WP = 0.
  *
- * Context: a function with a cpu argument is called in that CPU's fiber (or in the driver); a walk and
- * an invalidation are scheduling points. One set of CPUs at a time, that of the machine.
+ * Context: a function with a cpu argument is called in that CPU's fiber (or in the driver); a walk
+ * and an invalidation are scheduling points. One set of CPUs at a time, that of the machine.
  */
 
 #ifndef SIM_HW_H
@@ -45,8 +47,8 @@ enum hw_kind { HW_X86, HW_EPT, HW_NPT };
 /* ---- CPU models ---------------------------------------------------------------------------- */
 
 /*
- * Kindnesses: what gentle hardware, and most emulators, would do. None by default; tests switch them
- * on to show which bugs would then stay hidden.
+ * Kindnesses: what gentle hardware, and most emulators, would do. None by default; tests switch
+ * them on to show which bugs would then stay hidden.
  */
 #define HW_KIND_NO_TLB (1u << 0)	 /* caches nothing: every access walks from the root */
 #define HW_KIND_NO_PSC (1u << 1)	 /* no paging-structure caches */
@@ -89,7 +91,9 @@ struct hw_model {
 /* A CPU that can do everything and is unkind: 46 bits, 16 ASIDs, PAT as after reset. */
 void hw_model_init(struct hw_model *m);
 
-/* INVEPT and INVVPID types (Intel SDM vol. 3C, chapter 31), TLB_CONTROL (AMD APM vol. 2, 15.16.1). */
+/*
+ * INVEPT and INVVPID types (Intel SDM vol. 3C, chapter 31), TLB_CONTROL (AMD APM vol. 2, 15.16.1).
+ */
 enum hw_invept_type { HW_INVEPT_SINGLE = 1, HW_INVEPT_ALL = 2 };
 enum hw_invvpid_type {
 	HW_INVVPID_ADDRESS,
@@ -117,14 +121,18 @@ struct hw_context {
 	bool hc_smep;	   /* X86 */
 	bool hc_smap;	   /* X86, with EFLAGS.AC = 0 */
 
-	/* The guest's own paging, for hw_access_linear(): false is a fault of its own. NULL: identity. */
+	/*
+	 * The guest's own paging, for hw_access_linear(): false is a fault of its own. NULL:
+	 * identity.
+	 */
 	bool (*hc_guest_map)(void *arg, uint64_t linear, uint64_t *gpa);
 	void *hc_guest_arg;
 };
 
 /*
- * Whether a CPU accepts the register: for EPTP SDM vol. 3C 27.2.1.1 (a failed VM entry), for nCR3 and
- * ASID APM vol. 2 15.5.1 (VMEXIT_INVALID), for CR3 SDM vol. 2 MOV to CR3 (#GP). If not, why[] says so.
+ * Whether a CPU accepts the register: for EPTP SDM vol. 3C 27.2.1.1 (a failed VM entry), for nCR3
+ * and ASID APM vol. 2 15.5.1 (VMEXIT_INVALID), for CR3 SDM vol. 2 MOV to CR3 (#GP). If not, why[]
+ * says so.
  */
 bool hw_context_valid(const struct hw_context *ctx, char *why, size_t why_bytes);
 
@@ -177,9 +185,9 @@ struct hw_fault {
 enum hw_result { HW_OK, HW_FAULT };
 
 /*
- * One access. HW_OK: *out says where it goes; do the access before the next scheduling point, as the
- * instruction would. HW_FAULT: *fault says what the CPU reports, and what was cached of the address is
- * dropped as the manuals promise. fault->hf_gpa is the address as given.
+ * One access. HW_OK: *out says where it goes; do the access before the next scheduling point, as
+ * the instruction would. HW_FAULT: *fault says what the CPU reports, and what was cached of the
+ * address is dropped as the manuals promise. fault->hf_gpa is the address as given.
  */
 enum hw_result hw_access(unsigned int cpu, const struct hw_context *ctx, uint64_t gpa,
 			 unsigned int access, struct hw_translation *out, struct hw_fault *fault);
@@ -234,9 +242,9 @@ bool hw_table_over(const struct hw_context *ctx, uint64_t gpa, unsigned int leve
 /* ---- Invalidation -------------------------------------------------------------------------- */
 
 /*
- * Each does exactly what its instruction promises, no more. A type that the model lacks, a bad EPTP,
- * VPID 0 or an address that is not canonical is a violation (CK-HW): the instruction would fail and
- * flush nothing. Intel SDM vol. 3C 29.4.3.1; AMD APM vol. 2 15.16; vol. 3A 4.10.4.1.
+ * Each does exactly what its instruction promises, no more. A type that the model lacks, a bad
+ * EPTP, VPID 0 or an address that is not canonical is a violation (CK-HW): the instruction would
+ * fail and flush nothing. Intel SDM vol. 3C 29.4.3.1; AMD APM vol. 2 15.16; vol. 3A 4.10.4.1.
  */
 void hw_invept(unsigned int cpu, const struct hw_model *m, unsigned int type, uint64_t eptp);
 void hw_invvpid(unsigned int cpu, const struct hw_model *m, unsigned int type, uint16_t vpid,
@@ -308,8 +316,8 @@ hw_entry_bytes(const struct hw_tlb_entry *e)
 }
 
 /*
- * Calls fn for every cached entry of a CPU; fn may change te_dead only. `hw_tlb_foreach_range` limits
- * it to entries that came from a root and overlap [start, end) of its gpa; end 0: all.
+ * Calls fn for every cached entry of a CPU; fn may change te_dead only. `hw_tlb_foreach_range`
+ * limits it to entries that came from a root and overlap [start, end) of its gpa; end 0: all.
  */
 typedef void hw_tlb_fn(void *arg, unsigned int cpu, enum hw_space_kind space, uint64_t key,
 		       struct hw_tlb_entry *e);
@@ -320,7 +328,9 @@ void hw_tlb_foreach_range(unsigned int cpu, uint64_t root, uint64_t start, uint6
 /* Number of entries cached by a CPU. */
 unsigned int hw_tlb_count(unsigned int cpu);
 
-/* Drops one entry, as an eviction would; index below the count, in the order of hw_tlb_foreach(). */
+/*
+ * Drops one entry, as an eviction would; index below the count, in the order of hw_tlb_foreach().
+ */
 void hw_tlb_evict(unsigned int cpu, unsigned int index);
 
 /* False if surely no CPU has cached anything that names the 4 KiB frame at hpa. */

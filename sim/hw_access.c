@@ -97,8 +97,8 @@ pick(const struct hw_context *ctx, struct hw_tlb_entry **found, unsigned int n)
 
 /*
  * Whether a cached translation decides the access: it serves it, or (*result HW_FAULT) denies it. A
- * lack of rights may be looked up again or not; a write through a clean translation always is, since
- * only a walk can set D.
+ * lack of rights may be looked up again or not; a write through a clean translation always is,
+ * since only a walk can set D.
  */
 static bool
 decide(struct hw_cpu *c, const struct hw_context *ctx, struct hw_tlb_entry *e, uint64_t va,

@@ -5,11 +5,11 @@
  * What the hardware does by itself, and its life.
  *
  * Speculation: at any step, for any context that is live on a CPU, the hardware may follow any path
- * whose entries are present and cache what it finds on it (Intel SDM vol. 3A 4.10.2.3, vol. 3C 29.4.2;
- * AMD APM vol. 2 5.5). It may set accessed flags thereby, never dirty ones. A step is one attempt, from
- * the root or from a cached table pointer, by one level or all the way down; so what memory says and
- * what is cached may drift apart between the levels of one path. Addresses accessed of late and their
- * neighbors are tried most; now and then anything that is present.
+ * whose entries are present and cache what it finds on it (Intel SDM vol. 3A 4.10.2.3, vol. 3C
+ * 29.4.2; AMD APM vol. 2 5.5). It may set accessed flags thereby, never dirty ones. A step is one
+ * attempt, from the root or from a cached table pointer, by one level or all the way down; so what
+ * memory says and what is cached may drift apart between the levels of one path. Addresses accessed
+ * of late and their neighbors are tried most; now and then anything that is present.
  *
  * Eviction: at any step any entry may go.
  */
@@ -177,7 +177,9 @@ update_live(unsigned int cpu)
 		hw_state->st_live &= ~bit;
 }
 
-/* VPID 0 stands for "no VPIDs": VM entry and exit drop its combined mappings, whatever the EP4TA. */
+/*
+ * VPID 0 stands for "no VPIDs": VM entry and exit drop its combined mappings, whatever the EP4TA.
+ */
 static void
 drop_vpid0(struct hw_cpu *c, const struct hw_context *ctx)
 {

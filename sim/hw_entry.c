@@ -3,7 +3,8 @@
 
 /*
  * What the bits of registers and of page-table entries mean to the hardware. Every rule here was
- * written from the manuals, and none from the core's format tables: the two must agree by themselves.
+ * written from the manuals, and none from the core's format tables: the two must agree by
+ * themselves.
  */
 
 #include "sim/hw_priv.h"
@@ -274,8 +275,8 @@ hw_dirty_bit(const struct hw_context *ctx)
 /* ---- Rights -------------------------------------------------------------------------------- */
 
 /*
- * The guest's own page walk: with A/D enabled, EPT treats it as a write (SDM vol. 3C 29.3.3.2); nested
- * paging always does (APM vol. 2 15.25.5).
+ * The guest's own page walk: with A/D enabled, EPT treats it as a write (SDM vol. 3C 29.3.3.2);
+ * nested paging always does (APM vol. 2 15.25.5).
  */
 static unsigned int
 needed(const struct hw_context *ctx, unsigned int access)

@@ -24,8 +24,8 @@ begin_invalidate(unsigned int cpu, const struct hw_model *m)
 }
 
 /*
- * Guest-physical and combined mappings of one EP4TA, with every VPID, or of all (SDM vol. 3C 29.4.3.1,
- * INVEPT).
+ * Guest-physical and combined mappings of one EP4TA, with every VPID, or of all (SDM vol. 3C
+ * 29.4.3.1, INVEPT).
  */
 void
 hw_invept(unsigned int cpu, const struct hw_model *m, unsigned int type, uint64_t eptp)
@@ -92,8 +92,8 @@ hw_invvpid(unsigned int cpu, const struct hw_model *m, unsigned int type, uint16
 }
 
 /*
- * The page's translations of any size, global ones too, and every paging-structure entry of the PCID
- * (SDM vol. 3A 4.10.4.1).
+ * The page's translations of any size, global ones too, and every paging-structure entry of the
+ * PCID (SDM vol. 3A 4.10.4.1).
  */
 void
 hw_invlpg(unsigned int cpu, const struct hw_context *ctx, uint64_t va)

@@ -68,8 +68,8 @@ hw_kind_of(const struct hw_context *ctx, uint32_t kindness)
 /* ---- Caches (hw_tlb.c) --------------------------------------------------------------------- */
 
 /*
- * All that a CPU caches under one tag: a dense array of entries, found through a hash of (level, page
- * number, leaf or table). Several entries may answer to one address.
+ * All that a CPU caches under one tag: a dense array of entries, found through a hash of (level,
+ * page number, leaf or table). Several entries may answer to one address.
  */
 struct hw_space {
 	enum hw_space_kind sp_kind;
@@ -122,13 +122,18 @@ hw_cpu_at(unsigned int cpu)
 	return &hw_state->st_cpus[cpu];
 }
 
-/* The space of what ctx translates (linear: of the guest's linear addresses); made if there is none. */
+/*
+ * The space of what ctx translates (linear: of the guest's linear addresses); made if there is
+ * none.
+ */
 struct hw_space *hw_space_of(struct hw_cpu *c, const struct hw_context *ctx, bool linear);
 struct hw_space *hw_space_global(struct hw_cpu *c);
 
 #define HW_MATCH_MAX 8
 
-/* Appends to found[n...] the translations (or table entries) that serve va; returns their number. */
+/*
+ * Appends to found[n...] the translations (or table entries) that serve va; returns their number.
+ */
 unsigned int hw_match_leaves(struct hw_space *s, uint64_t va, struct hw_tlb_entry **found,
 			     unsigned int n);
 unsigned int hw_match_tables(struct hw_space *s, uint64_t va, struct hw_tlb_entry **found,

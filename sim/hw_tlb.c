@@ -340,8 +340,8 @@ other_size(struct hw_space *s, const struct hw_tlb_entry *e)
 }
 
 /*
- * Two sizes for one address: legal on most CPUs; on some a machine check (AMD family 10h erratum 383;
- * Intel's instruction TLB multihit, CVE-2018-12207).
+ * Two sizes for one address: legal on most CPUs; on some a machine check (AMD family 10h erratum
+ * 383; Intel's instruction TLB multihit, CVE-2018-12207).
  */
 static void
 check_sizes(struct hw_cpu *c, const struct hw_context *ctx, struct hw_space *s,

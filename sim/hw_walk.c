@@ -4,14 +4,14 @@
 /*
  * The page walk, and the accessed and dirty flags.
  *
- * A walk starts at the root or at any cached paging-structure entry of the address, stale or not. It
- * reads one entry per step; between any two steps everybody else may act. Accessed flags of the upper
- * levels are set on the way down or only once the walk has succeeded (both exist; Intel SDM vol. 3A
- * 4.8 leaves it open), each by a locked operation of its own that fails, and restarts the walk, if the
- * entry has changed. The dirty flag is set by a walk for a write only, never ahead.
+ * A walk starts at the root or at any cached paging-structure entry of the address, stale or not.
+ * It reads one entry per step; between any two steps everybody else may act. Accessed flags of the
+ * upper levels are set on the way down or only once the walk has succeeded (both exist; Intel SDM
+ * vol. 3A 4.8 leaves it open), each by a locked operation of its own that fails, and restarts the
+ * walk, if the entry has changed. The dirty flag is set by a walk for a write only, never ahead.
  *
- * An interrupt may be taken between two steps (in the host); if its handler invalidates anything, the
- * walk starts anew, as the instruction would after the handler's return.
+ * An interrupt may be taken between two steps (in the host); if its handler invalidates anything,
+ * the walk starts anew, as the instruction would after the handler's return.
  */
 
 #include <string.h>
@@ -250,8 +250,8 @@ cache_table(struct walk *w)
 }
 
 /*
- * Below an entry that leads to a table. It may be cached only if its accessed flag and those above are
- * set (SDM vol. 3A 4.10.3.1).
+ * Below an entry that leads to a table. It may be cached only if its accessed flag and those above
+ * are set (SDM vol. 3A 4.10.3.1).
  */
 static enum step
 walk_down(struct walk *w)

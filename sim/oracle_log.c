@@ -7,12 +7,13 @@
  * The log holds writes in the order in which they became visible, from the first one of the oldest
  * pending operation on. A cached entry that the tables of now do not allow is judged by reading the
  * log backward, taking one write after the other back in an overlay over memory, until the entry is
- * allowed: whoever made that last write took the entry away. If that operation is pending, or it was
- * none (a fault that installed something), the entry is merely early; else it is dead.
+ * allowed: whoever made that last write took the entry away. If that operation is pending, or it
+ * was none (a fault that installed something), the entry is merely early; else it is dead.
  *
  * One kind of write is not taken back: that of an operation that is over, to a word that named the
- * entry's own frame, though the hardware saw nothing of it any more (accessed cleared by somebody who
- * is still pending, say). It promised an end as well, and may not rely on one that is yet to come.
+ * entry's own frame, though the hardware saw nothing of it any more (accessed cleared by somebody
+ * who is still pending, say). It promised an end as well, and may not rely on one that is yet to
+ * come.
  */
 
 #include "sim/oracle_log.h"

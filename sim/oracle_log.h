@@ -11,7 +11,9 @@
 
 #include "sim/oracle_tlb.h"
 
-/* What is judged: an entry, or the part of it in [jd_first, jd_last]; a table entry always whole. */
+/*
+ * What is judged: an entry, or the part of it in [jd_first, jd_last]; a table entry always whole.
+ */
 struct oracle_judged {
 	const struct hw_context *jd_ctx;
 	const struct hw_tlb_entry *jd_entry;

@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * CK-TLB, and the part of CK-FREE that concerns cached translations: which entries are scanned when,
- * and what is said of those that must not be there. oracle_log.c judges them.
+ * CK-TLB, and the part of CK-FREE that concerns cached translations: which entries are scanned
+ * when, and what is said of those that must not be there. oracle_log.c judges them.
  */
 
 #include "sim/oracle_tlb.h"
