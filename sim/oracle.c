@@ -434,9 +434,15 @@ audit(void *arg)
 }
 
 void
+oracle_audit_every(struct world *w, uint64_t steps)
+{
+	sim_set_audit_hook(audit, w, steps);
+}
+
+void
 oracle_hooks(struct world *w)
 {
 	sim_set_write_hook(table_written, w);
 	sim_set_free_hook(frame_freed, w);
-	sim_set_audit_hook(audit, w, 997);
+	oracle_audit_every(w, 997);
 }

@@ -12,6 +12,7 @@
 
 #include "sim/invariants.h"
 
+#define PAGE_OF(gpa) ((gpa) & ~(uint64_t)(SIM_PAGE_SIZE - 1))
 #define RUN_ACCESSES 24	    /* guest instructions per entry, at most */
 #define FAULTS_IN_A_ROW 400 /* more without progress is a livelock */
 
@@ -195,54 +196,57 @@ answer_fault(struct vcpu *v, const struct hw_fault *f)
 	if (decode_fault(sp, f, &access) != 0)
 		sim_violation("CK-HW", "I45", "%s: a fault without an access", sp->sp_name);
 
-	const int error = space_fault(sp, f->hf_gpa & ~(uint64_t)(SIM_PAGE_SIZE - 1), access);
+	const int error = space_fault(sp, PAGE_OF(f->hf_gpa), access);
 
 	sim_invariant_hit(SIM_I45);
 	if (error == 0 && ++v->vc_faults > FAULTS_IN_A_ROW)
 		sim_violation("CK-SCHED", "I45", "%s: 0x%llx faults again and again", sp->sp_name,
 			      (unsigned long long)f->hf_gpa);
-	if (error == -EACCES)
+	if (error == -EACCES) {
+		/* A guest that is refused goes on with something else; a recorded program cannot. */
 		world_tick(sp->sp_world, WC_DENIED);
+		if (sp->sp_world->wo_yielding)
+			hostop_widen(sp, PAGE_OF(f->hf_gpa), PAGE_OF(f->hf_gpa) + SIM_PAGE_SIZE);
+		else
+			v->vc_have = false;
+	}
 	return error == 0;
 }
 
-/* What a vCPU is about to do: kept over a fault, so that the instruction is made again. */
-struct pending {
-	bool pe_have;
-	gpa_t pe_gpa;
-	unsigned int pe_access;
-	unsigned int pe_left;
-	next_access_fn *pe_next;
-	void *pe_arg;
+/* The rest of a run; what the vCPU is about to do is kept in it until that is done. */
+struct run {
+	unsigned int ru_left;
+	next_access_fn *ru_next;
+	void *ru_arg;
 };
 
 static bool
-pending_fetch(struct pending *p, struct vcpu *v)
+fetch(struct run *ru, struct vcpu *v)
 {
-	if (!p->pe_have) {
-		if (p->pe_left == 0 || !p->pe_next(p->pe_arg, v, &p->pe_gpa, &p->pe_access))
+	if (!v->vc_have) {
+		if (ru->ru_left == 0 || !ru->ru_next(ru->ru_arg, v, &v->vc_gpa, &v->vc_access))
 			return false;
-		p->pe_left--;
-		p->pe_have = true;
+		ru->ru_left--;
+		v->vc_have = true;
 	}
 	return true;
 }
 
 /* In guest mode until something ends it; true if that was a fault. */
 static bool
-run_guest(struct vcpu *v, struct pending *p, enum hw_tlb_control control, struct hw_fault *f)
+run_guest(struct vcpu *v, struct run *ru, enum hw_tlb_control control, struct hw_fault *f)
 {
 	bool faulted = false;
 
 	if (sim_guest_enter()) {
 		hw_guest_enter(sim_cpu(), &v->vc_ctx, control);
-		while (pending_fetch(p, v) && sim_guest_point(p->pe_gpa)) {
+		while (fetch(ru, v) && sim_guest_point(v->vc_gpa)) {
 			if (sim_fault(SIM_FAULT_SPURIOUS_EXIT))
 				break;
-			faulted = !try_access(v, p->pe_gpa, p->pe_access, f);
+			faulted = !try_access(v, v->vc_gpa, v->vc_access, f);
 			if (faulted)
 				break;
-			p->pe_have = false;
+			v->vc_have = false;
 		}
 		hw_guest_exit(sim_cpu());
 	} else if (control != HW_TLB_KEEP) {
@@ -256,7 +260,7 @@ run_guest(struct vcpu *v, struct pending *p, enum hw_tlb_control control, struct
 
 /* One entry and exit of a nested guest; false to stop running it for now. */
 static bool
-guest_round(struct vcpu *v, struct pending *p)
+guest_round(struct vcpu *v, struct run *ru)
 {
 	struct space *const sp = v->vc_space;
 	enum hw_tlb_control control = HW_TLB_KEEP;
@@ -268,20 +272,16 @@ guest_round(struct vcpu *v, struct pending *p)
 
 	if (s != NULL) {
 		world_tick(sp->sp_world, WC_ENTRIES);
-		faulted = run_guest(v, p, control, &f);
+		faulted = run_guest(v, ru, control, &f);
 		pmap_guest_exit(s);
 	}
 	sim_irq_enable();
-	if (!faulted && sim_fault(SIM_FAULT_SPURIOUS_FAULT) && p->pe_have) {
+	if (!faulted && sim_fault(SIM_FAULT_SPURIOUS_FAULT) && v->vc_have) {
 		/* A fault that nothing in the tables explains: must change nothing. */
-		space_fault(sp, p->pe_gpa, p->pe_access);
+		space_fault(sp, v->vc_gpa, v->vc_access);
 		return true;
 	}
-	if (faulted && !answer_fault(v, &f)) {
-		p->pe_have = false;
-		return false;
-	}
-	return true;
+	return !faulted || answer_fault(v, &f);
 }
 
 /*
@@ -317,15 +317,17 @@ unload_space(struct space *sp)
 
 /* A thread of an X86 space runs on this CPU, until it has done or must wait. */
 static void
-run_thread(struct vcpu *v, struct pending *p)
+run_thread(struct vcpu *v, struct run *ru)
 {
 	load_space(v->vc_space);
-	while (pending_fetch(p, v)) {
+	while (fetch(ru, v)) {
 		struct hw_fault f;
 
 		sim_point(SIM_USER, NULL);
-		if (try_access(v, p->pe_gpa, p->pe_access, &f) || !answer_fault(v, &f))
-			p->pe_have = false;
+		if (try_access(v, v->vc_gpa, v->vc_access, &f))
+			v->vc_have = false;
+		else if (!answer_fault(v, &f))
+			break;
 	}
 	unload_space(v->vc_space);
 }
@@ -334,16 +336,16 @@ bool
 vcpu_run(struct vcpu *v, next_access_fn *next, void *arg)
 {
 	struct space *const sp = v->vc_space;
-	struct pending p = {.pe_left = RUN_ACCESSES, .pe_next = next, .pe_arg = arg};
+	struct run ru = {.ru_left = RUN_ACCESSES, .ru_next = next, .ru_arg = arg};
 
 	if (v->vc_running || sp->sp_closing)
 		return false;
 	v->vc_running = true;
 	sp->sp_users++;
 	if (sp->sp_arch == SIM_ARCH_X86) {
-		run_thread(v, &p);
+		run_thread(v, &ru);
 	} else {
-		while (pending_fetch(&p, v) && guest_round(v, &p))
+		while (fetch(&ru, v) && guest_round(v, &ru))
 			;
 	}
 	/* A vCPU goes from CPU to CPU by way of a run queue's lock: all it stored here is seen there. */

@@ -353,17 +353,17 @@ workload_profile(const struct sim_options *o, enum sim_arch arch)
 }
 
 static int
-add_space(struct workload *wl, enum sim_arch arch, const char *name, bool kernel,
+add_space(struct world *w, enum sim_arch arch, const char *name, unsigned int nvcpus, bool kernel,
 	  struct space **out)
 {
-	const struct sim_options *const o = wl->wl_world.wo_options;
+	const struct sim_options *const o = w->wo_options;
 	const struct ept_profile *p = workload_profile(o, arch);
 	struct space_plan plan = {
 		.sl_arch = arch,
 		.sl_name = name,
 		.sl_profile = p != NULL ? p : ept_profile_at(0),
 		.sl_policy = {.ep_no_hw_ad = arch == SIM_ARCH_EPT_NOAD},
-		.sl_nvcpus = arch == SIM_ARCH_X86 ? 2 : o->vcpus,
+		.sl_nvcpus = nvcpus,
 	};
 
 	if (arch == SIM_ARCH_X86) {
@@ -374,7 +374,14 @@ add_space(struct workload *wl, enum sim_arch arch, const char *name, bool kernel
 		plan.sl_flags |= PMAP_REFERENCE;
 	else if (seed_hash(o->seed, 2) % 2 != 0)
 		plan.sl_flags |= PMAP_DEFER;
-	return world_add_space(&wl->wl_world, &plan, out);
+	return world_add_space(w, &plan, out);
+}
+
+int
+workload_add_guest(struct world *w, enum sim_arch arch, const char *name, unsigned int nvcpus,
+		   struct space **out)
+{
+	return add_space(w, arch, name, nvcpus, false, out);
 }
 
 /* Regions next to each other, at the edges of upper tables, and at the end of the space. */
@@ -413,16 +420,16 @@ set_up(void *arg)
 	int error = 0;
 
 	for (unsigned int i = 0; i < nguests && error == 0; i++) {
-		error = add_space(wl, o->arch, o->arch == SIM_ARCH_X86 ? "process 0" : names[i],
-				  false, &sp);
+		error = add_space(w, o->arch, o->arch == SIM_ARCH_X86 ? "process 0" : names[i],
+				  o->vcpus, false, &sp);
 		if (error == 0)
 			add_regions(wl, sp, 0);
 	}
 	if (error == 0 && (!wl->wl_scenario->sn_guests_only || o->arch == SIM_ARCH_X86)) {
-		error = add_space(wl, SIM_ARCH_X86, "process 1", false, &sp);
+		error = add_space(w, SIM_ARCH_X86, "process 1", 2, false, &sp);
 		if (error == 0) {
 			add_regions(wl, sp, 0);
-			error = add_space(wl, SIM_ARCH_X86, "kernel", true, &w->wo_kernel);
+			error = add_space(w, SIM_ARCH_X86, "kernel", 2, true, &w->wo_kernel);
 		}
 		if (error == 0)
 			add_regions(wl, w->wo_kernel, WORLD_KERNEL_BASE);
@@ -514,7 +521,7 @@ count_pmaps(const struct world *w, struct sim_outcome *out)
 				  rows[i].flags);
 }
 
-void
+static void
 workload_count(const struct world *w, const struct sim_report *report, bool required,
 	       struct sim_outcome *out)
 {
@@ -528,6 +535,9 @@ workload_count(const struct world *w, const struct sim_report *report, bool requ
 		sim_outcome_count(out, SIM_COUNT_OPERATIONS, world_count_names[i], w->wo_count[i],
 				  flags | (headline ? SIM_COUNTER_HEADLINE : 0));
 	}
+	if (w->wo_replayed != 0)
+		sim_outcome_count(out, SIM_COUNT_OPERATIONS, "program-accesses", w->wo_replayed,
+				  SIM_COUNTER_HEADLINE);
 	count_pmaps(w, out);
 	for (unsigned int i = 0; i < SIM_FAULT_COUNT; i++)
 		sim_outcome_count(out, SIM_COUNT_FAULTS,
@@ -543,7 +553,7 @@ workload_count(const struct world *w, const struct sim_report *report, bool requ
 			  report->sr_counters.ct_interrupts, 0);
 }
 
-void
+static void
 workload_outcome(const struct sim_report *report, struct sim_outcome *out)
 {
 	out->verdict = report->sr_result == SIM_RUN_PASSED   ? SIM_PASS

@@ -8,6 +8,8 @@
 
 #include "sim/world.h"
 
+#define WORKLOAD_VCPUS_MAX 16
+
 /* A run in three parts; the first and the last in the driver's context, the second on every CPU. */
 struct workload_parts {
 	void (*wp_set_up)(void *arg);
@@ -21,6 +23,10 @@ void workload_machine_config(const struct sim_options *o, struct sim_config *cfg
 
 /* The CPU model for a type of tables: the one asked for, else one chosen by the seed. NULL: none. */
 const struct ept_profile *workload_profile(const struct sim_options *o, enum sim_arch arch);
+
+/* Adds a space of a type, on the CPU model that the options ask for; user space if it is PT_X86. */
+int workload_add_guest(struct world *w, enum sim_arch arch, const char *name, unsigned int nvcpus,
+		       struct space **out);
 
 /*
  * Makes machine, hardware, oracle and an empty world, runs the parts, looks for leaks, takes all down

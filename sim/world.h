@@ -67,7 +67,10 @@ struct vcpu {
 	uint64_t vc_seen; /* ghost generation of its last effective flush (RVI) */
 	bool vc_running;
 	unsigned int vc_faults; /* in a row, without an access in between */
-	void *vc_program;	/* what it does next; the workload's */
+	bool vc_have;		/* an access is to be made, or made again after a fault */
+	gpa_t vc_gpa;
+	unsigned int vc_access;
+	void *vc_program; /* what it does next; the workload's */
 };
 
 struct space {
@@ -105,7 +108,7 @@ struct cpu {
 	struct space *cp_fault_space;
 };
 
-#define WORLD_SPACES_MAX 8
+#define WORLD_SPACES_MAX 32
 
 /* Where the host kernel's addresses begin; no process has any above. */
 #define WORLD_KERNEL_BASE ((uint64_t)1 << 46)
@@ -154,7 +157,9 @@ struct world {
 	unsigned int wo_nspaces;
 	struct space *wo_kernel; /* or NULL: one of them */
 	struct cpu wo_cpus[SIM_MAX_CPUS];
+	bool wo_yielding; /* rights taken away are given back to whoever asks */
 	struct pmap_vpids *wo_vpids;
+	uint64_t wo_replayed; /* accesses of recorded programs, all vCPUs together */
 	uint64_t wo_next_content;
 	uint64_t wo_count[WC_COUNT];
 	struct pmap_stats wo_stats; /* summed over spaces when they are destroyed */
@@ -244,6 +249,9 @@ bool space_is_rvi(const struct space *sp);
 /* ---- oracle.c ------------------------------------------------------------------------------- */
 
 void oracle_hooks(struct world *w);
+
+/* How often everything is looked at in the middle of everything; 997 steps at first. */
+void oracle_audit_every(struct world *w, uint64_t steps);
 
 /* Around each guest access: before it is tried, and when it succeeded or was given up. */
 void oracle_access_begin(struct space *sp, gpa_t gpa, unsigned int access);
