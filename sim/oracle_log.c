@@ -104,14 +104,14 @@ oracle_log_trim(void)
 		lg->lg_head++;
 	if (lg->lg_pending == 0)
 		lg->lg_head = lg->lg_n;
-	if (2 * lg->lg_head >= lg->lg_n) {
+	if (lg->lg_head != 0 && 2 * lg->lg_head >= lg->lg_n) {
 		lg->lg_n -= lg->lg_head;
 		memmove(lg->lg_log, lg->lg_log + lg->lg_head, lg->lg_n * sizeof(*lg->lg_log));
 		lg->lg_head = 0;
 	}
 	while (over < lg->lg_nops && lg->lg_ops[over].op_state == OP_OVER)
 		over++;
-	if (2 * over >= lg->lg_nops) {
+	if (over != 0 && 2 * over >= lg->lg_nops) {
 		lg->lg_nops -= over;
 		lg->lg_first_op += over;
 		memmove(lg->lg_ops, lg->lg_ops + over, lg->lg_nops * sizeof(*lg->lg_ops));
