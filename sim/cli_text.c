@@ -124,8 +124,9 @@ write_what(FILE *to, const struct cli_sum *s, bool color)
 	fprintf(to, "%-*s%u CPU%s, %u vCPU%s, memory model %s, CPU model %s", INDENT, "machine",
 		o->cpus, o->cpus == 1 ? "" : "s", o->vcpus, o->vcpus == 1 ? "" : "s",
 		o->sequential ? "sc" : "tso", o->caps ? o->caps : "by seed");
-	fprintf(to, ", at most %s steps a run%s\n", thousands(o->steps, n),
-		o->reference ? ", reference mode" : "");
+	if (o->steps != 0)
+		fprintf(to, ", at most %s steps a run", thousands(o->steps, n));
+	fputs(o->reference ? ", reference mode\n" : "\n", to);
 }
 
 static void

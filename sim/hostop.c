@@ -532,13 +532,25 @@ enter_page(struct space *sp, struct region *rg, struct page *pg, unsigned int ac
 	m.pa_hpa = pg->pg_frame;
 	if (m.pa_access & PMAP_PROT_W)
 		pg->pg_maydirty = true;
+
 	return pmap_enter(sp->sp_pmap, &m);
+}
+
+/* Without memory nothing has changed. */
+static void
+check_unentered(struct space *sp, const struct region *rg, const struct page *pg)
+{
+	const gpa_t gpa = rg->rg_base + (gpa_t)(pg - rg->rg_pages) * SIM_PAGE_SIZE;
+
+	sim_invariant_hit(SIM_I40);
+	oracle_check_range(sp, gpa, gpa + SIM_PAGE_SIZE);
 }
 
 static void
 prefault_page(struct space *sp, struct region *rg, struct page *pg, void *arg)
 {
-	enter_page(sp, rg, pg, *(const unsigned int *)arg);
+	if (enter_page(sp, rg, pg, *(const unsigned int *)arg) == -ENOMEM)
+		check_unentered(sp, rg, pg);
 }
 
 void
@@ -564,8 +576,10 @@ wire_page(struct space *sp, struct region *rg, struct page *pg, void *arg)
 	pg->pg_wired = true;
 	/* Faults decided before must not undo it. */
 	space_revoke(sp);
-	if (enter_page(sp, rg, pg, PMAP_PROT_R) != 0)
+	if (enter_page(sp, rg, pg, PMAP_PROT_R) != 0) {
 		pg->pg_wired = false;
+		check_unentered(sp, rg, pg);
+	}
 }
 
 void
@@ -651,6 +665,49 @@ hostop_drain(struct space *sp, gpa_t start, gpa_t stop)
 	pmap_drain(sp->sp_pmap);
 	space_observe(sp);
 	oracle_tlb_drain_done(root, ticket);
+}
+
+/* Ranges that make no sense are refused, and an empty one is nothing. */
+void
+hostop_misuse(struct space *sp, gpa_t start, gpa_t stop)
+{
+	const gpa_t limit = pmap_fmt(sp->sp_pmap)->pf_limit;
+	const struct {
+		gpa_t start;
+		gpa_t stop;
+		int error;
+	} rows[] = {
+		{start + 1, stop, -EINVAL},
+		{start, stop + 8, -EINVAL},
+		{stop, start, start == stop ? 0 : -EINVAL},
+		{limit - SIM_PAGE_SIZE, limit + SIM_PAGE_SIZE, -EINVAL},
+		{start, start, 0},
+		{limit, limit, 0},
+	};
+	const unsigned int row = sim_choose(SIM_CHOICE_WORKLOAD, sizeof(rows) / sizeof(rows[0]));
+	struct pmap_gather g;
+	int error;
+
+	world_tick(sp->sp_world, WC_MISUSE);
+	pmap_gather_begin(&g, sp->sp_pmap);
+	switch (sim_choose(SIM_CHOICE_WORKLOAD, 3)) {
+	case 0:
+		error = pmap_remove(sp->sp_pmap, rows[row].start, rows[row].stop, &g);
+		break;
+	case 1:
+		error = pmap_protect(sp->sp_pmap, rows[row].start, rows[row].stop, PMAP_PROT_RX,
+				     &g);
+		break;
+	default:
+		error = pmap_clear_modify(sp->sp_pmap, rows[row].start, rows[row].stop, &g);
+		break;
+	}
+	sim_invariant_hit(SIM_I39);
+	if (error != rows[row].error || g.pg_flush || g.pg_deferred)
+		sim_violation("CK-API", "I39", "%s: range 0x%llx to 0x%llx gave error %d",
+			      sp->sp_name, (unsigned long long)rows[row].start,
+			      (unsigned long long)rows[row].stop, -error);
+	pmap_gather_finish(&g);
 }
 
 static bool

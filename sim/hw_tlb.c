@@ -459,7 +459,6 @@ hw_drop_space(struct hw_cpu *c, struct hw_space *s)
 	if (s->sp_n != 0)
 		memset(s->sp_heads, 0, (s->sp_mask + 1) * sizeof(*s->sp_heads));
 	s->sp_n = 0;
-	c->hw_flushes++;
 }
 
 void
@@ -467,7 +466,6 @@ hw_drop_all(struct hw_cpu *c)
 {
 	for (unsigned int i = 0; i < c->hw_nspaces; i++)
 		hw_drop_space(c, c->hw_spaces[i]);
-	c->hw_flushes++;
 }
 
 static void
@@ -488,7 +486,6 @@ hw_drop_address(struct hw_cpu *c, struct hw_space *s, uint64_t va, bool tables)
 		drop_found(c, s, key_of(va, level, false));
 	for (unsigned int level = 1; tables && level < HW_LEVELS_MAX; level++)
 		drop_found(c, s, key_of(va, level, true));
-	c->hw_flushes++;
 }
 
 void
@@ -500,7 +497,6 @@ hw_drop_tables(struct hw_cpu *c, struct hw_space *s)
 			hw_counters[HW_CT_INVALIDATED]++;
 		}
 	}
-	c->hw_flushes++;
 }
 
 /* ---- Looking in ---------------------------------------------------------------------------- */

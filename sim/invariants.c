@@ -45,7 +45,7 @@ static const struct sim_invariant_info invariants[SIM_INVARIANT_END] = {
 	    "Joining and splitting pages changes no translation and loses no A or D bit"),
 	ROW(I10, "CK-HW", CORE, ALL,
 	    "A CPU that cannot bear it never caches two sizes, types or frames for one address"),
-	ROW(I11, "CK-HW", CORE, EPT,
+	ROW(I11, "CK-HW", VMSPACE, EPT,
 	    "No executable superpage exists while the instruction-TLB multihit mitigation is on"),
 	ROW(I12, "CK-WALK", CORE, ALL,
 	    "An entry that is not valid holds no stale frame number"),

@@ -122,7 +122,6 @@ sim_fault_name(enum sim_fault f)
 	static const char *const names[SIM_FAULT_COUNT] = {
 		"table-alloc",	 "alloc",	  "spurious-interrupt",
 		"entry-failure", "spurious-exit", "spurious-fault",
-		"migrate",	 "offline",
 	};
 
 	return (unsigned int)f < SIM_FAULT_COUNT ? names[f] : "unknown";

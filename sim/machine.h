@@ -331,8 +331,6 @@ enum sim_fault {
 	SIM_FAULT_ENTRY,	  /* a VM entry fails (the program asks) */
 	SIM_FAULT_SPURIOUS_EXIT,  /* a guest exits without cause (the program asks) */
 	SIM_FAULT_SPURIOUS_FAULT, /* a nested page fault without cause (the program asks) */
-	SIM_FAULT_MIGRATE,	  /* a vCPU changes CPU (the program asks) */
-	SIM_FAULT_OFFLINE,	  /* a CPU goes away for a while (the program asks) */
 	SIM_FAULT_COUNT,
 };
 

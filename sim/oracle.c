@@ -78,6 +78,9 @@ oracle_access_done(struct space *sp, gpa_t gpa, unsigned int access, const struc
 		sim_violation("CK-TLB", "I14",
 			      "%s: access to 0x%llx, where nothing is, reached 0x%llx", sp->sp_name,
 			      ull(gpa), ull(t->ht_hpa));
+	/* Spaces share no frame: what is reached under a tag of another one shows here, too. */
+	if (t->ht_cached)
+		sim_invariant_hit(SIM_I18);
 	sim_invariant_hit(SIM_I30);
 	if (PAGE_OF(t->ht_hpa) != pg->pg_frame)
 		sim_violation("CK-TLB", "I14",

@@ -267,6 +267,8 @@ guest_round(struct vcpu *v, struct run *ru)
 	struct hw_fault f;
 	bool faulted = false;
 
+	/* The machine refuses an entry with a lock held or an epoch section open (CK-SCHED). */
+	sim_invariant_hit(SIM_I44);
 	sim_irq_disable();
 	struct pmap_slot *const s = space_is_rvi(sp) ? enter_svm(v, &control) : enter_vmx(v);
 
@@ -341,6 +343,9 @@ vcpu_run(struct vcpu *v, next_access_fn *next, void *arg)
 	if (v->vc_running || sp->sp_closing)
 		return false;
 	v->vc_running = true;
+	if (v->vc_cpu != sim_cpu())
+		world_tick(sp->sp_world, WC_MOVES);
+	v->vc_cpu = sim_cpu();
 	sp->sp_users++;
 	if (sp->sp_arch == SIM_ARCH_X86) {
 		run_thread(v, &ru);

@@ -39,6 +39,7 @@ enum op {
 	OP_EXTRACT,
 	OP_INVALIDATE,
 	OP_DRAIN,
+	OP_MISUSE,
 	OP_RECREATE,
 	OP_OFFLINE,
 	OP_COUNT,
@@ -63,6 +64,7 @@ static hostop_fn *const op_fns[OP_COUNT] = {
 	[OP_EXTRACT] = hostop_extract,
 	[OP_INVALIDATE] = hostop_invalidate,
 	[OP_DRAIN] = hostop_drain,
+	[OP_MISUSE] = hostop_misuse,
 	[OP_RECREATE] = hostop_recreate,
 };
 
@@ -81,7 +83,7 @@ struct scenario {
 		[OP_AGE] = 3, [OP_REFERENCED] = 2, [OP_PEEK] = 2, [OP_PROMOTE] = 4,       \
 		[OP_DEMOTE] = 3, [OP_PREFAULT] = 5, [OP_WIRE] = 2, [OP_UNWIRE] = 2,       \
 		[OP_EXTRACT] = 2, [OP_INVALIDATE] = 2, [OP_DRAIN] = 2, [OP_RECREATE] = 1, \
-		[OP_OFFLINE] = 1,                                                         \
+		[OP_MISUSE] = 1, [OP_OFFLINE] = 1,                                        \
 	}
 
 static const struct scenario scenarios[] = {
@@ -233,6 +235,21 @@ some_range(const struct space *sp, gpa_t *start, gpa_t *stop)
 		*stop = pmap_fmt(sp->sp_pmap)->pf_limit;
 }
 
+/* A place that a superpage may map, if there is one; else the place given. */
+static gpa_t
+some_super(const struct space *sp, gpa_t place)
+{
+	const unsigned int first = sim_choose(SIM_CHOICE_WORKLOAD, sp->sp_nregions);
+
+	for (unsigned int i = 0; i < sp->sp_nregions; i++) {
+		const struct region *rg = &sp->sp_regions[(first + i) % sp->sp_nregions];
+
+		if (rg->rg_super)
+			return rg->rg_base + (gpa_t)some_page(rg) * SIM_PAGE_SIZE;
+	}
+	return place;
+}
+
 /* What a vCPU does next. */
 static bool
 next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
@@ -281,6 +298,8 @@ do_some(struct world *w, enum op op)
 		return;
 	sp->sp_users++;
 	some_range(sp, &start, &stop);
+	if (op == OP_PROMOTE || op == OP_DEMOTE)
+		start = some_super(sp, start);
 	op_fns[op](sp, start, stop);
 	sp->sp_users--;
 }
@@ -406,6 +425,15 @@ add_regions(const struct workload *wl, struct space *sp, gpa_t base)
 	space_add_region(sp, base + 2 * gib, 8, PMAP_PROT_RWX, PT_MEMATTR_UC, false);
 	space_add_region(sp, limit - REGION_BYTES, REGION_PAGES, PMAP_PROT_RWX, PT_MEMATTR_WB,
 			 false);
+	/* Memory that is there before it is used: the first fault may map it by a superpage. */
+	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
+		struct region *rg = &sp->sp_regions[r];
+
+		if (!rg->rg_super || seed_hash(wl->wl_world.wo_options->seed, 8 + r) % 2 == 0)
+			continue;
+		for (unsigned int i = 0; i < REGION_PAGES; i++)
+			page_fill(sp, rg, &rg->rg_pages[i]);
+	}
 }
 
 static void
@@ -479,8 +507,10 @@ inject(const struct sim_options *o, struct sim_config *cfg)
 	cfg->sc_fault_ppm[SIM_FAULT_SPURIOUS_EXIT] = 20000;
 	cfg->sc_fault_ppm[SIM_FAULT_SPURIOUS_FAULT] = 20000;
 	cfg->sc_fault_ppm[SIM_FAULT_SPURIOUS_KICK] = 100;
-	if (seed_hash(o->seed, 4) % 2 != 0)
+	if (seed_hash(o->seed, 4) % 2 != 0) {
 		cfg->sc_fault_ppm[SIM_FAULT_TABLE_ALLOC] = 50000;
+		cfg->sc_fault_ppm[SIM_FAULT_ALLOC] = 100000;
+	}
 }
 
 static const char *

@@ -23,6 +23,7 @@ const char *const world_count_names[WC_COUNT] = {
 	[WC_FAULT_NOMEM] = "faults-without-memory",
 	[WC_ZERO_FILLS] = "zero-fills",
 	[WC_SUPER_ENTERS] = "superpage-enters",
+	[WC_MOVES] = "vcpu-moves",
 	[WC_ENTRIES] = "guest-entries",
 	[WC_ENTRY_FLUSHES] = "entry-flushes",
 	[WC_REMOVE] = "remove",
@@ -45,6 +46,7 @@ const char *const world_count_names[WC_COUNT] = {
 	[WC_EXTRACT] = "extract",
 	[WC_INVALIDATE] = "invalidate",
 	[WC_DRAIN] = "drain",
+	[WC_MISUSE] = "misuse",
 	[WC_RECREATE] = "recreate",
 	[WC_OFFLINE] = "offline",
 };

@@ -64,7 +64,8 @@ struct vcpu {
 	struct pmap_vpid_home vc_home;
 	uint16_t vc_vpid;
 	struct hw_context vc_ctx;
-	uint64_t vc_seen; /* ghost generation of its last effective flush (RVI) */
+	uint64_t vc_seen;    /* ghost generation of its last effective flush (RVI) */
+	unsigned int vc_cpu; /* where it ran last */
 	bool vc_running;
 	unsigned int vc_faults; /* in a row, without an access in between */
 	bool vc_have;		/* an access is to be made, or made again after a fault */
@@ -123,6 +124,7 @@ enum world_count {
 	WC_FAULT_NOMEM,
 	WC_ZERO_FILLS,
 	WC_SUPER_ENTERS,
+	WC_MOVES,
 	WC_ENTRIES,
 	WC_ENTRY_FLUSHES,
 	WC_REMOVE,
@@ -145,6 +147,7 @@ enum world_count {
 	WC_EXTRACT,
 	WC_INVALIDATE,
 	WC_DRAIN,
+	WC_MISUSE,
 	WC_RECREATE,
 	WC_OFFLINE,
 	WC_COUNT,
@@ -281,6 +284,6 @@ typedef void hostop_fn(struct space *sp, gpa_t start, gpa_t end);
 hostop_fn hostop_remove, hostop_migrate, hostop_discard, hostop_protect, hostop_widen, hostop_clean,
 	hostop_clear_modify, hostop_age, hostop_referenced, hostop_peek, hostop_promote,
 	hostop_demote, hostop_prefault, hostop_wire, hostop_unwire, hostop_extract,
-	hostop_invalidate, hostop_drain, hostop_recreate;
+	hostop_invalidate, hostop_drain, hostop_misuse, hostop_recreate;
 
 #endif /* SIM_WORLD_H */

@@ -317,7 +317,7 @@ Test(machine, names)
 	for (int i = 0; i < SIM_CHOICE_COUNT; i++)
 		cr_assert_gt(strlen(sim_choice_name((enum sim_choice)i)), 1);
 	cr_assert_str_eq(sim_access_name(SIM_USER), "user");
-	cr_assert_str_eq(sim_fault_name(SIM_FAULT_OFFLINE), "offline");
+	cr_assert_str_eq(sim_fault_name(SIM_FAULT_SPURIOUS_FAULT), "spurious-fault");
 	cr_assert_str_eq(sim_choice_name(SIM_CHOICE_WORKLOAD), "workload");
 	cr_assert_str_eq(sim_access_name(SIM_ACCESS_COUNT), "unknown");
 }
