@@ -205,6 +205,24 @@ Test(hw_flush, vpid_zero_is_dropped_by_entry_and_exit)
 	rig_free(r);
 }
 
+/* Of a CPU that uses VPIDs, neither transitions nor INVVPID of all contexts concern VPID 0. */
+Test(hw_flush, vpid_zero_is_left_alone_by_what_concerns_the_others)
+{
+	struct rig *r = rig_new(HW_EPT);
+	struct hw_context zero;
+	int64_t by;
+
+	r->ctx.hc_tag = 0;
+	combined(r, &by);
+	zero = r->ctx;
+	r->ctx.hc_tag = 3;
+	hw_guest_enter(0, &r->ctx, HW_TLB_KEEP);
+	hw_guest_exit(0);
+	hw_invvpid(0, &r->model, HW_INVVPID_ALL, 0, 0);
+	cr_expect_eq(touch_linear(r, &zero, GPA, HW_READ), HW_OK);
+	rig_free(r);
+}
+
 Test(hw_flush, an_ept_violation_drops_the_combined_mapping_too)
 {
 	struct rig *r = rig_new(HW_EPT);
@@ -366,6 +384,7 @@ Test(hw_flush, invlpg_of_a_superpages_base_keeps_small_translations_inside)
 Test(hw_flush, cr3_keeps_global_translations_and_pge_does_not)
 {
 	struct rig *r = rig_new(HW_X86);
+	struct hw_context other;
 
 	r->ctx.hc_global = true;
 	map(r, GPA, 0, X86_ALL | X86_G);
@@ -374,8 +393,12 @@ Test(hw_flush, cr3_keeps_global_translations_and_pge_does_not)
 	hw_flush_cr3(0, &r->ctx, false);
 	cr_expect(!keeps(r, NEXT, 0, HW_READ));
 	cr_expect(keeps(r, GPA, 0, HW_READ));
-	hw_flush_cr3(0, &r->ctx, true);
+	cr_assert_eq(touch(r, NEXT, HW_READ), HW_OK);
+	other = r->ctx;
+	other.hc_tag = 9;
+	hw_flush_cr3(0, &other, true); /* whatever the PCID */
 	cr_expect(!keeps(r, GPA, 0, HW_READ));
+	cr_expect(!keeps(r, NEXT, 0, HW_READ));
 
 	cr_assert_eq(touch(r, GPA, HW_READ), HW_OK);
 	hw_invlpg(0, &r->ctx, GPA);

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 
+#include "sim/hw_priv.h"
 #include "sim/invariants.h"
 #include "sim/oracle_tlb.h"
 #include "tests/unit/hw_rig.h"
@@ -210,8 +211,9 @@ Test(hw_oracle, a_pointer_to_an_unlinked_table_is_reported)
 	cached(r);
 	op_set(r, GPA, 1, 0);
 	cr_expect_eq(dead(), 2); /* the translation, and the cached level-1 entry */
-	hw_tlb_evict(0, 0);
-	assert_dead_use(r, "I14");
+	hw_tlb_evict(0, 3);	 /* the translation: it came last */
+	cr_expect_eq(dead(), 1);
+	assert_dead_use(r, "I14"); /* the walk starts from the dead entry */
 	judged_free(r);
 }
 
@@ -245,6 +247,66 @@ Test(hw_oracle, a_hole_in_a_superpage_is_reported)
 	judged_free(r);
 }
 
+Test(hw_oracle, every_page_of_a_superpage_is_judged)
+{
+	struct rig *r = judged(HW_NPT);
+	const uint64_t run = map(r, RUN, 1, X86_LARGE);
+	struct oracle_tlb_op op;
+
+	cr_assert_eq(touch(r, RUN, HW_READ), HW_OK);
+	*word_at(r, RUN, 1) = 0;
+	for (unsigned int i = 0; i < 511; i++)
+		*word_at(r, RUN + i * 0x1000ull, 0) = (run + i * 0x1000ull) | X86_ALL;
+	oracle_tlb_op_begin(&op, r->root);
+	oracle_tlb_op_done(&op, 0, 0);
+	cr_expect_eq(dead(), 1); /* the last page is missing */
+	judged_free(r);
+}
+
+/* The hardware may follow a stale pointer ahead of time; what it finds there is as dead. */
+Test(hw_oracle, what_comes_through_a_dead_pointer_is_dead)
+{
+	struct rig *r = judged(HW_EPT);
+
+	cached(r);
+	map(r, NEXT, 0, EPT_LEAF);
+	op_set(r, GPA, 1, 0);
+	cr_expect_eq(dead(), 2);
+	hw_speculate(hw_cpu_at(0), &r->ctx, NEXT, HW_LEVELS_MAX);
+	cr_expect_eq(dead(), 3);
+	judged_free(r);
+}
+
+/* The table is replaced by a copy: pointers to the old one are dead, the translations are not. */
+Test(hw_oracle, a_live_translation_stays_alive_when_a_dead_pointer_leads_to_it_too)
+{
+	struct rig *r = judged(HW_EPT);
+	const uint64_t hpa = cached(r);
+	const uint64_t copy = table_new();
+
+	sim_table_words(copy)[(GPA >> 12) & 511] = *word_at(r, GPA, 0);
+	op_set(r, GPA, 1, copy | EPT_TABLE | EPT_A);
+	cr_expect_eq(dead(), 1);
+	hw_speculate(hw_cpu_at(0), &r->ctx, GPA, HW_LEVELS_MAX); /* from the old table */
+	cr_expect_eq(dead(), 1);
+	assert_reaches(r, GPA, HW_WRITE, hpa);
+	judged_free(r);
+}
+
+Test(hw_oracle, a_dead_translation_does_not_stand_for_a_live_one)
+{
+	struct rig *r = judged(HW_EPT);
+	const uint64_t was = (cached(r), *word_at(r, GPA, 0));
+	unsigned int before;
+
+	op_set(r, GPA, 0, was & ~2ull);
+	before = hw_tlb_count(0);
+	hw_speculate(hw_cpu_at(0), &r->ctx, GPA, HW_LEVELS_MAX);
+	cr_expect_eq(hw_tlb_count(0), before + 1); /* read only, and alive */
+	cr_expect_eq(dead(), 1);
+	judged_free(r);
+}
+
 Test(hw_oracle, a_scan_is_limited_to_its_range)
 {
 	struct rig *r = judged(HW_EPT);
@@ -270,6 +332,7 @@ Test(hw_oracle, an_address_space_that_is_gone_takes_its_translations_along)
 	oracle_tlb_forget(r->root);
 	cr_expect_eq(dead(), hw_tlb_count(0));
 	cr_assert_eq(oracle_tlb_register(&again), 0); /* the same page, a new owner */
+	op_set(r, GPA, 0, 0);
 	assert_dead_use(r, "I18");
 	judged_free(r);
 }

@@ -7,6 +7,7 @@
  * translation that goes away by itself hides the missing flush.
  */
 
+#include "sim/hw_priv.h"
 #include "tests/unit/hw_rig.h"
 
 #define GPA 0x40201000ull
@@ -327,11 +328,16 @@ Test(hw_tlb, no_table_entry_is_cached_before_its_accessed_flag_is_set)
 	struct rig *r = rig_new(HW_EPT);
 	unsigned int tables = 0;
 
-	*word_at(r, GPA, 0) = 0;
-	push(r, 1); /* level 3: not now */
-	cr_assert_eq(touch(r, GPA, HW_READ), HW_FAULT);
+	map(r, GPA, 0, EPT_LEAF);
+	push(r, 1); /* does not want to set it */
+	hw_speculate(hw_cpu_at(0), &r->ctx, GPA, 1);
 	hw_tlb_foreach(0, count_tables, &tables);
 	cr_expect_eq(tables, 0);
+	cr_expect_eq(*word_at(r, GPA, 3) & EPT_A, 0);
+	hw_speculate(hw_cpu_at(0), &r->ctx, GPA, 1);
+	hw_tlb_foreach(0, count_tables, &tables);
+	cr_expect_eq(tables, 1);
+	cr_expect_eq(*word_at(r, GPA, 3) & EPT_A, EPT_A);
 	rig_free(r);
 }
 
@@ -506,6 +512,25 @@ Test(hw_tlb, many_translations_are_found_again)
 	cr_expect_eq(n, 0);
 	for (unsigned int i = 0; i < 300; i++)
 		cr_expect(!hw_frame_maybe_cached(hpa[i]));
+	rig_free(r);
+}
+
+/* Two address spaces under one ASID, one frame: told apart, since their tables are judged apart. */
+Test(hw_tlb, entries_remember_the_root_they_came_from)
+{
+	struct rig *r = rig_new(HW_NPT);
+	const uint64_t hpa = load_page(r, GPA, 0);
+	const uint64_t first = r->root;
+	unsigned int n = 0;
+
+	r->root = r->ctx.hc_root = table_new();
+	*word_at(r, GPA, 0) = hpa | X86_ALL;
+	cr_assert_eq(touch(r, GPA, HW_WRITE), HW_OK); /* clean: walks, now these tables */
+	hw_tlb_foreach_range(0, r->root, GPA, NEXT, count_entries, &n);
+	cr_expect_geq(n, 1);
+	n = 0;
+	hw_tlb_foreach_range(0, first, GPA, NEXT, count_entries, &n);
+	cr_expect_geq(n, 1);
 	rig_free(r);
 }
 

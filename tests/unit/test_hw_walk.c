@@ -652,6 +652,7 @@ Test(hw_walk, the_guests_page_walk_makes_its_tables_dirty)
 Test(hw_walk, ept_without_ad_never_writes_an_entry)
 {
 	struct rig *r = rig_new(HW_EPT);
+	struct hw_walk w;
 	uint64_t before[4];
 
 	r->ctx.hc_root = r->root | EPTP_PLAIN;
@@ -661,6 +662,8 @@ Test(hw_walk, ept_without_ad_never_writes_an_entry)
 	cr_assert_eq(touch(r, GPA, HW_READ), HW_OK);
 	cr_assert_eq(touch(r, GPA, HW_WRITE), HW_OK);
 	cr_assert_eq(touch(r, GPA, HW_EXEC), HW_OK);
+	hw_walk_quiet(&r->ctx, GPA, &w);
+	cr_expect(w.wk_accessed && w.wk_dirty); /* there is no flag that is clear */
 	for (unsigned int level = 0; level < 4; level++)
 		cr_expect_eq(*word_at(r, GPA, level), before[level]);
 	cr_expect_eq(hw_counters[HW_CT_SET_A] + hw_counters[HW_CT_SET_D], 0);
