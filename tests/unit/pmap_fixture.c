@@ -141,7 +141,7 @@ fx_scale(unsigned int n)
 	if (RUNNING_ON_VALGRIND)
 		by = 12;
 #endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
 	by = 5;
 #endif
 	return n / by > 0 ? n / by : 1;
