@@ -19,6 +19,9 @@
 
 #include "sim/hw_priv.h"
 
+/* One in so many steps of the agent evicts: what is forgotten early can no longer be stale. */
+#define EVICT_RARITY 8
+
 void
 hw_model_init(struct hw_model *m)
 {
@@ -144,11 +147,13 @@ evict_enabled(void *arg)
 static void
 evict_step(void *arg, unsigned int which)
 {
-	uint32_t index = sim_choose(SIM_CHOICE_HW, hw_state->st_entries);
+	uint32_t index = sim_choose(SIM_CHOICE_HW, EVICT_RARITY * hw_state->st_entries);
 	unsigned int cpu = 0;
 
 	(void)arg;
 	(void)which;
+	if (index >= hw_state->st_entries)
+		return;
 	while (index >= hw_tlb_count(cpu))
 		index -= hw_tlb_count(cpu++);
 	hw_tlb_evict(cpu, index);
