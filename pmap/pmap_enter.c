@@ -310,6 +310,14 @@ attempt_enter(struct enter *e)
 	return pte_is_leaf(f, c.pc_pte, level) ? replace_leaf(e, &c) : ENTER_CLEAR;
 }
 
+/* The shootdown, never put off: what is entered next relies on it. */
+static void
+finish_now(struct enter *e)
+{
+	e->e_gather.pg_flush |= e->e_gather.pg_deferred;
+	pmap_gather_finish(&e->e_gather);
+}
+
 /* ---- The whole ------------------------------------------------------------------------------ */
 
 /* Splits the superpage above the page that is to be entered, whatever its size. */
@@ -335,7 +343,7 @@ clear_below(struct enter *e)
 		return -EAGAIN;
 	pmap_remove_unwired(e->e_pm, gpa, gpa + pt_level_size(e->e_map->pa_level), &kept,
 			    &e->e_gather);
-	pmap_gather_finish(&e->e_gather);
+	finish_now(e);
 	return kept != 0 ? -EBUSY : 0;
 }
 
@@ -370,7 +378,7 @@ enter_loop(struct enter *e)
 			error = clear_below(e);
 			break;
 		case ENTER_BREAK:
-			pmap_gather_finish(&e->e_gather);
+			finish_now(e);
 			break;
 		case ENTER_SPLIT:
 			error = split_above(e);
@@ -411,6 +419,6 @@ pmap_enter(struct pmap *pm, const struct pmap_mapping *m)
 		host_epoch_exit();
 		error = -EAGAIN;
 	}
-	pmap_gather_finish(&e.e_gather);
+	finish_now(&e);
 	return error;
 }
