@@ -7,10 +7,7 @@
  */
 
 #include "tests/unit/pmap_fixture.h"
-#include "tests/unit/scripted_cpu.h"
-
-#include <stdlib.h>
-#include <string.h>
+#include "tests/unit/scripted_vcpu.h"
 
 #ifndef PMAP_GEN_BITS
 #define PMAP_GEN_BITS 64
@@ -36,24 +33,6 @@ each_nested(unsigned int flags, void (*body)(struct fx *x))
 		CHECK(true);
 		world_end();
 	}
-}
-
-static struct pmap_slot *
-new_slot(struct fx *x)
-{
-	struct pmap_slot *s = aligned_alloc(64, sizeof(*s));
-
-	memset(s, 0, sizeof(*s));
-	pmap_slot_attach(x->fx_pm, s);
-	return s;
-}
-
-static void
-free_slot(struct fx *x, struct pmap_slot *s)
-{
-	pmap_slot_detach(x->fx_pm, s);
-	host_epoch_drain();
-	free(s);
 }
 
 /* Entry, flush, exit of this CPU; whether the flush was asked for. */
@@ -186,62 +165,6 @@ Test(tlb, nothing_cached_nothing_flushed)
 
 /* ---- Other CPUs ------------------------------------------------------------------------------ */
 
-/* A vCPU on a CPU of its own. */
-struct vcpu {
-	struct scripted_cpu vc_cpu;
-	struct fx *vc_x;
-	struct pmap_slot *vc_slot;
-	bool vc_flush;		  /* what the last entry asked for */
-	struct host_word vc_stay; /* do not leave when kicked */
-};
-
-static void
-vcpu_enter(void *arg)
-{
-	struct vcpu *v = arg;
-
-	(void)host_posix_kick_taken();
-	v->vc_flush = pmap_guest_enter(v->vc_x->fx_pm, v->vc_slot);
-	if (v->vc_flush)
-		pmap_guest_flushed(v->vc_slot);
-}
-
-static void
-vcpu_exit(void *arg)
-{
-	struct vcpu *v = arg;
-
-	pmap_guest_exit(v->vc_slot);
-}
-
-/* In the guest until kicked, and allowed to leave. */
-static void
-vcpu_until_kicked(void *arg)
-{
-	struct vcpu *v = arg;
-	bool kicked = false;
-
-	while (!kicked || host_load_acquire(&v->vc_stay) != 0) {
-		kicked |= host_posix_kick_taken();
-		sched_yield();
-	}
-	pmap_guest_exit(v->vc_slot);
-}
-
-static void
-vcpu_start(struct vcpu *v, struct fx *x)
-{
-	*v = (struct vcpu){.vc_x = x, .vc_slot = new_slot(x)};
-	scripted_start(&v->vc_cpu);
-}
-
-static void
-vcpu_stop(struct vcpu *v)
-{
-	scripted_stop(&v->vc_cpu);
-	free_slot(v->vc_x, v->vc_slot);
-}
-
 /* N unmaps in one gather: one generation, one interrupt for each CPU that is in the guest. */
 static void
 one_kick(struct fx *x)
@@ -308,10 +231,7 @@ waits(struct fx *x)
 	scripted_start(&initiator);
 	vcpu_start(&before, x);
 	vcpu_start(&after, x);
-	kicks = kicks_of(before.vc_cpu.sc_cpu);
-	host_store(&before.vc_stay, 1);
-	scripted_call(&before.vc_cpu, vcpu_enter, &before);
-	scripted_tell(&before.vc_cpu, vcpu_until_kicked, &before);
+	kicks = vcpu_run(&before, true);
 
 	scripted_tell(&initiator, invalidate, x);
 	await_kicks(before.vc_cpu.sc_cpu, kicks + 1);
@@ -346,10 +266,7 @@ merging(struct fx *x)
 	uint64_t kicks;
 
 	vcpu_start(&v, x);
-	kicks = kicks_of(v.vc_cpu.sc_cpu);
-	host_store(&v.vc_stay, 1);
-	scripted_call(&v.vc_cpu, vcpu_enter, &v);
-	scripted_tell(&v.vc_cpu, vcpu_until_kicked, &v);
+	kicks = vcpu_run(&v, true);
 	for (unsigned int i = 0; i < 3; i++) {
 		scripted_start(&initiators[i]);
 		scripted_tell(&initiators[i], invalidate, x);
@@ -445,10 +362,7 @@ promoted_stamp(struct fx *x)
 
 	scripted_start(&initiator);
 	vcpu_start(&v, x);
-	kicks = kicks_of(v.vc_cpu.sc_cpu);
-	host_store(&v.vc_stay, 1);
-	scripted_call(&v.vc_cpu, vcpu_enter, &v);
-	scripted_tell(&v.vc_cpu, vcpu_until_kicked, &v);
+	kicks = vcpu_run(&v, true);
 	scripted_tell(&initiator, invalidate, x);
 	await_kicks(v.vc_cpu.sc_cpu, kicks + 1);
 
