@@ -687,6 +687,20 @@ Test(hw_walk, a_failed_walk_may_or_may_not_leave_accessed_above)
 	}
 }
 
+Test(hw_walk, flags_set_early_are_a_kindness)
+{
+	struct rig *r = rig_new(HW_EPT);
+
+	r->model.hm_kindness = HW_KIND_EARLY_AD;
+	push(r, 1); /* to put off; not asked */
+	map(r, GPA, 0, EPT_LEAF & ~2ull);
+	cr_assert_eq(touch(r, GPA, HW_WRITE), HW_FAULT);
+	for (unsigned int level = 1; level < 4; level++)
+		cr_expect_eq(*word_at(r, GPA, level) & EPT_A, EPT_A);
+	cr_expect_eq(r->nused, 0);
+	rig_free(r);
+}
+
 Test(hw_walk, a_denied_access_sets_nothing_in_the_leaf)
 {
 	for (unsigned int k = 0; k < 3; k++) {
