@@ -301,7 +301,17 @@ misaligned(struct fx *x)
 	fx_assert(fx_promote(x, AT, 1) == -EBUSY);
 	fx_remove(x, AT, AT + 2 * MIB);
 
-	/* Clean, accessed and read-only is fine; so is what nobody can write. */
+	/* All alike, but not accessed, or not modified. */
+	for (unsigned int i = 0; i < WORDS; i++)
+		fx_assert(fx_enter(x, AT + i * PAGE, FX_HPA + i * PAGE, PMAP_PROT_RX, 0, 0) == 0);
+	fx_assert(fx_promote(x, AT, 1) == -EBUSY);
+	for (unsigned int i = 0; i < WORDS; i++)
+		fx_assert(fx_enter(x, AT + i * PAGE, FX_HPA + i * PAGE, PMAP_PROT_RWX, PMAP_PROT_R,
+				   0) == 0);
+	fx_assert(fx_promote(x, AT, 1) == -EBUSY);
+	fx_remove(x, AT, AT + 2 * MIB);
+
+	/* Clean and accessed is fine where nobody can write. */
 	for (unsigned int i = 0; i < WORDS; i++)
 		fx_assert(fx_enter(x, AT + i * PAGE, FX_HPA + i * PAGE, PMAP_PROT_RX, PMAP_PROT_R,
 				   0) == 0);

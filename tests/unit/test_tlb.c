@@ -302,7 +302,7 @@ pending(struct fx *x)
 	struct pmap_gather aging;
 	struct pmap_gather g;
 
-	for (unsigned int op = 0; op < 3; op++) {
+	for (unsigned int op = 0; op < 4; op++) {
 		const uint64_t before = fx_stats(x).st_shootdowns;
 
 		fx_assert(fx_enter(x, AT, FX_HPA, PMAP_PROT_RX, PMAP_PROT_R, 0) == 0);
@@ -319,6 +319,8 @@ pending(struct fx *x)
 			fx_assert(pmap_remove(x->fx_pm, AT, GPA(1), &g) == 0);
 		else if (op == 1)
 			fx_assert(pmap_protect(x->fx_pm, AT, GPA(1), PMAP_PROT_R, &g) == 0);
+		else if (op == 2)
+			fx_assert(pmap_remove(x->fx_pm, AT, AT + 2 * MIB, &g) == 0);
 		else
 			fx_assert(pmap_clear_modify(x->fx_pm, AT, GPA(1), &g) == 0);
 		fx_assert(g.pg_flush);
@@ -340,6 +342,48 @@ Test(tlb, what_relies_on_a_clear_bit_waits_for_its_flush)
 {
 	each_nested(0, pending);
 	each_nested(PMAP_DEFER, pending);
+}
+
+/* Splitting and joining take along what is pending. */
+static void
+resized_stamp(struct fx *x)
+{
+	struct pmap_gather first;
+	struct pmap_gather g;
+
+	for (unsigned int k = 0; k < 2; k++) {
+		const uint64_t before = fx_stats(x).st_shootdowns;
+
+		pmap_gather_begin(&first, x->fx_pm);
+		pmap_gather_begin(&g, x->fx_pm);
+		if (k == 0) {
+			/* An aged superpage; then one of its pages goes, with A clear. */
+			fx_assert(fx_enter(x, AT, FX_HPA, PMAP_PROT_RX, PMAP_PROT_R, 1) == 0);
+			fx_assert(pmap_ts_referenced(x->fx_pm, AT, GPA(1), NULL, &first) == 0);
+			fx_assert(pmap_demote(x->fx_pm, AT, 1, &g) == 0);
+			fx_assert(!g.pg_flush);
+			fx_assert(pmap_remove(x->fx_pm, GPA(3), GPA(4), &g) == 0);
+		} else {
+			/* Write-protected pages; then their superpage is found to be clean. */
+			fx_assert(fx_enter(x, AT, FX_HPA, PMAP_PROT_RWX, PMAP_PROT_W, 1) == 0);
+			fx_assert(pmap_demote(x->fx_pm, AT, 1, &g) == 0);
+			fx_assert(pmap_protect(x->fx_pm, AT, AT + 2 * MIB, PMAP_PROT_RX, &first) ==
+				  0);
+			fx_assert(pmap_promote(x->fx_pm, AT, 1, &g) == 0);
+			fx_assert(!g.pg_flush && g.pg_deferred);
+			fx_assert(pmap_clear_modify(x->fx_pm, AT, GPA(1), &g) == 0);
+		}
+		fx_assert(g.pg_flush);
+		pmap_gather_finish(&g);
+		fx_assert(fx_stats(x).st_shootdowns == before + 1);
+		pmap_gather_finish(&first);
+		fx_remove(x, 0, x->fx_limit);
+	}
+}
+
+Test(tlb, splitting_and_joining_keep_what_is_pending)
+{
+	each_nested(0, resized_stamp);
 }
 
 /* Promotion joins two histories: the later of both restrictions is what remains pending. */

@@ -163,6 +163,25 @@ tables(struct fx *x, struct pmap_slot *s, struct flushes *f)
 	pmap_deactivate(s);
 }
 
+/* A superpage is flushed from its first byte to its last, not only where it begins. */
+static void
+superpages(struct fx *x, struct pmap_slot *s, struct flushes *f)
+{
+	pmap_activate(x->fx_pm, s);
+	fx_assert(flushed_all(x, f));
+	fx_assert(fx_enter(x, AT, FX_HPA, PMAP_PROT_RWX, PMAP_PROT_W, 1) == 0);
+	fx_protect(x, AT, AT + 2 * MIB, PMAP_PROT_RX);
+	fx_assert(flushed_all(x, f));
+	fx_remove(x, AT, AT + 2 * MIB);
+	fx_assert(flushed_all(x, f));
+	pmap_deactivate(s);
+}
+
+Test(tlb_x86, a_superpage_is_flushed_whole)
+{
+	each_x86(superpages);
+}
+
 Test(tlb_x86, an_unlinked_table_is_flushed)
 {
 	each_x86(tables);
