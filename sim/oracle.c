@@ -336,7 +336,6 @@ check_write(const struct space *sp, const struct sim_table_write *tw)
 	const uint64_t a = !ept ? 0x20 : ad ? 0x100 : 1;
 	const uint64_t d = !ept ? 0x40 : ad ? 0x200 : 2;
 
-	sim_invariant_hit(SIM_I13);
 	if (tw->tw_old == 0 || tw->tw_old == tw->tw_new)
 		return;
 	if ((tw->tw_old & (a | d)) == (a | d) && tw->tw_new == (tw->tw_old & ~d))
@@ -397,6 +396,7 @@ table_written(void *arg, const struct sim_table_write *tw)
 	if (tw->tw_how == SIM_WRITE_PRIVATE)
 		sim_violation("CK-ATOM", "I01", "table 0x%llx is filled while it is linked",
 			      ull(PAGE_OF(tw->tw_hpa)));
+	sim_invariant_hit(SIM_I13);
 	if (tw->tw_how == SIM_WRITE_PLAIN)
 		check_write(w->wo_spaces[owner - 1], tw);
 	if (child != NULL && child->fr_kind == SIM_FRAME_TABLE && child->fr_owner == 0)

@@ -162,6 +162,25 @@ static const struct scenario scenarios[] = {
 	 true,
 	 false,
 	 false},
+	{{"pinning", "wired superpages, joined and split for lack of memory and with it"},
+	 {[OP_RUN] = 30,
+	  [OP_PREFAULT] = 15,
+	  [OP_WIRE] = 12,
+	  [OP_PROMOTE] = 25,
+	  [OP_DEMOTE] = 10,
+	  [OP_CLEAN] = 5,
+	  [OP_PROTECT] = 6,
+	  [OP_WIDEN] = 4,
+	  [OP_UNWIRE] = 5,
+	  [OP_REMOVE] = 2},
+	 true,
+	 false,
+	 false},
+	{{"turns", "shootdown after shootdown, and CPUs that are seldom in the guest"},
+	 {[OP_RUN] = 3, [OP_INVALIDATE] = 60, [OP_MIGRATE] = 2},
+	 true,
+	 true,
+	 false},
 };
 
 #define NSCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
@@ -578,7 +597,7 @@ workload_count(const struct world *w, const struct sim_report *report, bool requ
 				  dashed(hw_counter_name((enum hw_counter)i), name, sizeof(name)),
 				  hw_counters[i], 0);
 	sim_outcome_count(out, SIM_COUNT_HARDWARE, "stores-drained", report->sr_counters.ct_drains,
-			  flags);
+			  w->wo_options->sequential ? 0 : flags);
 	sim_outcome_count(out, SIM_COUNT_HARDWARE, "interrupts-taken",
 			  report->sr_counters.ct_interrupts, 0);
 }

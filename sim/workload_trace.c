@@ -19,6 +19,9 @@
 /* A look at every page of every guest is dear here. */
 #define AUDIT_STEPS 1000003
 
+/* As real ones have: each shootdown looks through them all, and these runs are long. */
+#define TLB_ENTRIES 4096
+
 struct replay {
 	struct world re_world;
 	const struct trace *re_trace;
@@ -123,6 +126,7 @@ set_up(void *arg)
 	const struct trace_info *const info = trace_info(re->re_trace);
 
 	w->wo_yielding = true;
+	w->wo_tlb_entries = TLB_ENTRIES;
 	oracle_audit_every(w, AUDIT_STEPS);
 	for (unsigned int i = 0; i < o->vcpus; i++) {
 		struct program *const pr = sim_alloc(sizeof(*pr));

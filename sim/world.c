@@ -259,6 +259,7 @@ world_add_space(struct world *w, const struct space_plan *plan, struct space **o
 	if (error != 0)
 		return error;
 	model_of(&sp->sp_cpu, plan, &sp->sp_model);
+	sp->sp_model.hm_tlb_entries = w->wo_tlb_entries;
 	ept_pmap_config(&sp->sp_cpu, &sp->sp_config);
 	sp->sp_config.pc_flags |= plan->sl_flags;
 	sp->sp_nvcpus = plan->sl_nvcpus;
@@ -348,10 +349,13 @@ free_frames(struct space *sp)
 void
 world_destroy(struct world *w)
 {
+	for (unsigned int i = 0; i < w->wo_nspaces; i++)
+		space_close(w->wo_spaces[i]);
+	/* Every root is gone, and every cached translation dead with it: no frame is watched any more. */
+	sim_set_free_hook(NULL, NULL);
 	for (unsigned int i = 0; i < w->wo_nspaces; i++) {
 		struct space *sp = w->wo_spaces[i];
 
-		space_close(sp);
 		free_frames(sp);
 		for (unsigned int v = 0; v < sp->sp_nvcpus; v++) {
 			if (sp->sp_vcpus[v].vc_vpid != 0)

@@ -160,7 +160,8 @@ struct world {
 	unsigned int wo_nspaces;
 	struct space *wo_kernel; /* or NULL: one of them */
 	struct cpu wo_cpus[SIM_MAX_CPUS];
-	bool wo_yielding; /* rights taken away are given back to whoever asks */
+	bool wo_yielding;	 /* rights taken away are given back to whoever asks */
+	uint32_t wo_tlb_entries; /* room in each CPU's TLB; 0: as good as endless */
 	struct pmap_vpids *wo_vpids;
 	uint64_t wo_replayed; /* accesses of recorded programs, all vCPUs together */
 	uint64_t wo_next_content;
