@@ -183,7 +183,7 @@ struct pmap_range {
 	struct pmap_gather *pr_gather;
 	enum pt_visit (*pr_visit)(struct pmap_range *r, struct pt_page *t, unsigned int index,
 				  pt_entry_t pte);
-	/* For the leaf of `level` at gpa, which was to be split and had to be removed. May be NULL. */
+	/* For the leaf of `level` at gpa, to be split and removed instead. May be NULL. */
 	void (*pr_removed)(struct pmap_range *r, gpa_t gpa, unsigned int level);
 	bool pr_unlinks;    /* wholly covered tables go, with all they hold */
 	bool pr_partial;    /* the leaf being visited reaches beyond the range */

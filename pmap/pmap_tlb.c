@@ -452,9 +452,9 @@ pmap_stamp(struct pt_page *t, gpa_t gpa, uint64_t len)
 	struct pmap *const pm = t->pd_pmap;
 
 	/*
-	 * The generation that completes this may be another initiator's, before our gather is finished:
-	 * CPUs that flush by range must hear of ours from it. So the range comes first, then the read.
-	 * The restriction itself was a locked operation, and came before both.
+	 * The generation that completes this may be another initiator's, before our gather is
+	 * finished: CPUs that flush by range must hear of ours from it. So the range comes first,
+	 * then the read. The restriction itself was a locked operation, and came before both.
 	 */
 	pend_range(pm, gpa, gpa + len);
 	t->pd_stamp = gen_next(host_load_acquire(&pm->pm_gen));
