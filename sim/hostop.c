@@ -2,13 +2,13 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * What the host does to a space while its vCPUs run: move, discard, write-protect, collect, age, wire,
- * join and split. Each operation takes its pages first, so that two never work on the same page;
- * faults, promotions and the vCPUs keep going.
+ * What the host does to a space while its vCPUs run: move, discard, write-protect, collect, age,
+ * wire, join and split. Each operation takes its pages first, so that two never work on the same
+ * page; faults, promotions and the vCPUs keep going.
  *
  * An operation that takes something away does so in the order that the core asks for: change the
- * owner's state, publish that (space_revoke()), sweep the tables, finish the gather, wait for faults
- * decided before. Only then is a frame let go.
+ * owner's state, publish that (space_revoke()), sweep the tables, finish the gather, wait for
+ * faults decided before. Only then is a frame let go.
  */
 
 #include "sim/world.h"

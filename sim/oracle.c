@@ -211,7 +211,10 @@ check_page(struct space *sp, const struct region *rg, const struct page *pg, gpa
 	struct hw_walk w;
 
 	walk(sp, gpa, &w);
-	/* Joining and splitting have a page out of the tables for a while, where sizes must not mix. */
+	/*
+	 * Joining and splitting have a page out of the tables for a while, where sizes must not
+	 * mix.
+	 */
 	if (!w.wk_present && (pmap_flags(sp->sp_pmap) & PMAP_MIXED_SIZE_ERRATUM))
 		settled = false;
 	sim_invariant_hit(SIM_I02);
@@ -403,7 +406,9 @@ table_written(void *arg, const struct sim_table_write *tw)
 		link_tables(tw->tw_new & ((UINT64_C(1) << 52) - SIM_PAGE_SIZE), owner);
 }
 
-/* A root that is free may be the next space's in a moment: here its pmap ends for the TLB's oracle. */
+/*
+ * A root that is free may be the next space's in a moment: here its pmap ends for the TLB's oracle.
+ */
 static void
 root_freed(struct space *sp)
 {

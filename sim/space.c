@@ -4,10 +4,10 @@
 /*
  * The owner's side of a space: which frame a page has, and what happens on a fault.
  *
- * Faults run concurrently with everything, the taking back of decisions included; what protects them
- * is pmap_enter()'s second look at sp_revoke. A frame is let go only when the shootdown is over and
- * no fault that may have been decided before is still on its way (space_await_faults()): the faulting
- * CPU's reference to the page, in terms of a real kernel.
+ * Faults run concurrently with everything, the taking back of decisions included; what protects
+ * them is pmap_enter()'s second look at sp_revoke. A frame is let go only when the shootdown is
+ * over and no fault that may have been decided before is still on its way (space_await_faults()):
+ * the faulting CPU's reference to the page, in terms of a real kernel.
  */
 
 #include "sim/world.h"

@@ -5,7 +5,8 @@
  * The random workload: guests, a process and the host kernel in one machine, and CPUs that each
  * choose again and again between running one of them and doing something to one of them.
  *
- * A scenario is the same with fewer kinds of operations, so that what it is about happens more often.
+ * A scenario is the same with fewer kinds of operations, so that what it is about happens more
+ * often.
  */
 
 #include "sim/workload.h"

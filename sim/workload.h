@@ -21,7 +21,9 @@ struct workload_parts {
 /* A machine as the options ask for, without injected faults. */
 void workload_machine_config(const struct sim_options *o, struct sim_config *cfg);
 
-/* The CPU model for a type of tables: the one asked for, else one chosen by the seed. NULL: none. */
+/*
+ * The CPU model for a type of tables: the one asked for, else one chosen by the seed. NULL: none.
+ */
 const struct ept_profile *workload_profile(const struct sim_options *o, enum sim_arch arch);
 
 /* Adds a space of a type, on the CPU model that the options ask for; user space if it is PT_X86. */
@@ -29,9 +31,9 @@ int workload_add_guest(struct world *w, enum sim_arch arch, const char *name, un
 		       struct space **out);
 
 /*
- * Makes machine, hardware, oracle and an empty world, runs the parts, looks for leaks, takes all down
- * again, and fills in *out. required: every kind of operation must occur over many seeds. 0, or a
- * negative errno with a sentence in out->message if there was no run.
+ * Makes machine, hardware, oracle and an empty world, runs the parts, looks for leaks, takes all
+ * down again, and fills in *out. required: every kind of operation must occur over many seeds. 0,
+ * or a negative errno with a sentence in out->message if there was no run.
  */
 int workload_run(const struct sim_options *o, const struct sim_config *cfg, struct world *w,
 		 const struct workload_parts *parts, bool required, struct sim_outcome *out);

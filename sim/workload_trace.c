@@ -170,7 +170,9 @@ sim_run_trace(const struct sim_options *o, const struct trace *trace, struct sim
 
 	workload_machine_config(o, &cfg);
 	cfg.sc_steps = o->steps != 0 ? o->steps : UINT64_MAX;
-	/* Every region whole, since it is reserved whole, and as much again for moving and tables. */
+	/*
+	 * Every region whole, since it is reserved whole, and as much again for moving and tables.
+	 */
 	cfg.sc_frames = o->vcpus * (info->ti_regions + 2u) * REGION_PAGES * 3 / 2;
 	return workload_run(o, &cfg, &re.re_world, &parts, false, out);
 }

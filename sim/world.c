@@ -159,7 +159,9 @@ backlog(void *arg)
 	sp->sp_backlogged = true;
 }
 
-/* From pmap_init() to the registration there is no scheduling point: auditors see all or nothing. */
+/*
+ * From pmap_init() to the registration there is no scheduling point: auditors see all or nothing.
+ */
 int
 space_open(struct space *sp)
 {
@@ -351,7 +353,10 @@ world_destroy(struct world *w)
 {
 	for (unsigned int i = 0; i < w->wo_nspaces; i++)
 		space_close(w->wo_spaces[i]);
-	/* Every root is gone, and every cached translation dead with it: no frame is watched any more. */
+	/*
+	 * Every root is gone, and every cached translation dead with it: no frame is watched any
+	 * more.
+	 */
 	sim_set_free_hook(NULL, NULL);
 	for (unsigned int i = 0; i < w->wo_nspaces; i++) {
 		struct space *sp = w->wo_spaces[i];
