@@ -21,6 +21,12 @@ const struct diff_map diff_small = {{
 	{DIFF_TOP - 8 * DIFF_PAGE, 128, 8},
 }};
 
+const struct diff_map diff_tiny = {{
+	{6 * MIB - 2 * DIFF_PAGE, 0, 4},
+	{GIB - 2 * DIFF_PAGE, 64, 4},
+	{DIFF_TOP - 2 * DIFF_PAGE, 128, 2},
+}};
+
 const struct diff_map diff_large = {{
 	{4 * MIB, 0, DIFF_SUPER_PAGES + 16},
 	{GIB - 8 * DIFF_PAGE, 576, 16},
@@ -105,7 +111,7 @@ draw_page(struct rng *r, const struct diff_map *map)
 	if (rng_percent(r, 30))
 		i = rng_percent(r, 50) ? 0 : dc->dc_n - 1;
 	else if (rng_percent(r, 40))
-		i = dc->dc_n / 2 + rng_below(r, 3) - 1;
+		i = (dc->dc_n / 2 + rng_below(r, 3) - 1) % dc->dc_n;
 	else if (dc->dc_n > DIFF_SUPER_PAGES && rng_percent(r, 30))
 		i = DIFF_SUPER_PAGES - 2 + rng_below(r, 4);
 	return dc->dc_base + i * DIFF_PAGE;
@@ -143,6 +149,21 @@ draw_range(struct rng *r, struct diff_step *st, const struct diff_map *map)
 	}
 	if (st->ds_end > DIFF_TOP)
 		st->ds_end = DIFF_TOP;
+}
+
+/* Superpages are where clusters allow; some tries are elsewhere, in vain. */
+static void
+draw_superpage(struct rng *r, struct diff_step *st, const struct diff_map *map)
+{
+	const gpa_t base = map->dm_clusters[0].dc_base;
+
+	st->ds_start = rng_percent(r, 80) ? base + rng_below(r, DIFF_SUPER_PAGES) * DIFF_PAGE
+					  : draw_page(r, map);
+	st->ds_end = st->ds_start + DIFF_PAGE;
+	if (st->ds_op == DO_FILL || st->ds_op == DO_SUPER) {
+		st->ds_start = base;
+		st->ds_end = base + DIFF_SUPER_PAGES * DIFF_PAGE;
+	}
 }
 
 /* Often the same page again: what is cached by then is what makes it interesting. */
@@ -190,12 +211,8 @@ draw_step(struct rng *r, struct diff_step *st, const struct diff_plan *plan)
 		draw_touches(r, st, plan->dp_map);
 	else
 		draw_range(r, st, plan->dp_map);
-	/* What superpages are made of is in one place only. */
-	if (st->ds_op >= DO_FILL && rng_percent(r, 80)) {
-		const gpa_t base = plan->dp_map->dm_clusters[0].dc_base;
-
-		st->ds_start = base + rng_below(r, DIFF_SUPER_PAGES) * DIFF_PAGE;
-	}
+	if (st->ds_op >= DO_FILL)
+		draw_superpage(r, st, plan->dp_map);
 	st->ds_prot = prots[rng_below(r, plan->dp_exec_only ? 5 : 4)];
 	st->ds_access = accesses[rng_below(r, 4)];
 }

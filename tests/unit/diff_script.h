@@ -35,6 +35,7 @@ struct diff_map {
 	struct diff_cluster dm_clusters[DIFF_CLUSTERS];
 };
 extern const struct diff_map diff_small;
+extern const struct diff_map diff_tiny;	 /* so few that all meet there */
 extern const struct diff_map diff_large; /* pages 0 .. 511 may be one superpage */
 
 /* The page at gpa, or DIFF_PAGES_MAX if there is none. */
