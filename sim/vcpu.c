@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * Running guests and threads: what a VMX, an SVM and an ordinary kernel backend do around the core's
- * entry protocol, step for step, on the simulated CPUs.
+ * Running guests and threads: what a VMX, an SVM and an ordinary kernel backend do around the
+ * core's entry protocol, step for step, on the simulated CPUs.
  */
 
 #include "sim/world.h"
@@ -203,7 +203,9 @@ answer_fault(struct vcpu *v, const struct hw_fault *f)
 		sim_violation("CK-SCHED", "I45", "%s: 0x%llx faults again and again", sp->sp_name,
 			      (unsigned long long)f->hf_gpa);
 	if (error == -EACCES) {
-		/* A guest that is refused goes on with something else; a recorded program cannot. */
+		/*
+		 * A guest that is refused goes on with something else; a recorded program cannot.
+		 */
 		world_tick(sp->sp_world, WC_DENIED);
 		if (sp->sp_world->wo_yielding)
 			hostop_widen(sp, PAGE_OF(f->hf_gpa), PAGE_OF(f->hf_gpa) + SIM_PAGE_SIZE);
@@ -287,7 +289,8 @@ guest_round(struct vcpu *v, struct run *ru)
 }
 
 /*
- * Loads an X86 space, for its thread; the kernel's is part of every one, and its slot always active.
+ * Loads an X86 space, for its thread; the kernel's is part of every one, and its slot always
+ * active.
  */
 static void
 load_space(struct space *sp)
@@ -353,7 +356,10 @@ vcpu_run(struct vcpu *v, next_access_fn *next, void *arg)
 		while (fetch(&ru, v) && guest_round(v, &ru))
 			;
 	}
-	/* A vCPU goes from CPU to CPU by way of a run queue's lock: all it stored here is seen there. */
+	/*
+	 * A vCPU goes from CPU to CPU by way of a run queue's lock: all it stored here is seen
+	 * there.
+	 */
 	host_fence();
 	sp->sp_users--;
 	v->vc_running = false;
@@ -380,8 +386,8 @@ vcpu_kick_handler(void *arg, unsigned int cpu)
 }
 
 /*
- * host_invlpg() and host_flush_tlb(). The kernel's addresses lie in every space, and its translations
- * are global: what is loaded beside them is not touched on their account.
+ * host_invlpg() and host_flush_tlb(). The kernel's addresses lie in every space, and its
+ * translations are global: what is loaded beside them is not touched on their account.
  */
 static void
 invlpg(void *arg, unsigned int cpu, uint64_t va, uint64_t npages)
@@ -402,7 +408,9 @@ flush(void *arg, unsigned int cpu, bool global)
 	struct world *const w = arg;
 	const struct space *const sp = global ? w->wo_kernel : w->wo_cpus[cpu].cp_loaded;
 
-	hw_flush_cr3(cpu, &sp->sp_ctx, global);
+	/* With no process loaded there is nothing but what is global. */
+	if (sp != NULL)
+		hw_flush_cr3(cpu, &sp->sp_ctx, global);
 }
 
 void
@@ -447,7 +455,9 @@ cpu_bounce(struct world *w)
 	for (unsigned int i = 0; i < w->wo_nspaces; i++) {
 		const struct space *sp = w->wo_spaces[i];
 
-		/* VMXON is followed by INVEPT of all contexts (docs/PROTOCOL-TLB.md, identifiers). */
+		/*
+		 * VMXON is followed by INVEPT of all contexts (docs/PROTOCOL-TLB.md, identifiers).
+		 */
 		if (sp->sp_cpu.ec_type == PT_EPT && sp->sp_cpu.ec_invept_all)
 			hw_invept(cpu, &sp->sp_model, HW_INVEPT_ALL, 0);
 	}
