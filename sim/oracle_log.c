@@ -360,6 +360,45 @@ named(const struct oracle_judged *j, uint64_t old)
 	return e->te_table ? addr == e->te_hpa : addr - e->te_hpa < hw_entry_bytes(e);
 }
 
+static bool
+goes_through(const struct hw_walk *walk, uint64_t hpa)
+{
+	for (unsigned int i = 0; i < walk->wk_n; i++) {
+		if (walk->wk_where[i] == hpa)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Takes a write back, unless it took something from the entry; says whether it was taken back. One
+ * that splits a superpage, or shows the same for another reason, took nothing: what an operation
+ * still pending took before, by a write to the same word, must not be laid at its door.
+ */
+static bool
+take_back_harmless(const struct oracle_judged *j, const struct write *w)
+{
+	struct hw_walk before;
+	struct hw_walk after;
+	struct shadow *s;
+	uint64_t value;
+
+	if (j->jd_entry->te_table || !load_then(NULL, w->wr_hpa, &value))
+		return false;
+	hw_walk_over(j->jd_ctx, j->jd_first, load_then, NULL, &after);
+	take_back(w);
+	hw_walk_over(j->jd_ctx, j->jd_first, load_then, NULL, &before);
+	if (goes_through(&before, w->wr_hpa) && before.wk_present && after.wk_present &&
+	    before.wk_rights == after.wk_rights && before.wk_dirty == after.wk_dirty &&
+	    before.wk_memtype == after.wk_memtype &&
+	    before.wk_hpa + (j->jd_first & ((UINT64_C(1) << (12 + 9 * before.wk_level)) - 1)) ==
+		    after.wk_hpa + (j->jd_first & ((UINT64_C(1) << (12 + 9 * after.wk_level)) - 1)))
+		return true;
+	s = shadow_of(w->wr_hpa);
+	s->sh_value = value;
+	return false;
+}
+
 /* Whether what took the entry away is not over yet. */
 static bool
 merely_early(const struct oracle_judged *j)
@@ -374,10 +413,10 @@ merely_early(const struct oracle_judged *j)
 		const struct write *w = &lg->lg_log[i];
 		const bool over = w->wr_op != 0 && is_over(w->wr_op);
 
-		if (over && named(j, w->wr_old))
-			pin(w->wr_hpa);
-		else
+		if (!over || !named(j, w->wr_old))
 			take_back(w);
+		else if (!take_back_harmless(j, w))
+			pin(w->wr_hpa);
 		changed |= on_path(j, w->wr_hpa);
 		/* A superpage has many words: look once per run of writes by one operation. */
 		if (j->jd_entry->te_level > 0 && i > lg->lg_head &&

@@ -471,6 +471,30 @@ Test(hw_oracle, relying_on_a_pending_clear_is_reported)
 	judged_free(r);
 }
 
+/* A superpage is restricted by an operation that is pending, then split by one that is over. */
+Test(hw_oracle, a_split_is_not_blamed_for_what_was_taken_before)
+{
+	struct rig *r = judged(HW_NPT);
+	const uint64_t run = map(r, RUN, 1, X86_LARGE);
+	const uint64_t table = table_new();
+	struct oracle_tlb_op op;
+	uint64_t ticket;
+
+	cr_assert_eq(touch(r, RUN, HW_READ), HW_OK);
+	op_defer(r, RUN, 1, *word_at(r, RUN, 1) & ~2ull);
+	for (unsigned int i = 0; i < 512; i++)
+		sim_table_words(table)[i] = (run + i * 0x1000ull) | (X86_ALL & ~2ull);
+	oracle_tlb_op_begin(&op, r->root);
+	set(r, RUN, 1, table | X86_ALL);
+	oracle_tlb_op_done(&op, RUN, RUN + 0x200000);
+	cr_expect_eq(dead(), 0);
+
+	ticket = oracle_tlb_drain_begin();
+	oracle_tlb_drain_done(r->root, ticket);
+	cr_expect_eq(dead(), 1);
+	judged_free(r);
+}
+
 /* One restricts the leaf and is over; another, pending, has unlinked the table: blame the first. */
 Test(hw_oracle, the_one_who_is_over_is_found_behind_one_who_is_not)
 {
