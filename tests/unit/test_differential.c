@@ -46,6 +46,8 @@ seeds(unsigned int n)
 #endif
 #if defined(__SANITIZE_ADDRESS__)
 	return n / 10 + 1;
+#elif !defined(__OPTIMIZE__)
+	return n / 4; /* the coverage build */
 #else
 	return n;
 #endif

@@ -31,6 +31,8 @@ seeds(unsigned int n)
 #endif
 #if defined(__SANITIZE_ADDRESS__)
 	return n / 5;
+#elif !defined(__OPTIMIZE__)
+	return n / 4; /* the coverage build */
 #else
 	return n;
 #endif
