@@ -279,12 +279,10 @@ pmap_walk(struct pmap *pm, gpa_t gpa, pt_entry_t entries[PT_LEVELS_MAX], unsigne
 		return -EINVAL;
 	*n = 0;
 	host_epoch_enter();
-	for (unsigned int level = pm->pm_fmt.pf_levels; level-- > 0;) {
-		pt_cursor_seek(&c, pm, gpa, level);
+	pt_cursor_begin(&c, pm, gpa);
+	do {
 		entries[(*n)++] = c.pc_pte;
-		if (!pte_is_table(&pm->pm_fmt, c.pc_pte, c.pc_level))
-			break;
-	}
+	} while (pt_cursor_down(&c, pm, gpa));
 	host_epoch_exit();
 	return 0;
 }

@@ -171,7 +171,8 @@ struct pmap_mapping {
  * -EINVAL     misaligned, beyond the space or the CPU's physical width, level not supported,
  *             access not within prot
  * -EOPNOTSUPP rights or memory type that the format cannot express
- * -ENOMEM     no table page; unchanged
+ * -ENOMEM     no table page; every byte is mapped as before, though a superpage in the way may have
+ *             been split
  * -EBUSY      a superpage would replace smaller mappings that are wired; what was not wired is gone
  * -EAGAIN     revoked meanwhile (pa_revoked): taken back, as if never entered
  *
@@ -231,7 +232,8 @@ int pmap_is_modified(struct pmap *pm, gpa_t start, gpa_t end, bool *modified);
  * are. Of a superpage, all pages in the range are reported; clearing M splits it first, with
  * pmap_remove's guarantee, and then the pages removed outside the range go to pc_note. Clearing A
  * of a modified page under emulation clears M with it and reports that to pc_note. M counts once
- * the gather is finished. *found, if not NULL, is the number of bits found set.
+ * the gather is finished. *found, if not NULL, is the number of leaves that were,
+ * a superpage being one.
  */
 int pmap_harvest(struct pmap *pm, gpa_t start, gpa_t end, unsigned int how, uint64_t *bitmap,
 		 uint64_t *found, struct pmap_gather *g);
@@ -239,7 +241,10 @@ int pmap_harvest(struct pmap *pm, gpa_t start, gpa_t end, unsigned int how, uint
 /* Clears M in the range; what was set goes to pc_note. */
 int pmap_clear_modify(struct pmap *pm, gpa_t start, gpa_t end, struct pmap_gather *g);
 
-/* Counts and clears A in the range (aging). Superpages count, and are aged, as one. */
+/*
+ * Counts and clears A in the range (aging). A superpage counts, and is aged, as one; unless A cannot go
+ * without M (emulation) and it is modified: then it is split, and its pages in the range count.
+ */
 int pmap_ts_referenced(struct pmap *pm, gpa_t start, gpa_t end, uint64_t *referenced,
 		       struct pmap_gather *g);
 

@@ -314,7 +314,9 @@ attempt_enter(struct enter *e)
 static void
 finish_now(struct enter *e)
 {
-	e->e_gather.pg_flush |= e->e_gather.pg_deferred;
+	if (!e->e_gather.pg_flush && !e->e_gather.pg_deferred)
+		return; /* the fault path: nothing was here before */
+	e->e_gather.pg_flush = true;
 	pmap_gather_finish(&e->e_gather);
 }
 

@@ -158,6 +158,10 @@ struct pt_cursor {
 	pt_entry_t pc_pte;	   /* that entry as it was read */
 };
 
+/* At the root's entry for gpa; one table further down, false if there is none. */
+void pt_cursor_begin(struct pt_cursor *c, struct pmap *pm, gpa_t gpa);
+bool pt_cursor_down(struct pt_cursor *c, struct pmap *pm, gpa_t gpa);
+
 /* Goes to gpa, no deeper than `level`. */
 void pt_cursor_seek(struct pt_cursor *c, struct pmap *pm, gpa_t gpa, unsigned int level);
 
