@@ -194,7 +194,11 @@ int pmap_remove(struct pmap *pm, gpa_t start, gpa_t end, struct pmap_gather *g);
  */
 int pmap_protect(struct pmap *pm, gpa_t start, gpa_t end, unsigned int prot, struct pmap_gather *g);
 
-/* Makes every wired mapping in the range an unwired one. */
+/*
+ * Makes every wired mapping in the range an unwired one. An owner whose faults may be on their way must
+ * change its word (pa_revoked) before, as for anything it takes back: else a fault that was decided
+ * while the page was wired enters it so.
+ */
 int pmap_unwire(struct pmap *pm, gpa_t start, gpa_t end);
 
 /* The leaf that maps gpa, as of some instant of the call. -ENOENT if there is none; -EINVAL. */

@@ -164,6 +164,7 @@ hostop_remove(struct space *sp, gpa_t start, gpa_t stop)
 
 	begin(&ho, sp, start, stop, WC_REMOVE);
 	for_pages(&ho.ho_range, page_unwired, NULL);
+	space_revoke(sp);
 	must(pmap_remove(sp->sp_pmap, start, stop, &ho.ho_gather), "pmap_remove");
 	judge(&ho, finish(&ho));
 	end(&ho);
@@ -604,6 +605,7 @@ hostop_unwire(struct space *sp, gpa_t start, gpa_t stop)
 
 	begin(&ho, sp, start, stop, WC_UNWIRE);
 	for_pages(&ho.ho_range, page_unwired, NULL);
+	space_revoke(sp);
 	must(pmap_unwire(sp->sp_pmap, start, stop), "pmap_unwire");
 	judge(&ho, finish(&ho));
 	end(&ho);

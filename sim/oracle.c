@@ -309,6 +309,24 @@ oracle_check_range(struct space *sp, gpa_t start, gpa_t end)
 	check_pages(sp, start, end, true);
 }
 
+/* What is wired in the tables is what the owner wired. */
+static void
+check_wired(struct space *sp)
+{
+	struct pmap_stats st;
+	uint64_t wired = 0;
+
+	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
+		for (unsigned int i = 0; i < sp->sp_regions[r].rg_npages; i++)
+			wired += sp->sp_regions[r].rg_pages[i].pg_wired;
+	}
+	pmap_stats(sp->sp_pmap, &st);
+	sim_invariant_hit(SIM_I32);
+	if (st.st_wired_pages != wired)
+		sim_violation("CK-WALK", "I32", "%s: %llu pages are wired in the tables, not %llu",
+			      sp->sp_name, ull(st.st_wired_pages), ull(wired));
+}
+
 void
 oracle_check_quiet(struct space *sp)
 {
@@ -323,6 +341,7 @@ oracle_check_quiet(struct space *sp)
 
 		sim_violation("CK-WALK", invariant, "%s: %s", sp->sp_name, why);
 	}
+	check_wired(sp);
 	oracle_check_range(sp, 0, ~(gpa_t)0);
 }
 
