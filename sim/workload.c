@@ -545,7 +545,7 @@ dashed(const char *name, char *buf, size_t bytes)
 }
 
 static void
-count_pmaps(const struct world *w, struct sim_outcome *out)
+count_pmaps(const struct world *w, unsigned int flags, struct sim_outcome *out)
 {
 	const struct pmap_stats *const st = &w->wo_stats;
 	const struct {
@@ -568,7 +568,7 @@ count_pmaps(const struct world *w, struct sim_outcome *out)
 
 	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		sim_outcome_count(out, SIM_COUNT_OPERATIONS, rows[i].name, rows[i].value,
-				  rows[i].flags);
+				  rows[i].flags | flags);
 }
 
 static void
@@ -588,11 +588,11 @@ workload_count(const struct world *w, const struct sim_report *report, bool requ
 	if (w->wo_replayed != 0)
 		sim_outcome_count(out, SIM_COUNT_OPERATIONS, "program-accesses", w->wo_replayed,
 				  SIM_COUNTER_HEADLINE);
-	count_pmaps(w, out);
+	count_pmaps(w, flags, out);
 	for (unsigned int i = 0; i < SIM_FAULT_COUNT; i++)
 		sim_outcome_count(out, SIM_COUNT_FAULTS,
 				  dashed(sim_fault_name((enum sim_fault)i), name, sizeof(name)),
-				  report->sr_counters.ct_faults[i], 0);
+				  report->sr_counters.ct_faults[i], flags);
 	for (unsigned int i = 0; i < HW_CT_COUNT; i++)
 		sim_outcome_count(out, SIM_COUNT_HARDWARE,
 				  dashed(hw_counter_name((enum hw_counter)i), name, sizeof(name)),
