@@ -195,9 +195,9 @@ int pmap_remove(struct pmap *pm, gpa_t start, gpa_t end, struct pmap_gather *g);
 int pmap_protect(struct pmap *pm, gpa_t start, gpa_t end, unsigned int prot, struct pmap_gather *g);
 
 /*
- * Makes every wired mapping in the range an unwired one. An owner whose faults may be on their way must
- * change its word (pa_revoked) before, as for anything it takes back: else a fault that was decided
- * while the page was wired enters it so.
+ * Makes every wired mapping in the range an unwired one. An owner whose faults may be on their way
+ * must change its word (pa_revoked) before, as for anything it takes back: else a fault that was
+ * decided while the page was wired enters it so.
  */
 int pmap_unwire(struct pmap *pm, gpa_t start, gpa_t end);
 
@@ -246,8 +246,9 @@ int pmap_harvest(struct pmap *pm, gpa_t start, gpa_t end, unsigned int how, uint
 int pmap_clear_modify(struct pmap *pm, gpa_t start, gpa_t end, struct pmap_gather *g);
 
 /*
- * Counts and clears A in the range (aging). A superpage counts, and is aged, as one; unless A cannot go
- * without M (emulation) and it is modified: then it is split, and its pages in the range count.
+ * Counts and clears A in the range (aging). A superpage counts, and is aged, as one; unless A
+ * cannot go without M (emulation) and it is modified: then it is split, and its pages in the range
+ * count.
  */
 int pmap_ts_referenced(struct pmap *pm, gpa_t start, gpa_t end, uint64_t *referenced,
 		       struct pmap_gather *g);

@@ -232,16 +232,23 @@ move_page(struct space *sp, struct region *rg, struct page *pg, void *arg)
 	frame_release(sp, rg, pg, old);
 }
 
-void
-hostop_migrate(struct space *sp, gpa_t start, gpa_t stop)
+/* Withdraws the pages, does to each what fn says, and lets faults have them back. */
+static void
+rework(struct space *sp, gpa_t start, gpa_t stop, enum world_count c, page_fn *fn)
 {
 	struct hostop ho;
 
-	begin(&ho, sp, start, stop, WC_MIGRATE);
+	begin(&ho, sp, start, stop, c);
 	withdraw(&ho);
 	oracle_check_range(sp, start, stop);
-	for_pages(&ho.ho_range, move_page, NULL);
+	for_pages(&ho.ho_range, fn, NULL);
 	give_back(&ho);
+}
+
+void
+hostop_migrate(struct space *sp, gpa_t start, gpa_t stop)
+{
+	rework(sp, start, stop, WC_MIGRATE, move_page);
 }
 
 static void
@@ -262,13 +269,7 @@ drop_page(struct space *sp, struct region *rg, struct page *pg, void *arg)
 void
 hostop_discard(struct space *sp, gpa_t start, gpa_t stop)
 {
-	struct hostop ho;
-
-	begin(&ho, sp, start, stop, WC_DISCARD);
-	withdraw(&ho);
-	oracle_check_range(sp, start, stop);
-	for_pages(&ho.ho_range, drop_page, NULL);
-	give_back(&ho);
+	rework(sp, start, stop, WC_DISCARD, drop_page);
 }
 
 /* ---- Rights --------------------------------------------------------------------------------- */

@@ -18,6 +18,9 @@ struct workload_parts {
 	void *wp_arg;
 };
 
+/* A number that depends on the seed alone, for what is fixed before the first choice. */
+uint64_t workload_hash(uint64_t seed, uint64_t salt);
+
 /* A machine as the options ask for, without injected faults. */
 void workload_machine_config(const struct sim_options *o, struct sim_config *cfg);
 

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * One run from end to end: machine, hardware, oracle and world made, the parts of a workload run in
+ * them, everything taken down, and what happened written into an outcome.
+ */
+
+#include "sim/workload.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint64_t
+workload_hash(uint64_t seed, uint64_t salt)
+{
+	uint64_t z = seed + salt * UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+	return z ^ z >> 31;
+}
+
+void
+workload_machine_config(const struct sim_options *o, struct sim_config *cfg)
+{
+	sim_config_init(cfg);
+	cfg->sc_cpus = o->cpus;
+	cfg->sc_memory_model = o->sequential ? SIM_SC : SIM_TSO;
+	cfg->sc_seed = o->seed;
+	cfg->sc_steps = 0;
+	cfg->sc_quarantine = workload_hash(o->seed, 3) % 2 != 0;
+	cfg->sc_frames = 16384;
+	cfg->sc_record = o->record_choices;
+	if (o->choices != NULL) {
+		cfg->sc_source = SIM_SOURCE_LIST;
+		cfg->sc_list = o->choices;
+		cfg->sc_list_len = o->nchoices;
+	}
+}
+
+static const char *
+dashed(const char *name, char *buf, size_t bytes)
+{
+	snprintf(buf, bytes, "%s", name);
+	for (char *c = buf; *c != '\0'; c++) {
+		if (*c == ' ' || *c == '_')
+			*c = '-';
+	}
+	return buf;
+}
+
+static void
+count_pmaps(const struct world *w, unsigned int flags, struct sim_outcome *out)
+{
+	const struct pmap_stats *const st = &w->wo_stats;
+	const struct {
+		const char *name;
+		uint64_t value;
+		unsigned int flags;
+	} rows[] = {
+		{"ad-emulations", st->st_ad_emulations, SIM_COUNTER_HEADLINE},
+		{"promotions", st->st_promotions, SIM_COUNTER_HEADLINE},
+		{"demotions", st->st_demotions, SIM_COUNTER_HEADLINE},
+		{"demotion-failures", st->st_demotion_failures, 0},
+		{"shootdowns", st->st_shootdowns, SIM_COUNTER_HEADLINE},
+		{"shootdowns-merged", st->st_shootdowns_merged, 0},
+		{"shootdowns-elided", st->st_shootdowns_elided, 0},
+		{"kicks", st->st_kicks, SIM_COUNTER_HEADLINE},
+		{"spurious-faults", st->st_spurious_faults, SIM_COUNTER_HEADLINE},
+		{"enter-restarts", st->st_enter_restarts, 0},
+		{"entries-revoked", st->st_revoked, 0},
+	};
+
+	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		sim_outcome_count(out, SIM_COUNT_OPERATIONS, rows[i].name, rows[i].value,
+				  rows[i].flags | flags);
+}
+
+static void
+workload_count(const struct world *w, const struct sim_report *report, bool required,
+	       struct sim_outcome *out)
+{
+	const unsigned int flags = required ? SIM_COUNTER_REQUIRED : 0;
+	char name[SIM_COUNTER_NAME_BYTES];
+
+	for (unsigned int i = 0; i < WC_COUNT; i++) {
+		const bool headline = i == WC_READS || i == WC_WRITES || i == WC_FETCHES ||
+				      i == WC_FAULTS || i == WC_ENTRIES;
+
+		sim_outcome_count(out, SIM_COUNT_OPERATIONS, world_count_names[i], w->wo_count[i],
+				  flags | (headline ? SIM_COUNTER_HEADLINE : 0));
+	}
+	if (w->wo_replayed != 0)
+		sim_outcome_count(out, SIM_COUNT_OPERATIONS, "program-accesses", w->wo_replayed,
+				  SIM_COUNTER_HEADLINE);
+	count_pmaps(w, flags, out);
+	for (unsigned int i = 0; i < SIM_FAULT_COUNT; i++)
+		sim_outcome_count(out, SIM_COUNT_FAULTS,
+				  dashed(sim_fault_name((enum sim_fault)i), name, sizeof(name)),
+				  report->sr_counters.ct_faults[i], flags);
+	for (unsigned int i = 0; i < HW_CT_COUNT; i++)
+		sim_outcome_count(out, SIM_COUNT_HARDWARE,
+				  dashed(hw_counter_name((enum hw_counter)i), name, sizeof(name)),
+				  hw_counters[i], 0);
+	sim_outcome_count(out, SIM_COUNT_HARDWARE, "stores-drained", report->sr_counters.ct_drains,
+			  w->wo_options->sequential ? 0 : flags);
+	sim_outcome_count(out, SIM_COUNT_HARDWARE, "interrupts-taken",
+			  report->sr_counters.ct_interrupts, 0);
+}
+
+static void
+workload_outcome(const struct sim_report *report, struct sim_outcome *out)
+{
+	out->verdict = report->sr_result == SIM_RUN_PASSED   ? SIM_PASS
+		       : report->sr_result == SIM_RUN_BUDGET ? SIM_BUDGET
+							     : SIM_VIOLATION;
+	out->steps = sim_step_count();
+	out->trace_hash = report->sr_hash;
+	out->cpu = SIM_NO_CPU;
+	if (out->verdict == SIM_PASS)
+		return;
+	out->cpu = report->sr_cpu;
+	out->steps = report->sr_step;
+	snprintf(out->check, sizeof(out->check), "%s", report->sr_check);
+	snprintf(out->invariant, sizeof(out->invariant), "%s", report->sr_invariant);
+	snprintf(out->message, sizeof(out->message), "%s", report->sr_message);
+}
+
+/* The choices made, for a replay file. */
+static int
+keep_choices(struct sim_machine *m, struct sim_outcome *out)
+{
+	size_t n;
+	const struct sim_choice_record *list = sim_machine_choices(m, &n);
+
+	out->choices = malloc(sizeof(*list) * (n + 1));
+	if (out->choices == NULL)
+		return -ENOMEM;
+	memcpy(out->choices, list, sizeof(*list) * n);
+	out->nchoices = n;
+	return 0;
+}
+
+int
+workload_run(const struct sim_options *o, const struct sim_config *cfg, struct world *w,
+	     const struct workload_parts *parts, bool required, struct sim_outcome *out)
+{
+	struct hw_config hw;
+	struct sim_report report;
+	struct sim_machine *m = sim_machine_create(cfg, out->message, sizeof(out->message));
+	int error = -ENOMEM;
+
+	if (m == NULL)
+		return -EINVAL;
+	hw_config_init(&hw);
+	if (hw_create(&hw) != 0 || oracle_tlb_create() != 0 || world_create(w, o, m) != 0)
+		goto out;
+	if (sim_machine_call(m, parts->wp_set_up, parts->wp_arg, &report) == SIM_RUN_PASSED) {
+		for (unsigned int cpu = 0; cpu < o->cpus; cpu++)
+			sim_spawn(m, cpu, parts->wp_program, parts->wp_arg);
+		if (sim_machine_run(m, &report) == SIM_RUN_PASSED &&
+		    sim_machine_call(m, parts->wp_tear_down, parts->wp_arg, &report) ==
+			    SIM_RUN_PASSED)
+			sim_machine_check_leaks(m, &report);
+	}
+	workload_outcome(&report, out);
+	workload_count(w, &report, required, out);
+	error = o->record_choices ? keep_choices(m, out) : 0;
+out:
+	oracle_tlb_destroy();
+	hw_destroy();
+	sim_machine_destroy(m);
+	return error;
+}
