@@ -74,21 +74,26 @@ take_spare(struct pt_page *parent, gpa_t gpa)
 	return list;
 }
 
-/* Moves accounts, spares and stamp of a superpage of `parent` to its parts in t. In an epoch. */
+/*
+ * Hands the stamp of a superpage of `parent`, and the spares its parts keep, to private table t. Before
+ * t is linked: from then on whoever has its lock relies on them.
+ */
 static void
-account_demotion(struct pt_page *parent, struct pt_page *t, bool wired)
+bequeath(struct pt_page *parent, struct pt_page *t, bool wired)
 {
-	struct pmap *const pm = parent->pd_pmap;
-	const unsigned int level = parent->pd_level;
-
 	t->pd_stamp = parent->pd_stamp;
-	if (wired) {
-		/*
-		 * Of its spares one is used (or freed); the parts of a 1 GiB leaf keep the others.
-		 */
-		pt_spares_move(&parent->pd_spares, &t->pd_spares, pt_spares_needed(level) - 1);
+	/* Of a wired leaf's spares one is used (or freed); the parts of a 1 GiB leaf keep the others. */
+	if (wired)
+		pt_spares_move(&parent->pd_spares, &t->pd_spares,
+			       pt_spares_needed(parent->pd_level) - 1);
+}
+
+/* In an epoch. */
+static void
+account_demotion(struct pmap *pm, unsigned int level, bool wired)
+{
+	if (wired)
 		pmap_count(pm, PMAP_C_SPARES, (uint64_t)-1);
-	}
 	pmap_count(pm, PMAP_C_LEAVES + level, (uint64_t)-1);
 	pmap_count(pm, PMAP_C_LEAVES + level - 1, HOST_TABLE_WORDS);
 	pmap_count(pm, PMAP_C_TABLES, 1);
@@ -124,6 +129,7 @@ split_locked(struct pt_page *parent, unsigned int index, pt_entry_t pte, struct 
 	else
 		*fresh = NULL;
 
+	bequeath(parent, t, wired);
 	if (!pmap_bears_mixed_sizes(pm)) {
 		const bool frozen = break_before_make(parent, index, &pte, g);
 
@@ -136,7 +142,7 @@ split_locked(struct pt_page *parent, unsigned int index, pt_entry_t pte, struct 
 			fill_demoted(t, pte);
 		} while (!pte_cas(w, &pte, pte_table(f, t->pd_hpa)));
 	}
-	account_demotion(parent, t, wired);
+	account_demotion(pm, parent->pd_level, wired);
 	return pmap_bears_mixed_sizes(pm) ? 0 : -EAGAIN;
 }
 
