@@ -265,8 +265,6 @@ replace_leaf(struct enter *e, const struct pt_cursor *c)
 		}
 		if (pte_new != old)
 			pmap_leaf_changed(t, c->pc_index, old, pte_new, &e->e_gather);
-		else
-			pmap_count(e->e_pm, PMAP_C_SPURIOUS, 1);
 		result = same ? ENTER_DONE : ENTER_BREAK;
 	}
 	host_unlock(&t->pd_lock);
@@ -300,13 +298,8 @@ attempt_enter(struct enter *e)
 		return ENTER_WAIT;
 	if (!pte_is_valid(f, c.pc_pte))
 		return c.pc_level == level ? install(e, &c) : install_chain(e, &c);
-	if (c.pc_level > level) {
-		if (covered_by(e, c.pc_pte, c.pc_level)) {
-			pmap_count(e->e_pm, PMAP_C_SPURIOUS, 1);
-			return ENTER_DONE;
-		}
-		return ENTER_SPLIT;
-	}
+	if (c.pc_level > level)
+		return covered_by(e, c.pc_pte, c.pc_level) ? ENTER_DONE : ENTER_SPLIT;
 	return pte_is_leaf(f, c.pc_pte, level) ? replace_leaf(e, &c) : ENTER_CLEAR;
 }
 
