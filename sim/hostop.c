@@ -106,6 +106,23 @@ begin(struct hostop *ho, struct space *sp, gpa_t start, gpa_t end, enum world_co
 	pmap_gather_begin(&ho->ho_gather, sp->sp_pmap);
 }
 
+/*
+ * A shootdown of more steps than so many times the square of the number of CPUs waits for somebody
+ * who was not made to hurry. With kicks 100 times the square is as slow as it gets.
+ */
+#define SHOOTDOWN_STEPS 1000
+
+static void
+check_length(const struct space *sp, uint64_t steps)
+{
+	const uint64_t ncpus = sim_cpu_count();
+
+	sim_invariant_hit(SIM_I24);
+	if (steps > SHOOTDOWN_STEPS * ncpus * ncpus)
+		sim_violation("CK-SCHED", "I24", "%s: a shootdown took %llu steps", sp->sp_name,
+			      (unsigned long long)steps);
+}
+
 /* The shootdown; true if it took place or was not needed, false if it was put off. */
 static bool
 finish(struct hostop *ho)
@@ -113,8 +130,10 @@ finish(struct hostop *ho)
 	struct space *const sp = ho->ho_range.ra_space;
 	const bool deferred = ho->ho_gather.pg_deferred && !ho->ho_gather.pg_flush &&
 			      (pmap_flags(sp->sp_pmap) & PMAP_DEFER) != 0;
+	const uint64_t start = sim_step_count();
 
 	pmap_gather_finish(&ho->ho_gather);
+	check_length(sp, sim_step_count() - start);
 	space_observe(sp);
 	return !deferred;
 }

@@ -87,29 +87,34 @@ space_is_rvi(const struct space *sp)
 	return sp->sp_arch == SIM_ARCH_NPT;
 }
 
+/*
+ * The CPU is what its profile says; what the decoder made of its capability words is the core's
+ * opinion, and may be wrong. A/D and execute-only as the policy has them.
+ */
 static void
 model_of(const struct ept_cpu *cpu, const struct space_plan *plan, struct hw_model *m)
 {
-	const uint64_t pat = plan->sl_profile->pr_words.ew_host_pat;
+	const struct ept_profile *const p = plan->sl_profile;
+	const struct ept_cpu *const real = cpu->ec_type == PT_X86 ? &p->pr_x86 : &p->pr_nested;
 
 	hw_model_init(m);
-	m->hm_phys_bits = cpu->ec_caps.pc_phys_bits;
-	m->hm_page_2m = cpu->ec_caps.pc_leaf_levels > 1;
-	m->hm_page_1g = cpu->ec_caps.pc_leaf_levels > 2;
+	m->hm_phys_bits = real->ec_caps.pc_phys_bits;
+	m->hm_page_2m = real->ec_caps.pc_leaf_levels > 1;
+	m->hm_page_1g = real->ec_caps.pc_leaf_levels > 2;
 	m->hm_exec_only = cpu->ec_caps.pc_exec_only;
 	m->hm_ept_ad = cpu->ec_eptp_ad;
-	m->hm_ept_5_levels = cpu->ec_caps.pc_levels == 5;
-	m->hm_nx = cpu->ec_caps.pc_nx;
-	m->hm_flush_by_asid = cpu->ec_flush_by_asid;
+	m->hm_ept_5_levels = real->ec_caps.pc_levels == 5;
+	m->hm_nx = real->ec_caps.pc_nx;
+	m->hm_flush_by_asid = real->ec_flush_by_asid;
 	m->hm_invept =
-		(uint8_t)((cpu->ec_invept == EPT_INVEPT_SINGLE ? 1u << HW_INVEPT_SINGLE : 0) |
-			  (cpu->ec_invept_all ? 1u << HW_INVEPT_ALL : 0));
-	m->hm_invvpid = cpu->ec_invvpid_kinds;
-	m->hm_pat = pat != 0 ? pat : HW_PAT_RESET;
-	m->hm_mixed_size_mce = (cpu->ec_flags & PMAP_MIXED_SIZE_ERRATUM) != 0;
+		(uint8_t)((real->ec_invept == EPT_INVEPT_SINGLE ? 1u << HW_INVEPT_SINGLE : 0) |
+			  (real->ec_invept_all ? 1u << HW_INVEPT_ALL : 0));
+	m->hm_invvpid = real->ec_invvpid_kinds;
+	m->hm_pat = p->pr_words.ew_host_pat != 0 ? p->pr_words.ew_host_pat : HW_PAT_RESET;
+	m->hm_mixed_size_mce = (real->ec_flags & PMAP_MIXED_SIZE_ERRATUM) != 0;
 	m->hm_kindness = plan->sl_kindness;
-	if (cpu->ec_nasids != 0)
-		m->hm_asids = cpu->ec_nasids;
+	if (real->ec_nasids != 0)
+		m->hm_asids = real->ec_nasids;
 }
 
 static enum pt_type
