@@ -370,17 +370,29 @@ goes_through(const struct hw_walk *walk, uint64_t hpa)
 	return false;
 }
 
+/* Whether `after` grants all that `before` does of the page that both lead to. */
+static bool
+takes_nothing(const struct hw_walk *before, const struct hw_walk *after, uint64_t gpa)
+{
+	const uint64_t was = gpa & ((UINT64_C(1) << (12 + 9 * before->wk_level)) - 1);
+	const uint64_t is = gpa & ((UINT64_C(1) << (12 + 9 * after->wk_level)) - 1);
+
+	return before->wk_present && after->wk_present &&
+	       (before->wk_rights & ~after->wk_rights) == 0 &&
+	       (!before->wk_dirty || after->wk_dirty) && before->wk_memtype == after->wk_memtype &&
+	       before->wk_hpa + was == after->wk_hpa + is;
+}
+
 /*
  * Takes a write back, unless it took something from the entry; says whether it was taken back. One
- * that splits a superpage, or shows the same for another reason, took nothing: what an operation
- * still pending took before, by a write to the same word, must not be laid at its door.
+ * that splits a superpage, or widens, took nothing: what an operation still pending took before, by
+ * a write to the same word, must not be laid at its door.
  */
 static bool
 take_back_harmless(const struct oracle_judged *j, const struct write *w)
 {
 	struct hw_walk before;
 	struct hw_walk after;
-	struct shadow *s;
 	uint64_t value;
 
 	if (j->jd_entry->te_table || !load_then(NULL, w->wr_hpa, &value))
@@ -388,14 +400,9 @@ take_back_harmless(const struct oracle_judged *j, const struct write *w)
 	hw_walk_over(j->jd_ctx, j->jd_first, load_then, NULL, &after);
 	take_back(w);
 	hw_walk_over(j->jd_ctx, j->jd_first, load_then, NULL, &before);
-	if (goes_through(&before, w->wr_hpa) && before.wk_present && after.wk_present &&
-	    before.wk_rights == after.wk_rights && before.wk_dirty == after.wk_dirty &&
-	    before.wk_memtype == after.wk_memtype &&
-	    before.wk_hpa + (j->jd_first & ((UINT64_C(1) << (12 + 9 * before.wk_level)) - 1)) ==
-		    after.wk_hpa + (j->jd_first & ((UINT64_C(1) << (12 + 9 * after.wk_level)) - 1)))
+	if (goes_through(&before, w->wr_hpa) && takes_nothing(&before, &after, j->jd_first))
 		return true;
-	s = shadow_of(w->wr_hpa);
-	s->sh_value = value;
+	shadow_of(w->wr_hpa)->sh_value = value;
 	return false;
 }
 

@@ -495,6 +495,24 @@ Test(hw_oracle, a_split_is_not_blamed_for_what_was_taken_before)
 	judged_free(r);
 }
 
+/* A page was made clean by an operation that is pending; then a fault widened it. */
+Test(hw_oracle, who_widens_is_not_blamed_for_what_was_taken_before)
+{
+	struct rig *r = judged(HW_NPT);
+	uint64_t ticket;
+
+	map(r, GPA, 0, X86_ALL | X86_NX);
+	cr_assert_eq(touch(r, GPA, HW_WRITE), HW_OK);
+	op_defer(r, GPA, 0, *word_at(r, GPA, 0) & ~X86_D);
+	op_set(r, GPA, 0, *word_at(r, GPA, 0) & ~X86_NX);
+	cr_expect_eq(dead(), 0);
+
+	ticket = oracle_tlb_drain_begin();
+	oracle_tlb_drain_done(r->root, ticket);
+	cr_expect_eq(dead(), 1);
+	judged_free(r);
+}
+
 /* One restricts the leaf and is over; another, pending, has unlinked the table: blame the first. */
 Test(hw_oracle, the_one_who_is_over_is_found_behind_one_who_is_not)
 {
