@@ -40,6 +40,7 @@ struct page {
 	bool pg_dirty : 1;	/* ghost: written since last collected */
 	bool pg_maydirty : 1;	/* ghost: a write was begun since then */
 	bool pg_noted : 1;	/* pc_note said modified */
+	bool pg_asked : 1;	/* written and not noted when pmap_is_modified() was asked */
 	bool pg_used : 1;	/* ghost: accessed since last aged */
 	bool pg_noted_used : 1; /* pc_note said accessed */
 };
