@@ -75,14 +75,17 @@ take_spare(struct pt_page *parent, gpa_t gpa)
 }
 
 /*
- * Hands the stamp of a superpage of `parent`, and the spares its parts keep, to private table t. Before
- * t is linked: from then on whoever has its lock relies on them.
+ * Hands the stamp of a superpage of `parent`, and the spares its parts keep, to private table t.
+ * Before t is linked: from then on whoever has its lock relies on them.
  */
 static void
 bequeath(struct pt_page *parent, struct pt_page *t, bool wired)
 {
 	t->pd_stamp = parent->pd_stamp;
-	/* Of a wired leaf's spares one is used (or freed); the parts of a 1 GiB leaf keep the others. */
+	/*
+	 * Of a wired leaf's spares one is used (or freed); the parts of a 1 GiB leaf keep the
+	 * others.
+	 */
 	if (wired)
 		pt_spares_move(&parent->pd_spares, &t->pd_spares,
 			       pt_spares_needed(parent->pd_level) - 1);
