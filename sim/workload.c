@@ -519,10 +519,13 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 	return workload_run(o, &cfg, &wl.wl_world, &parts, wl.wl_scenario->sn_every_run, out);
 }
 
+/* The rarest of what must occur does in a few hundred runs; fewer than this promise nothing. */
+#define COVERAGE_RUNS 1000
+
 uint64_t
 sim_coverage_seeds(const struct sim_options *o)
 {
 	if (o->trace_path != NULL || !find_scenario(o->scenario)->sn_every_run || o->caps != NULL)
 		return UINT64_MAX;
-	return 100;
+	return COVERAGE_RUNS;
 }
