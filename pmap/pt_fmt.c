@@ -163,7 +163,8 @@ fill_ept(struct pt_fmt *f, const struct pt_caps *caps)
 		f->pf_a_clear = EPT_A;
 	}
 	f->pf_x_val = f->pf_x_mask;
-	fill_prot(f, f->pf_x_mask, false, caps->pc_exec_only);
+	/* Under emulation read is the accessed flag: an entry without it shows nothing. */
+	fill_prot(f, f->pf_x_mask, false, caps->pc_exec_only && !caps->pc_emulate_ad);
 	fill_memattr_ept(f);
 
 	const pt_entry_t high = BITS(51, 12) & ~f->pf_addr;
@@ -193,10 +194,7 @@ caps_valid(enum pt_type type, const struct pt_caps *caps)
 	if (type != PT_EPT &&
 	    (caps->pc_exec_only || caps->pc_emulate_ad || caps->pc_ignore_guest_pat))
 		return false;
-	if (type != PT_X86 && (caps->pc_user || caps->pc_global))
-		return false;
-	/* Under emulation read is the accessed flag: an entry without it shows nothing. */
-	return !(caps->pc_exec_only && caps->pc_emulate_ad);
+	return type == PT_X86 || (!caps->pc_user && !caps->pc_global);
 }
 
 int

@@ -69,7 +69,7 @@ struct pt_caps {
 	uint8_t pc_levels; /* 4 or 5 */
 	uint8_t pc_leaf_levels;	  /* leaf sizes: 1 = 4K, 2 = and 2M, 3 = and 1G */
 	uint8_t pc_phys_bits;	  /* MAXPHYADDR, 36 to 52 */
-	bool pc_exec_only;	  /* EPT: X without R is allowed */
+	bool pc_exec_only;	  /* EPT: X without R; not under emulation */
 	bool pc_emulate_ad;	  /* EPT: no accessed and dirty flags in hardware */
 	bool pc_nx;		  /* X86, RVI: EFER.NXE is set */
 	bool pc_user;		  /* X86: user mappings (always so for RVI) */

@@ -52,7 +52,7 @@ flags_wanted(enum pt_type type, unsigned int flags)
 {
 	switch (type) {
 	case PT_EPT:
-		return (flags & 0x1c) == 0 && (flags & 3) != 3;
+		return (flags & 0x1c) == 0;
 	case PT_RVI:
 		return (flags & ~4u) == 0;
 	default:
@@ -318,8 +318,7 @@ Test(fmt, init_refuses)
 							leaves % 4 != 0 && bits >= 36 &&
 							bits <= 52 &&
 							!(ept_only && type != PT_EPT) &&
-							!((flags & 0x18) && type != PT_X86) &&
-							(flags & 3) != 3;
+							!((flags & 0x18) && type != PT_X86);
 
 						set_flags(&c, flags);
 						c.pc_levels = (uint8_t)levels;

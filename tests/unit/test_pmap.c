@@ -56,10 +56,8 @@ spoil(struct pmap_config *cfg, unsigned int how)
 		caps->pc_leaf_levels = 0;
 		break;
 	default:
-		/* Execute-only and emulation together, or either one where it cannot be. */
-		cfg->pc_flags |= PMAP_EMULATE_AD_BITS | PMAP_SUPPORTS_EXEC_ONLY;
-		caps->pc_emulate_ad = true;
-		caps->pc_exec_only = true;
+		/* A flag that the caps do not bear out. */
+		cfg->pc_flags ^= PMAP_EMULATE_AD_BITS;
 		break;
 	}
 }
