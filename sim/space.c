@@ -155,13 +155,15 @@ space_fault(struct space *sp, gpa_t gpa, unsigned int access)
 	int error;
 
 	world_tick(sp->sp_world, WC_FAULTS);
-	error = pmap_emulate_accessed_dirty(sp->sp_pmap, gpa, access);
-	if (error == 0)
-		return 0;
-	cp->cp_fault_space = sp;
-	cp->cp_faults++;
 	/* A write fault sets M, whether the write is made again or not. */
 	oracle_access_begin(sp, gpa, access);
+	error = pmap_emulate_accessed_dirty(sp->sp_pmap, gpa, access);
+	if (error == 0) {
+		oracle_access_failed(sp, gpa, access);
+		return 0;
+	}
+	cp->cp_fault_space = sp;
+	cp->cp_faults++;
 	error = fault_decided(sp, gpa, access);
 	oracle_access_failed(sp, gpa, access);
 	cp->cp_faults++;

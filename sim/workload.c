@@ -69,12 +69,19 @@ static hostop_fn *const op_fns[OP_COUNT] = {
 	[OP_RECREATE] = hostop_recreate,
 };
 
+/* What a scenario's spaces are made of. */
+enum scale {
+	SCALE_FULL,  /* a page table of every size, thousands of pages */
+	SCALE_SMALL, /* no superpages */
+	SCALE_TINY,  /* one guest, a handful of pages */
+};
+
 struct scenario {
 	struct sim_scenario_info sn_info;
 	uint32_t sn_weights[OP_COUNT];
 	bool sn_guests_only; /* no process, no kernel */
-	bool sn_small;	     /* one page table, few pages */
-	bool sn_every_run;   /* promises that every counter is exercised over many seeds */
+	enum scale sn_scale;
+	bool sn_every_run; /* promises that every counter is exercised over many seeds */
 };
 
 #define RANDOM_WEIGHTS                                                                    \
@@ -91,22 +98,22 @@ static const struct scenario scenarios[] = {
 	{{"random", "everything at once: guests, a process and the kernel, all operations"},
 	 RANDOM_WEIGHTS,
 	 false,
-	 false,
+	 SCALE_FULL,
 	 true},
 	{{"shootdown", "pages moved and discarded under running vCPUs"},
 	 {[OP_RUN] = 60, [OP_REMOVE] = 10, [OP_MIGRATE] = 15, [OP_DISCARD] = 15},
 	 true,
-	 true,
+	 SCALE_SMALL,
 	 false},
 	{{"revoke", "rights taken away while faults decided before are on their way"},
 	 {[OP_RUN] = 60, [OP_PROTECT] = 15, [OP_WIDEN] = 10, [OP_DISCARD] = 10, [OP_REMOVE] = 5},
 	 true,
-	 true,
+	 SCALE_SMALL,
 	 false},
 	{{"dirty", "modified bits collected from running writers"},
 	 {[OP_RUN] = 70, [OP_CLEAN] = 20, [OP_CLEAR_MODIFY] = 5, [OP_AGE] = 5, [OP_REMOVE] = 3},
 	 true,
-	 true,
+	 SCALE_SMALL,
 	 false},
 	{{"superpages", "joining and splitting under running vCPUs"},
 	 {[OP_RUN] = 50,
@@ -119,7 +126,7 @@ static const struct scenario scenarios[] = {
 	  [OP_REMOVE] = 4,
 	  [OP_MIGRATE] = 2},
 	 true,
-	 false,
+	 SCALE_FULL,
 	 false},
 	{{"host", "processes and the kernel on ordinary page tables, flushed page by page"},
 	 {[OP_RUN] = 60,
@@ -133,12 +140,12 @@ static const struct scenario scenarios[] = {
 	  [OP_PREFAULT] = 6,
 	  [OP_INVALIDATE] = 4},
 	 false,
-	 false,
+	 SCALE_FULL,
 	 false},
 	{{"identifiers", "spaces destroyed and made anew, CPUs that come and go, few ASIDs"},
 	 {[OP_RUN] = 70, [OP_RECREATE] = 8, [OP_OFFLINE] = 8, [OP_MIGRATE] = 6, [OP_REMOVE] = 4},
 	 true,
-	 true,
+	 SCALE_SMALL,
 	 false},
 	{{"aging", "accessed bits cleared, and then relied upon"},
 	 {[OP_RUN] = 60,
@@ -149,7 +156,7 @@ static const struct scenario scenarios[] = {
 	  [OP_DISCARD] = 6,
 	  [OP_DRAIN] = 3},
 	 true,
-	 true,
+	 SCALE_SMALL,
 	 false},
 	{{"wiring", "wired pages among faults and withdrawals"},
 	 {[OP_RUN] = 50,
@@ -161,7 +168,7 @@ static const struct scenario scenarios[] = {
 	  [OP_DEMOTE] = 5,
 	  [OP_REMOVE] = 3},
 	 true,
-	 false,
+	 SCALE_FULL,
 	 false},
 	{{"pinning", "wired superpages, joined and split for lack of memory and with it"},
 	 {[OP_RUN] = 30,
@@ -175,12 +182,28 @@ static const struct scenario scenarios[] = {
 	  [OP_UNWIRE] = 5,
 	  [OP_REMOVE] = 2},
 	 true,
-	 false,
+	 SCALE_FULL,
 	 false},
 	{{"turns", "shootdown after shootdown, and CPUs that are seldom in the guest"},
 	 {[OP_RUN] = 3, [OP_INVALIDATE] = 60, [OP_MIGRATE] = 2},
 	 true,
+	 SCALE_SMALL,
+	 false},
+	{{"crowd", "one guest with a handful of pages, and everybody after them"},
+	 {[OP_RUN] = 60,
+	  [OP_REMOVE] = 8,
+	  [OP_MIGRATE] = 6,
+	  [OP_DISCARD] = 6,
+	  [OP_PROTECT] = 12,
+	  [OP_WIDEN] = 10,
+	  [OP_CLEAN] = 8,
+	  [OP_AGE] = 3,
+	  [OP_WIRE] = 4,
+	  [OP_UNWIRE] = 4,
+	  [OP_PREFAULT] = 3,
+	  [OP_DRAIN] = 1},
 	 true,
+	 SCALE_TINY,
 	 false},
 };
 
@@ -417,14 +440,16 @@ static void
 add_regions(const struct workload *wl, struct space *sp, gpa_t base)
 {
 	const uint64_t gib = UINT64_C(1) << 30;
-	const bool small = wl->wl_scenario->sn_small;
+	const enum scale scale = wl->wl_scenario->sn_scale;
 	const struct pt_fmt *f = pmap_fmt(sp->sp_pmap);
 	/* Processes and the kernel have no addresses in the upper half. */
 	const gpa_t limit = sp->sp_arch == SIM_ARCH_X86 ? base + (gib << 4) : f->pf_limit;
 
 	space_reserve_regions(sp, 6);
 	space_add_region(sp, base, 16, PMAP_PROT_RWX, PT_MEMATTR_WB, false);
-	if (!small) {
+	if (scale == SCALE_TINY)
+		return;
+	if (scale == SCALE_FULL) {
 		space_add_region(sp, base + REGION_BYTES, REGION_PAGES, PMAP_PROT_RWX,
 				 PT_MEMATTR_WB, true);
 		space_add_region(sp, base + gib - REGION_BYTES, REGION_PAGES, PMAP_PROT_RWX,
@@ -451,7 +476,8 @@ set_up(void *arg)
 	struct workload *const wl = arg;
 	struct world *const w = &wl->wl_world;
 	const struct sim_options *const o = w->wo_options;
-	const unsigned int nguests = o->arch == SIM_ARCH_X86 ? 1 : 2;
+	const bool alone = o->arch == SIM_ARCH_X86 || wl->wl_scenario->sn_scale == SCALE_TINY;
+	const unsigned int nguests = alone ? 1 : 2;
 	static const char *const names[] = {"guest 0", "guest 1"};
 	struct space *sp;
 	int error = 0;
