@@ -363,6 +363,24 @@ int vm_migrate(struct vmspace *vs, gpa_t gpa, uint64_t len, uint64_t *moved);
  */
 int vm_discard(struct vmspace *vs, gpa_t gpa, uint64_t len);
 
+/*
+ * What is known of the page that a map shows at gpa. -EFAULT: no map, or a device's window. Does not
+ * sleep, takes no lock: for reports and checks.
+ */
+struct vm_page_info {
+	hpa_t pi_hpa;	   /* if resident */
+	uint32_t pi_holds; /* of both kinds */
+	uint32_t pi_write_holds;
+	uint32_t pi_wirings;
+	bool pi_resident;
+	bool pi_dirty;	 /* differs from what is in swap, as far as the tables have told */
+	bool pi_swapped; /* swap has contents of it */
+	bool pi_logged;	 /* in the dirty log */
+	bool pi_busy;	 /* being brought in, written, moved */
+};
+
+int vmspace_page_info(struct vmspace *vs, gpa_t gpa, struct vm_page_info *out);
+
 /* ---- Dirty log ------------------------------------------------------------------------------- */
 
 /*
@@ -372,8 +390,8 @@ int vm_discard(struct vmspace *vs, gpa_t gpa, uint64_t len);
  * each time; so is one that is held for writing.
  *
  * Enabling splits writable superpages, so that a page is reported alone; from its return on every
- * write is reported. With initially_set every page is reported once. Disabling lets superpages come
- * back. -EBUSY: it is enabled already; -ENOENT: it is not. -ENOMEM.
+ * write is reported. With initially_set every page that has contents is reported once. Disabling
+ * lets superpages come back. -EBUSY: it is enabled already; -ENOENT: it is not. -ENOMEM.
  */
 int vm_dirty_log_enable(struct vmspace *vs, bool initially_set);
 int vm_dirty_log_disable(struct vmspace *vs);

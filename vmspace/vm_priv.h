@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * What the files of vmspace/ share with each other and nobody else.
+ *
+ * Who excludes whom. A page's state is one word, changed by compare-and-swap. Whoever is about to
+ * map a page, or to look at its bytes, shares it: then it keeps its frame. Whoever brings it in,
+ * takes it out or moves it owns it: then nobody shares it. Owners may sleep, sharers do not, except
+ * for the gather of pmap_enter(). Pins (holds, wirings) outlast both: an owner leaves a pinned page
+ * as it is, and pins are added by sharers only.
+ *
+ * Three mutexes, in this order:
+ *
+ *   vs_lock      of a vmspace: segments, maps, wiring, devices, the dirty log's mode
+ *   sy_pageout   of the system: one at a time takes pages from others
+ *   vs_sweep     of a vmspace: one at a time collects A and M from its tables (pageout, dirty log,
+ *                promotion, execute control), so that what one has cleared in the tables and not
+ *                yet written into the pages is not missed by another
+ *
+ * Memory may be asked for with vs_lock held, not with the other two: asking may take sy_pageout.
+ * Nobody who holds sy_pageout or vs_sweep waits for a page.
+ *
+ * Maps change under vs_lock and are read in epoch sections. Revoking (protocol, clause 4): publish
+ * the new map, bump vs_revoke, sweep the tables, finish the gather, wait until nobody shares pages
+ * of the range who may have read the old one (vm_object_quiesce()). As long as the sweep lasts the
+ * old map stays in vs_leaving: what the tables tell of pages is told by address.
+ */
+
+#ifndef VMSPACE_VM_PRIV_H
+#define VMSPACE_VM_PRIV_H
+
+#include "vmspace/vm_host.h"
+#include "vmspace/vmspace.h"
+
+#define VM_RANK_SPACE 1 /* mutexes, among themselves */
+#define VM_RANK_PAGEOUT 2
+#define VM_RANK_SWEEP 3
+#define VM_RANK_CHUNK 32 /* spin locks: below all of pmap's */
+#define VM_RANK_SWAP 33
+#define VM_RANK_LISTS 34
+
+#define VM_CHUNK_PAGES 512u
+#define VM_CHUNK_BYTES ((uint64_t)VM_CHUNK_PAGES * HOST_PAGE_SIZE)
+#define VM_BITMAP_WORDS (VM_CHUNK_PAGES / 64)
+
+/* ---- Accounts (vm_system.c) ------------------------------------------------------------------ */
+
+/*
+ * Whom pages are charged to. A guest's, and after its end that of the pages of it which are still
+ * held. va_held is what the limit applies to.
+ */
+struct vm_account {
+	struct vm_system *ac_sys;
+	struct host_word ac_refs; /* the vmspace, and each object */
+	uint64_t ac_limit_pages;
+	struct host_word ac_held; /* resident, devmem, reserved */
+	struct host_word ac_resident;
+	struct host_word ac_wired;
+	struct host_word ac_reserved;
+	struct host_word ac_devmem;
+	struct host_word ac_swapped;
+	struct vm_account *ac_next; /* sy_accounts */
+};
+
+/* Swap slots of the system (vm_swap.c). */
+struct vm_swap {
+	struct host_lock sw_lock;
+	uint64_t sw_slots;
+	uint64_t sw_used;
+	uint64_t sw_hand;    /* where the search for free ones begins */
+	uint64_t *sw_bitmap; /* set: in use */
+};
+
+struct vm_system {
+	uint64_t sy_limit_pages;
+	struct host_word sy_held;   /* of all accounts, and of tables as far as known */
+	struct host_mutex sy_pageout;
+	struct host_lock sy_lock; /* the lists below */
+	struct vm_account *sy_accounts;
+	struct vmspace *sy_spaces;
+	struct vm_object *sy_clock; /* objects with pages to reclaim, a ring; the next to look at */
+	struct vm_swap sy_swap;
+};
+
+/* VM_FAULT_NONE, VM_FAULT_GUEST_LIMIT or VM_FAULT_TOTAL_LIMIT. */
+enum vm_fault_reason vm_charge(struct vm_account *ac, uint64_t npages);
+void vm_uncharge(struct vm_account *ac, uint64_t npages);
+
+struct vm_account *vm_account_create(struct vm_system *sys, uint64_t limit_pages);
+void vm_account_ref(struct vm_account *ac);
+void vm_account_unref(struct vm_account *ac);
+
+/* ---- Pages (vm_page.c) ----------------------------------------------------------------------- */
+
+/* vp_state */
+#define VP_RESIDENT ((uint64_t)1 << 0)	 /* has the frame in VP_FRAME */
+#define VP_OWNED ((uint64_t)1 << 1)	 /* busy, exclusively */
+#define VP_WANTED ((uint64_t)1 << 2)	 /* somebody waits until it is less busy */
+#define VP_DIRTY ((uint64_t)1 << 3)	 /* its bytes are nowhere else: write before dropping */
+#define VP_REFERENCED ((uint64_t)1 << 4) /* used since the clock hand passed */
+#define VP_LOGGED ((uint64_t)1 << 5)	 /* in the dirty log */
+#define VP_FRAME ((((uint64_t)1 << 40) - 1) << HOST_PAGE_SHIFT)
+#define VP_SHARE ((uint64_t)1 << 52) /* one who shares it, up to 4095 */
+#define VP_SHARES (~(uint64_t)0 << 52)
+
+/* vp_pins */
+#define VP_HOLD ((uint64_t)1 << 0)
+#define VP_WRITE_HOLD ((uint64_t)1 << 24)
+#define VP_WIRING ((uint64_t)1 << 48)
+#define VP_HOLDS(pins) ((uint32_t)((pins) & 0xffffff))
+#define VP_WRITE_HOLDS(pins) ((uint32_t)((pins) >> 24 & 0xffffff))
+#define VP_WIRINGS(pins) ((uint32_t)((pins) >> 48))
+
+#define VM_SLOT_NONE (~(uint64_t)0)
+
+struct vm_page {
+	struct host_word vp_state;
+	struct host_word vp_pins;
+	uint64_t vp_slot; /* 1 + the swap slot that has its contents as of the last write; 0: none. The
+			     owner's. */
+};
+
+/* Shares a resident page that nobody owns; false if it is not so. Any context. */
+bool vm_page_share(struct vm_page *pg);
+void vm_page_unshare(struct vm_object *ob, struct vm_page *pg);
+
+/* Owns a page that nobody shares or owns, with its state before in *state. Any context. */
+bool vm_page_own(struct vm_page *pg, uint64_t *state);
+/* Ends that: clears and sets bits of the state in the same step. VP_OWNED is cleared. */
+void vm_page_disown(struct vm_object *ob, struct vm_page *pg, uint64_t clear, uint64_t set);
+/* From owner to the first sharer. */
+void vm_page_downgrade(struct vm_object *ob, struct vm_page *pg, uint64_t clear, uint64_t set);
+
+/*
+ * Sleeps until somebody was less busy with the page than at the call, or at once if nobody is. The
+ * caller has a reference to the object. -EINTR only if interruptible.
+ */
+int vm_page_wait(struct vm_object *ob, struct vm_page *pg, bool interruptible);
+
+/* Sets bits of the state (VP_DIRTY, VP_REFERENCED, VP_LOGGED) of a page in any state. */
+static inline void
+vm_page_mark(struct vm_page *pg, uint64_t bits)
+{
+	if ((host_load(&pg->vp_state) & bits) != bits)
+		host_fetch_or(&pg->vp_state, bits);
+}
+
+/* ---- Objects (vm_object.c) ------------------------------------------------------------------- */
+
+enum vm_objtype {
+	OBJT_DEFAULT, /* system memory: zero-filled, swap-backed */
+	OBJT_DEVMEM,  /* named segments: zero-filled, never paged */
+	OBJT_SG,      /* device windows: host-physical memory that has no pages */
+};
+
+/* chunk flags */
+#define CH_EXEC ((uint64_t)1 << 0)   /* an instruction was fetched from a superpage: 4K for now */
+#define CH_NO_RUN ((uint64_t)1 << 1) /* there was no run; do not ask again */
+
+/* What 2 MiB of an object share. Made at the first touch, kept as long as the object. */
+struct vm_chunk {
+	struct host_word ch_resident; /* pages in memory */
+	struct host_word ch_flags;
+	struct host_lock ch_lock; /* the two below */
+	hpa_t ch_run;		  /* 512 contiguous frames that were reserved for it, or 0 */
+	uint64_t ch_free[VM_BITMAP_WORDS]; /* frames of the run that no page uses */
+	struct vm_page ch_pages[VM_CHUNK_PAGES];
+};
+
+struct vm_object {
+	struct vm_system *ob_sys;
+	struct vm_account *ob_account;
+	struct vmspace *ob_space; /* NULL after its end; read it under sy_pageout, or known alive */
+	enum vm_objtype ob_type;
+	bool ob_runs; /* may have runs: set when created */
+	uint64_t ob_npages;
+	hpa_t ob_base;		  /* OBJT_SG */
+	struct vm_page ob_window; /* OBJT_SG: shared instead of a page */
+	struct host_word ob_refs; /* segment or window, holds page by page, sleepers */
+	struct host_word ob_dead; /* its segment is gone: who unpins a page frees it */
+	struct host_event ob_event; /* pages became less busy */
+	struct vm_object *ob_clock_next, *ob_clock_prev; /* sy_lock */
+	uint64_t ob_hand;	    /* sy_pageout: next chunk to look at */
+	struct host_epoch_item ob_epoch;
+	uint64_t ob_bytes; /* of this structure */
+	struct host_word ob_chunks[]; /* struct vm_chunk *, or 0 */
+};
+
+/* -ENOMEM. With one reference, the caller's. */
+int vm_object_create(struct vmspace *vs, enum vm_objtype type, uint64_t npages, hpa_t base,
+		     struct vm_object **out);
+
+/* Within an epoch section that found it, or with a reference: another one; false if it is ending. */
+bool vm_object_ref(struct vm_object *ob);
+void vm_object_unref(struct vm_object *ob);
+
+/*
+ * Its segment is gone, no map shows it and no map will: frees every page that is not held, drops
+ * the owner's reference. The pages that are held go as they are released.
+ */
+void vm_object_terminate(struct vm_object *ob);
+
+/* The chunk of a page, or NULL if it was never touched. vm_object_chunk() makes it: NULL = no memory. */
+struct vm_chunk *vm_object_peek(const struct vm_object *ob, uint64_t index);
+struct vm_chunk *vm_object_chunk(struct vm_object *ob, uint64_t index);
+/* The page, or NULL; of a window its stand-in. */
+struct vm_page *vm_object_page(struct vm_object *ob, uint64_t index);
+
+/* Waits until nobody shares any page of the range who did when this was called. Sleeps. */
+void vm_object_quiesce(struct vm_object *ob, uint64_t first, uint64_t npages);
+
+/*
+ * Brings a page into memory and shares it (of a window: its stand-in). The caller has a reference.
+ * Sleeps for memory, I/O, and others who are busy with it. On failure *why says more.
+ */
+int vm_object_getpage(struct vm_object *ob, uint64_t index, struct vm_page **out,
+		      enum vm_fault_reason *why);
+
+/* Unpins: takes `pins` off vp_pins, and frees the page if it was the last of a dead object. */
+void vm_object_unpin(struct vm_object *ob, uint64_t index, uint64_t pins);
+
+/* Where a resident page of an object that the caller shares or owns is. */
+static inline hpa_t
+vm_page_hpa(const struct vm_page *pg)
+{
+	return host_load(&pg->vp_state) & VP_FRAME;
+}
+
+/* ---- Memory (vm_anon.c) ---------------------------------------------------------------------- */
+
+/*
+ * A frame for a page, charged; *run is set if a whole run was obtained just now. Makes room if it
+ * must. Not owned by anybody yet.
+ */
+int vm_frame_alloc(struct vm_object *ob, uint64_t index, hpa_t *hpa, bool *run,
+		   enum vm_fault_reason *why);
+/* The same without making room. */
+enum vm_fault_reason vm_frame_try(struct vm_object *ob, uint64_t index, hpa_t *hpa, bool *run);
+/* Gives a frame back: to the chunk's run if it is of it, or to the host. */
+void vm_frame_free(struct vm_object *ob, uint64_t index, hpa_t hpa);
+/* Gives the unused frames of a chunk's run back to the host; how many. The run is none any more. */
+uint64_t vm_run_break(struct vm_object *ob, struct vm_chunk *ch);
+
+/* Fills a page that the caller owns and that is not resident; it becomes resident and stays owned. */
+int vm_page_fill(struct vm_object *ob, uint64_t index, enum vm_fault_reason *why);
+/* Takes the frame of an owned resident page away; its contents are lost unless they are in swap. */
+void vm_page_empty(struct vm_object *ob, uint64_t index);
+
+/* ---- Swap (vm_swap.c) ------------------------------------------------------------------------ */
+
+int vm_swap_init(struct vm_swap *sw);
+void vm_swap_destroy(struct vm_swap *sw);
+
+/*
+ * Writes pages of one object that the caller owns, unmapped everywhere, to slots, as clustered as
+ * slots are free: pages[i] is written if done[i] afterwards, and has its slot then (an old one is
+ * given back). Sleeps.
+ */
+void vm_swap_out(struct vm_object *ob, const uint64_t *index, unsigned int n, bool *done);
+
+/*
+ * Reads a page that the caller owns into `hpa`, and beside it neighbors that were written together,
+ * if they are out of memory, not busy, and there are frames for the asking. -EIO: the frame has
+ * undefined contents, the slot is kept.
+ */
+int vm_swap_in(struct vm_object *ob, uint64_t index, hpa_t hpa);
+
+/* Gives the slot of an owned page back, if it has one. */
+void vm_swap_forget(struct vm_object *ob, struct vm_page *pg);
+
+/* ---- Maps (vm_map.c) ------------------------------------------------------------------------- */
+
+struct vm_map_entry {
+	gpa_t me_start;
+	gpa_t me_end;
+	struct vm_object *me_object;
+	uint64_t me_first; /* index of the page shown at me_start */
+	unsigned int me_prot;
+	unsigned int me_flags; /* VM_MEMMAP_F_* */
+	int me_ident;
+};
+
+/* Immutable once published. Sorted, not overlapping. */
+struct vm_map {
+	struct host_epoch_item mp_epoch;
+	uint64_t mp_bytes;
+	unsigned int mp_n;
+	struct vm_map_entry mp_entries[];
+};
+
+/* The map in force. Inside an epoch section, or under vs_lock. Never NULL. */
+const struct vm_map *vm_map_current(const struct vmspace *vs);
+/* The entry that covers gpa, or NULL; and the first that ends beyond gpa, mp_n if none. */
+const struct vm_map_entry *vm_map_lookup(const struct vm_map *map, gpa_t gpa);
+unsigned int vm_map_search(const struct vm_map *map, gpa_t gpa);
+/* The one that is exactly [gpa, gpa + len), or NULL. */
+const struct vm_map_entry *vm_map_exact(const struct vm_map *map, gpa_t gpa, uint64_t len);
+
+/*
+ * New maps from the current one; under vs_lock; NULL without memory. Copies may be edited by the
+ * caller until they are published.
+ */
+struct vm_map *vm_map_with(const struct vmspace *vs, const struct vm_map_entry *added);
+struct vm_map *vm_map_without(const struct vmspace *vs,
+			      bool (*goes)(const struct vm_map_entry *e, void *arg), void *arg);
+struct vm_map *vm_map_copy(const struct vmspace *vs);
+void vm_map_discard(struct vm_map *map); /* never published */
+
+/* Publishes a map that shows no less than the one before. */
+void vm_map_publish(struct vmspace *vs, struct vm_map *map);
+
+/*
+ * Publishes one that shows or grants less in [start, end), and revokes: calls sweep (pmap_remove,
+ * pmap_protect ...) with a gather, finishes it, waits for faults that were decided before. The old
+ * map can be read, as *old, in sweep only.
+ */
+typedef void vm_sweep_fn(struct vmspace *vs, const struct vm_map *old, struct pmap_gather *g,
+			 void *arg);
+void vm_map_revoke(struct vmspace *vs, struct vm_map *map, vm_sweep_fn *sweep, void *arg);
+
+/* Where entries show a page of an object, by the map in force and by one that is leaving. */
+typedef void vm_shown_fn(struct vmspace *vs, const struct vm_map_entry *e, void *arg);
+/* Calls fn for each entry that shows any of [first, first + npages). In an epoch section. */
+void vm_map_foreach_shown(struct vmspace *vs, const struct vm_object *ob, uint64_t first,
+			  uint64_t npages, vm_shown_fn *fn, void *arg);
+
+/* ---- Vmspaces (vmspace.c) -------------------------------------------------------------------- */
+
+struct vm_seg {
+	int sg_ident;
+	struct vm_object *sg_object; /* NULL: not in use */
+	char sg_name[VM_MEMSEG_NAME_BYTES];
+};
+
+enum vm_counter {
+	VM_C_FAULTS,
+	VM_C_SPURIOUS,
+	VM_C_FAILED,
+	VM_C_RETRIES,
+	VM_C_ZERO_FILLS,
+	VM_C_SWAP_INS,
+	VM_C_READ_AHEAD,
+	VM_C_SWAP_OUTS,
+	VM_C_SWAP_ERRORS,
+	VM_C_RECLAIMED,
+	VM_C_RECLAIMED_CLEAN,
+	VM_C_RUNS,
+	VM_C_RUNS_BROKEN,
+	VM_C_SUPER_ENTERS,
+	VM_C_PROMOTIONS,
+	VM_C_EXEC_SPLITS,
+	VM_C_HOLDS,
+	VM_C_MOVED,
+	VM_COUNTERS,
+};
+
+struct vm_cpu_counters {
+	struct host_word cc_word[VM_COUNTERS];
+} __attribute__((aligned(64)));
+
+struct vmspace {
+	struct pmap *vs_pmap;
+	struct host_word vs_map;     /* struct vm_map * */
+	struct host_word vs_revoke;  /* the word that pmap_enter() reads again */
+	struct host_word vs_mode;    /* VM_* flags in force, VM_MODE_LOG */
+	struct host_word vs_leaving; /* struct vm_map *: being swept out of the tables */
+	struct vm_system *vs_sys;
+	struct vm_account *vs_account;
+	struct pmap_config vs_config; /* callbacks of the caller */
+	struct host_mutex vs_lock;
+	struct host_mutex vs_sweep;
+	struct vmspace *vs_next; /* sy_spaces */
+
+	/* Under vs_lock. */
+	struct vm_seg vs_segs[VM_MAX_MEMSEGS];
+	struct host_iommu *vs_domain; /* NULL: no devices */
+	uint64_t vs_devices[VM_MAX_DEVICES];
+	unsigned int vs_ndevices;
+
+	struct host_word vs_tables; /* table pages that are counted in sy_held */
+	struct vm_cpu_counters vs_counters[HOST_MAX_CPUS];
+};
+
+#define VM_MODE_LOG (1u << 31) /* the dirty log is on; beside VM_* flags in vs_mode */
+
+/* Adds to a counter. Any context. */
+void vm_count(struct vmspace *vs, enum vm_counter c, uint64_t addend);
+
+/* Counts the tables that came or went since the last time into what is held. */
+void vm_charge_tables(struct vmspace *vs);
+
+/*
+ * Makes room after `why` (a limit, or no frame): pages out. 0: try again. -ENOMEM: nothing could be
+ * freed. -EINTR. Sleeps; vs_lock may be held.
+ */
+int vm_make_room(struct vmspace *vs, enum vm_fault_reason why);
+
+/* ---- Faults and superpages (vm_fault.c, vm_super.c) ------------------------------------------ */
+
+/* A decision to map, read in one epoch section: as good as vs_revoke == fl_seen. */
+struct vm_decision {
+	uint64_t fl_seen;
+	struct vm_map_entry fl_entry;
+	gpa_t fl_gpa; /* of the page */
+	unsigned int fl_access;
+	struct vm_page *fl_page; /* shared */
+	uint64_t fl_index;
+};
+
+/* Maps the page as decided, by a superpage if that is right. As pmap_enter(). */
+int vm_enter(struct vmspace *vs, const struct vm_decision *d);
+
+/* The rights that a page is entered with: those of the entry, less execution where it must wait. */
+unsigned int vm_enter_prot(const struct vmspace *vs, const struct vm_decision *d);
+
+/* Tries to map 2 MiB around d by one entry. 0; -ENOENT: not possible now; or as pmap_enter(). */
+int vm_super_enter(struct vmspace *vs, const struct vm_decision *d);
+/* The chunk is complete: joins its mappings at this address if they agree. */
+void vm_super_promote(struct vmspace *vs, const struct vm_decision *d);
+
+/* ---- Devices (vm_iommu.c) -------------------------------------------------------------------- */
+
+/*
+ * A map of system memory has just been wired, every page pinned, and devices are attached: shows it
+ * to them. All or nothing. Under vs_lock. Unshow is the reverse, flushed when it returns.
+ */
+int vm_iommu_show(struct vmspace *vs, const struct vm_map_entry *e);
+void vm_iommu_unshow(struct vmspace *vs, const struct vm_map_entry *e);
+
+/* Detaches all. Under vs_lock. */
+void vm_iommu_detach_all(struct vmspace *vs);
+
+#endif /* VMSPACE_VM_PRIV_H */
