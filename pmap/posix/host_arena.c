@@ -223,8 +223,8 @@ host_posix_failed_allocs(void)
 	return host_load_acquire(&common.c_failed);
 }
 
-static bool
-must_fail(void)
+bool
+host_posix_alloc_fails(void)
 {
 	bool fail = false;
 
@@ -253,7 +253,7 @@ host_posix_table_alloc(uint64_t *hpa)
 	struct magazine *m = &magazines[host_cpu()];
 	uint32_t page;
 
-	if (must_fail())
+	if (host_posix_alloc_fails())
 		return false;
 	if (m->m_count == 0)
 		refill(m);
@@ -314,7 +314,7 @@ host_posix_alloc(size_t bytes)
 	const size_t rounded = (bytes + 63) & ~(size_t)63;
 	void *p;
 
-	if (rounded < bytes || must_fail())
+	if (rounded < bytes || host_posix_alloc_fails())
 		return NULL;
 	p = aligned_alloc(64, rounded ? rounded : 64);
 	if (!p)

@@ -56,10 +56,11 @@
 
 struct host_posix_cpu {
 	/* Others read or write these. */
-	struct host_word pc_epoch;  /* 0 outside sections; else 2 * the epoch at entry + 1 */
-	struct host_word pc_kicked; /* a kick has arrived and was not taken yet */
-	struct host_word pc_online; /* a thread has this number */
-	uint64_t pc_pad[5];
+	struct host_word pc_epoch;	 /* 0 outside sections; else 2 * the epoch at entry + 1 */
+	struct host_word pc_kicked;	 /* a kick has arrived and was not taken yet */
+	struct host_word pc_online;	 /* a thread has this number */
+	struct host_word pc_interrupted; /* interruptible sleep ends; vmspace/posix sets it */
+	uint64_t pc_pad[4];
 
 	/* This thread's own. */
 	unsigned int pc_id;
@@ -70,6 +71,10 @@ struct host_posix_cpu {
 	unsigned int pc_backlog_max; /* beyond this, closing a section runs what may run */
 	struct host_word pc_fence;
 	const struct host_lock *pc_locks[HOST_POSIX_HELD_MAX];
+
+	/* Locks that may be slept with, for vmspace/posix. */
+	const void *pc_mutexes[HOST_POSIX_HELD_MAX];
+	unsigned int pc_mutexes_held;
 } __attribute__((aligned(128)));
 
 /* Addresses to which host-physical ones are added; constant once the first CPU exists. */

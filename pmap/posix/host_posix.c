@@ -68,7 +68,7 @@ leave(struct host_posix_cpu *self)
 {
 	struct cpu_line *line = &lines[self->pc_id];
 
-	HOST_ASSERT(self->pc_nest == 0 && self->pc_held == 0);
+	HOST_ASSERT(self->pc_nest == 0 && self->pc_held == 0 && self->pc_mutexes_held == 0);
 	if (self->pc_backlog > 0)
 		host_posix_epoch_run();
 	host_lock(&line->cl_lock);
@@ -121,6 +121,7 @@ take_number(void)
 			if (error != 0)
 				return -error;
 			host_store(&cpus[i].pc_kicked, 0);
+			host_store(&cpus[i].pc_interrupted, 0);
 			host_store_release(&cpus[i].pc_online, 1);
 			host_posix_self = &cpus[i];
 			return 0;

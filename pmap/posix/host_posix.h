@@ -79,6 +79,9 @@ void host_posix_fail_alloc(uint64_t nth, bool persistent);
 /* Allocations that were made to fail since the last host_posix_fail_alloc(). */
 uint64_t host_posix_failed_allocs(void);
 
+/* Counts as an allocation, for what a program allocates beside the host; whether it must fail. */
+bool host_posix_alloc_fails(void);
+
 /*
  * Called instead of a message and abort() when an assertion fails, in the thread where it did. It
  * may leave by longjmp(); if it returns, the process ends as usual. NULL restores the default.
