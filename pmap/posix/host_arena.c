@@ -59,6 +59,7 @@ static struct {
 	uint32_t c_usable;	 /* pages below this may be touched */
 	struct host_word c_fail_armed;
 	uint64_t c_fail_in;
+	uint64_t c_fail_again; /* c_fail_in after that, or 0 */
 	bool c_fail_persistent;
 	struct host_word c_failed;
 } common;
@@ -211,9 +212,18 @@ host_posix_fail_alloc(uint64_t nth, bool persistent)
 	(void)host_cpu();
 	host_lock(&common.c_lock);
 	common.c_fail_in = nth;
+	common.c_fail_again = 0;
 	common.c_fail_persistent = persistent;
 	host_store(&common.c_failed, 0);
 	host_store_release(&common.c_fail_armed, nth != 0);
+	host_unlock(&common.c_lock);
+}
+
+void
+host_posix_fail_alloc_again(uint64_t nth)
+{
+	host_lock(&common.c_lock);
+	common.c_fail_again = nth;
 	host_unlock(&common.c_lock);
 }
 
@@ -237,8 +247,9 @@ host_posix_alloc_fails(void)
 		fail = true;
 		host_count(&common.c_failed, 1);
 		if (!common.c_fail_persistent) {
-			common.c_fail_in = 0;
-			host_store(&common.c_fail_armed, 0);
+			common.c_fail_in = common.c_fail_again;
+			common.c_fail_again = 0;
+			host_store(&common.c_fail_armed, common.c_fail_in != 0);
 		}
 	}
 	host_unlock(&common.c_lock);

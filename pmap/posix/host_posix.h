@@ -76,6 +76,9 @@ uint64_t host_posix_deferred(void);
  */
 void host_posix_fail_alloc(uint64_t nth, bool persistent);
 
+/* And after that failure another one: the nth from there on. Ends with it, too. */
+void host_posix_fail_alloc_again(uint64_t nth);
+
 /* Allocations that were made to fail since the last host_posix_fail_alloc(). */
 uint64_t host_posix_failed_allocs(void);
 
