@@ -153,6 +153,7 @@ lock_check_none_in(struct sim_machine *m, const void *p, uint64_t bytes)
 {
 	for (unsigned int i = 0; i <= m->m_ncpus + 1; i++) {
 		const struct cpu *c = i > m->m_ncpus ? &m->m_driver : &m->m_cpus[i];
+		mutex_check_none_in(c, p, bytes);
 		for (unsigned int k = 0; k < c->cp_nheld; k++) {
 			if ((uintptr_t)c->cp_held[k] - (uintptr_t)p < bytes)
 				sim_violation(

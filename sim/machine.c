@@ -22,12 +22,14 @@ struct sim_machine *sim_the_machine;
 #define STEPS_DEFAULT 100000000
 #define FRAMES_DEFAULT 4096
 #define FRAMES_MAX ((uint32_t)1 << 22)
+#define SWAP_SLOTS_MAX ((uint32_t)1 << 22)
 #define PHYS_BASE_DEFAULT ((uint64_t)1 << 30)
 #define PHYS_LIMIT ((uint64_t)1 << 52) /* Intel SDM vol. 3A 4.1.4: MAXPHYADDR is at most 52 */
 #define STORE_BUFFER_DEFAULT 8
 #define RUN_LENGTHS_MAX 16
 #define DRAIN_WEIGHT_DEFAULT 4
 #define KICK_WEIGHT_DEFAULT 4
+#define DEVICE_WEIGHT_DEFAULT 4
 
 /* ---- How things end ---- */
 
@@ -110,7 +112,7 @@ sim_access_name(enum sim_access kind)
 	static const char *const names[SIM_ACCESS_COUNT] = {
 		"load",	  "load-acquire", "store",	"store-release", "rmw",	  "fence", "lock",
 		"unlock", "epoch-enter",  "epoch-exit", "defer",	 "alloc", "free",  "kick",
-		"relax",  "invalidate",	  "irq",	"guest",	 "hw",	  "user",
+		"relax",  "invalidate",	  "irq",	"guest",	 "hw",	  "user",  "io",
 	};
 
 	return (unsigned int)kind < SIM_ACCESS_COUNT ? names[kind] : "unknown";
@@ -120,8 +122,10 @@ const char *
 sim_fault_name(enum sim_fault f)
 {
 	static const char *const names[SIM_FAULT_COUNT] = {
-		"table-alloc",	 "alloc",	  "spurious-interrupt",
-		"entry-failure", "spurious-exit", "spurious-fault",
+		"table-alloc",	    "alloc",	     "spurious-interrupt",
+		"entry-failure",    "spurious-exit", "spurious-fault",
+		"interrupted-wait", "page-alloc",    "swap-read",
+		"swap-write",	    "iommu",
 	};
 
 	return (unsigned int)f < SIM_FAULT_COUNT ? names[f] : "unknown";
@@ -203,6 +207,9 @@ sim_config_init(struct sim_config *cfg)
 		.sc_phys_base = PHYS_BASE_DEFAULT,
 		.sc_drain_weight = DRAIN_WEIGHT_DEFAULT,
 		.sc_kick_weight = KICK_WEIGHT_DEFAULT,
+		.sc_disk_weight = DEVICE_WEIGHT_DEFAULT,
+		.sc_iommu_weight = DEVICE_WEIGHT_DEFAULT,
+		.sc_dma_weight = DEVICE_WEIGHT_DEFAULT,
 		.sc_source = SIM_SOURCE_SEED,
 		.sc_seed = 1,
 	};
@@ -225,6 +232,12 @@ fill_defaults(struct sim_config *c)
 		c->sc_drain_weight = DRAIN_WEIGHT_DEFAULT;
 	if (c->sc_kick_weight == 0)
 		c->sc_kick_weight = KICK_WEIGHT_DEFAULT;
+	if (c->sc_disk_weight == 0)
+		c->sc_disk_weight = DEVICE_WEIGHT_DEFAULT;
+	if (c->sc_iommu_weight == 0)
+		c->sc_iommu_weight = DEVICE_WEIGHT_DEFAULT;
+	if (c->sc_dma_weight == 0)
+		c->sc_dma_weight = DEVICE_WEIGHT_DEFAULT;
 }
 
 /* NULL, or what is wrong. */
@@ -241,6 +254,8 @@ config_problem(const struct sim_config *c)
 		return "at most 16 run lengths";
 	if (c->sc_frames > FRAMES_MAX)
 		return "at most 4194304 frames (16 GiB)";
+	if (c->sc_swap_slots > SWAP_SLOTS_MAX)
+		return "at most 4194304 slots of swap (16 GiB)";
 	if (c->sc_phys_base % (512 * SIM_PAGE_SIZE) != 0)
 		return "physical memory must begin at a multiple of 2 MiB";
 	if (c->sc_phys_base >= PHYS_LIMIT ||
@@ -294,12 +309,15 @@ sim_machine_create(const struct sim_config *cfg, char *why, size_t why_bytes)
 	fiber_init_main(&m->m_main);
 
 	sim_the_machine = m;
-	if (!choice_init(m) || !heap_init(m) || !phys_init(m)) {
+	if (!choice_init(m) || !heap_init(m) || !phys_init(m) || !disk_init(m)) {
 		sim_machine_destroy(m);
 		snprintf(why, why_bytes, "no memory");
 		return NULL;
 	}
 	cpu_agents_init(m);
+	mutex_agent_init(m);
+	iommu_init(m);
+	dma_init(m);
 	return m;
 }
 
@@ -310,6 +328,7 @@ sim_machine_destroy(struct sim_machine *m)
 		return;
 	for (unsigned int i = 0; i <= m->m_ncpus; i++)
 		fiber_end(&m->m_cpus[i].cp_fiber);
+	disk_fini(m);
 	phys_fini(m);
 	heap_fini(m);
 	choice_fini(m);
@@ -394,7 +413,9 @@ check_leaks(void *arg)
 	if (m->m_heap_blocks > 0)
 		sim_violation("CK-LEAK", "I43", "%" PRIu64 " blocks of host_alloc() were not freed",
 			      m->m_heap_blocks);
-	if (m->m_driver.cp_nheld > 0 || m->m_driver.cp_epoch_depth > 0)
+	iommu_check_leaks(m);
+	if (m->m_driver.cp_nheld > 0 || m->m_driver.cp_nmutexes > 0 ||
+	    m->m_driver.cp_epoch_depth > 0)
 		sim_violation("CK-SCHED", "I44", "the driver holds a lock, or a section is open");
 }
 

@@ -33,6 +33,7 @@
 
 #define SIM_MAX_CPUS 31 /* HOST_MAX_CPUS less the service CPU */
 #define SIM_MAX_AGENTS 32
+#define SIM_DEVICES 8 /* that do DMA: 0 .. 7 */
 #define SIM_PAGE_SIZE 4096u
 #define SIM_TABLE_WORDS 512u
 
@@ -103,6 +104,7 @@ enum sim_access {
 	SIM_GUEST,	/* guest entry, exit, instruction */
 	SIM_HW,		/* one step of hardware that acts for this CPU (a page walk) */
 	SIM_USER,	/* a program's own */
+	SIM_IO,		/* a request to the disk or the IOMMU; what devices do */
 	SIM_ACCESS_COUNT,
 };
 
@@ -211,11 +213,12 @@ void sim_agent_add(const struct sim_agent_ops *ops, void *arg);
 
 /*
  * Frames of 4 KiB at host-physical addresses [sim_phys_base(), sim_phys_limit()). A table frame has
- * its 512 words. A data frame has one word of content in all: an access anywhere within the frame
- * reads or writes that word, which is what it takes to tell right from stale.
+ * its 512 words, a data frame its 4096 bytes; the two lie in different places of the program's
+ * memory, so a stale pointer to the one never reaches the other.
  *
  * A freed table frame is filled with words that decode as a present mapping with all rights to the
- * canary frame in every format and at every level, so that a use after free shows.
+ * canary frame in every format and at every level, so that a use after free shows. A freed data
+ * frame is filled with SIM_PAGE_POISON, and so is one that host_page_alloc() hands out.
  */
 enum sim_frame_kind {
 	SIM_FRAME_FREE,
@@ -227,12 +230,18 @@ enum sim_frame_kind {
 };
 
 struct sim_frame {
-	uint64_t fr_content; /* of a data frame */
-	uint64_t fr_owner;   /* the caller's; 0 after allocation */
-	uint32_t fr_life;    /* how often it has been allocated */
-	uint32_t fr_next;    /* private: free list */
-	uint8_t fr_kind;     /* enum sim_frame_kind */
+	uint64_t fr_owner; /* the caller's; 0 after allocation */
+	uint32_t fr_life;  /* how often it has been allocated */
+	uint32_t fr_next;  /* private: free list */
+	uint16_t fr_iommu; /* private: guests' domains and IOTLBs that name it */
+	uint8_t fr_io;	   /* private: requests of the disk that name it */
+	uint8_t fr_host;   /* private: in the host's domain, enum host_reach */
+	uint8_t fr_bytes;  /* private: what its bytes are, enum frame_bytes */
+	uint8_t fr_kind;   /* enum sim_frame_kind */
 };
+
+/* Every aligned word of a data frame that nobody has written yet; nobody writes it by chance. */
+#define SIM_PAGE_POISON UINT64_C(0xdeadda7ab7dbdb5b)
 
 uint64_t sim_phys_base(void);
 uint64_t sim_phys_limit(void);
@@ -261,9 +270,18 @@ uint64_t sim_phys_load(uint64_t hpa);
 bool sim_phys_cas(uint64_t hpa, uint64_t *old, uint64_t new);
 bool sim_phys_peek(uint64_t hpa, uint64_t *value);
 
-/* Content of a data frame, by anyone who reached it. CK-FREE if it is not a data frame. */
+/*
+ * A word of a data frame, by anyone who reached it: a guest, a device. hpa is a multiple of 8. Past
+ * all store buffers, no point. CK-FREE if it is not in a data frame.
+ */
 uint64_t sim_data_load(uint64_t hpa);
 void sim_data_store(uint64_t hpa, uint64_t value);
+
+/*
+ * The bytes at hpa, up to the end of its frame, for oracles: no point, no check, no trace; valid
+ * until the next step. NULL outside memory; poison if the frame is not a data frame.
+ */
+void *sim_frame_bytes(uint64_t hpa);
 
 /* ---- Memory of programs ------------------------------------------------------------------- */
 
@@ -312,6 +330,7 @@ struct sim_step {
 #define SIM_ID_ALLOC ((uint64_t)3 << 56) /* | offset in the heap of host_alloc() */
 #define SIM_ID_PHYS ((uint64_t)4 << 56)	 /* | hpa - base, touched by hardware */
 #define SIM_ID_GPA ((uint64_t)5 << 56)	 /* | gpa */
+#define SIM_ID_DATA ((uint64_t)6 << 56)	 /* | hpa - base, in a data frame, by the host */
 #define SIM_ID_OTHER ((uint64_t)0)
 void sim_set_step_hook(void (*hook)(void *arg, const struct sim_step *st), void *arg);
 
@@ -331,6 +350,11 @@ enum sim_fault {
 	SIM_FAULT_ENTRY,	  /* a VM entry fails (the program asks) */
 	SIM_FAULT_SPURIOUS_EXIT,  /* a guest exits without cause (the program asks) */
 	SIM_FAULT_SPURIOUS_FAULT, /* a nested page fault without cause (the program asks) */
+	SIM_FAULT_INTERRUPT,	  /* a thread is signaled where it may wait interruptibly */
+	SIM_FAULT_PAGE_ALLOC,	  /* host_page_alloc() finds none */
+	SIM_FAULT_SWAP_READ,	  /* a request of the disk fails */
+	SIM_FAULT_SWAP_WRITE,
+	SIM_FAULT_IOMMU, /* host_iommu_create(), map() or attach() has no memory */
 	SIM_FAULT_COUNT,
 };
 
@@ -366,6 +390,9 @@ struct sim_config {
 	uint64_t sc_phys_base; /* address of the first, a multiple of 2 MiB above 0; 0: 1 GiB */
 	bool sc_quarantine;    /* freed frames are reused as late as possible, not at once */
 
+	uint32_t sc_swap_slots; /* pages of the swap device; 0: none */
+	bool sc_iommu;		/* there is one */
+
 	/*
 	 * Probabilities in a million; then: fail the n-th (from 1), and whether all after it too.
 	 */
@@ -376,6 +403,9 @@ struct sim_config {
 	/* Odds of the machine's own agents, against SIM_CPU_WEIGHT; 0: default. */
 	uint32_t sc_drain_weight;
 	uint32_t sc_kick_weight;
+	uint32_t sc_disk_weight;
+	uint32_t sc_iommu_weight; /* it completes a flush */
+	uint32_t sc_dma_weight;	  /* devices make an access, while there is a hook */
 
 	enum sim_source sc_source;
 	uint64_t sc_seed; /* also with a list: sim_choose_value() and the like never need more */
@@ -416,6 +446,15 @@ struct sim_counters {
 	uint64_t ct_deferred_run;
 	uint64_t ct_frames_alloc[SIM_FRAME_KIND_COUNT];
 	uint64_t ct_frames_freed[SIM_FRAME_KIND_COUNT];
+	uint64_t ct_mutex_waits;
+	uint64_t ct_event_waits;
+	uint64_t ct_interrupted;      /* waits that ended with -EINTR */
+	uint64_t ct_swap_requests[2]; /* completed, failed ones too: reads, writes */
+	uint64_t ct_swap_pages[2];
+	uint64_t ct_iommu_mapped; /* pages, in guests' domains */
+	uint64_t ct_iommu_flushes;
+	uint64_t ct_dma[2];    /* accesses by devices: reads, writes */
+	uint64_t ct_dma_stale; /* of these, through what was unmapped and not flushed */
 	uint64_t ct_fault_asked[SIM_FAULT_COUNT];
 	uint64_t ct_faults[SIM_FAULT_COUNT];
 };

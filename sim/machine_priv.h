@@ -3,14 +3,16 @@
 
 /*
  * The machine's inside, shared by the files that make it: choice.c (choices), sched.c (who steps),
- * memmodel.c (words and store buffers), cpu.c (interrupts, guest mode), lock.c, epoch.c, phys.c
- * (frames), heap.c (other memory), machine.c (life, report).
+ * memmodel.c (words and store buffers), cpu.c (interrupts, guest mode), lock.c, mutex.c (what
+ * sleeps), epoch.c, phys.c (frames), bytes.c (what is in them), heap.c (other memory), disk.c,
+ * iommu.c and dma.c (devices), machine.c (life, report).
  */
 
 #ifndef SIM_MACHINE_PRIV_H
 #define SIM_MACHINE_PRIV_H
 
 #include <host_types.h>
+#include <host_vm_types.h>
 #include <setjmp.h>
 
 #include "sim/fiber.h"
@@ -54,6 +56,10 @@ struct cpu {
 	uint64_t cp_irqs_off_since;
 	unsigned int cp_nheld;
 	struct host_lock *cp_held[HELD_MAX];
+	unsigned int cp_nmutexes;
+	struct host_mutex *cp_mutexes[HELD_MAX];
+	bool cp_interruptible; /* it sleeps in a way that a signal ends */
+	bool cp_signaled;
 
 	bool (*cp_ready)(void *arg);
 	void *cp_ready_arg;
@@ -69,6 +75,46 @@ struct agent {
 };
 
 struct heap_block;
+struct disk_request;
+
+/* What the bytes of a frame are. Filling one waits until somebody looks. */
+enum frame_bytes {
+	BYTES_THERE,
+	BYTES_ZERO, /* to be zeroed */
+	BYTES_POISON,
+};
+
+/* How devices in the host's domain reach a frame. */
+enum host_reach {
+	HOST_MAPPED,
+	HOST_STALE, /* unmapped, but not flushed */
+	HOST_UNMAPPED,
+};
+
+/* The service CPU may sleep for deferred work only, so one per CPU. */
+struct disk {
+	char *dk_bytes;
+	uint8_t *dk_written; /* by slot: whether it has been written at all */
+	uint32_t dk_slots;
+	unsigned int dk_nrequests;
+	struct disk_request *dk_requests[NCPUS_MAX];
+	struct sim_agent_ops dk_ops;
+};
+
+/* Devices' translations; the host's own domain is in struct sim_frame. */
+struct iommu {
+	unsigned int im_ndomains;
+	struct host_iommu *im_attached[SIM_DEVICES]; /* NULL: the host's own domain */
+	uint64_t im_host_missing;		     /* frames that are not HOST_MAPPED */
+	uint32_t im_stale_first;		     /* frames from here ... */
+	uint32_t im_stale_end;			     /* ... to before here may be HOST_STALE */
+	unsigned int im_nflushes;
+	struct iommu_flush *im_flushes[NCPUS_MAX];
+	struct sim_agent_ops im_flush_ops;
+	struct sim_agent_ops im_dma_ops;
+	void (*im_hook)(void *arg, unsigned int device, uint64_t gpa, uint64_t hpa, bool write);
+	void *im_hook_arg;
+};
 
 struct sim_machine {
 	/* What each point touches. */
@@ -82,6 +128,7 @@ struct sim_machine {
 	unsigned int m_store_buffer;
 	char *m_words; /* of all frames */
 	uint64_t m_words_bytes;
+	char *m_bytes; /* of data frames; as long as m_words */
 	char *m_descs;
 	uint64_t m_descs_bytes;
 	char *m_heap;
@@ -108,6 +155,7 @@ struct sim_machine {
 	struct agent m_agents[SIM_MAX_AGENTS];
 	struct sim_agent_ops m_drain_ops;
 	struct sim_agent_ops m_kick_ops;
+	struct sim_agent_ops m_signal_ops;
 	struct cpu m_cpus[NCPUS_MAX];
 	struct cpu m_driver; /* stands for the CPU in agents and in the driver */
 	struct fiber m_main;
@@ -133,6 +181,10 @@ struct sim_machine {
 	void *m_write_hook_arg;
 	void (*m_free_hook)(void *arg, uint64_t hpa, enum sim_frame_kind kind);
 	void *m_free_hook_arg;
+
+	/* Devices. */
+	struct disk m_disk;
+	struct iommu m_iommu;
 
 	/* Heap. */
 	uint64_t m_heap_top;
@@ -196,11 +248,58 @@ void lock_check_length(struct sim_machine *m, const struct cpu *c, uint64_t sinc
 void lock_check_may_wait(struct sim_machine *m, const char *what);
 void lock_check_none_in(struct sim_machine *m, const void *p, uint64_t bytes);
 
+/* ---- mutex.c ---- */
+/* The same, and no epoch section, and not in a deferred function: the caller may sleep. */
+void mutex_check_may_sleep(struct sim_machine *m, const char *what);
+void mutex_check_none_in(const struct cpu *c, const void *p, uint64_t bytes);
+void mutex_agent_init(struct sim_machine *m);
+
 /* ---- phys.c, heap.c ---- */
 bool phys_init(struct sim_machine *m);
 void phys_fini(struct sim_machine *m);
+/* The frame of an address that must be in a data frame; CK-FREE. */
+struct sim_frame *phys_data_frame(struct sim_machine *m, uint64_t hpa, const char *what);
 bool heap_init(struct sim_machine *m);
 void heap_fini(struct sim_machine *m);
+
+/* ---- bytes.c ---- */
+void bytes_fill(struct sim_machine *m, struct sim_frame *f); /* until then fr_bytes says how */
+void bytes_fill_words(void *page, uint64_t first, uint64_t step);
+
+/* ---- disk.c, iommu.c, dma.c ---- */
+bool disk_init(struct sim_machine *m);
+void disk_fini(struct sim_machine *m);
+void iommu_init(struct sim_machine *m);
+void iommu_check_leaks(struct sim_machine *m);
+void dma_init(struct sim_machine *m);
+/* CK-FREE or CK-IOMMU if a device can reach a frame that is to be freed. */
+void iommu_check_free(const struct sim_frame *f, uint64_t hpa);
+
+/* A page of a guest's domain. Those that are mapped are found by a hash of their gpa. */
+struct iommu_page {
+	uint64_t ip_gpa;
+	uint64_t ip_hpa;
+	uint32_t ip_next;  /* index + 1 */
+	uint8_t ip_prot;   /* PMAP_PROT_R and PMAP_PROT_W */
+	bool ip_reachable; /* a device was attached while it was mapped, since the last flush */
+};
+
+struct iommu_pages {
+	struct iommu_page *is_pages;
+	uint32_t is_n;
+	uint32_t is_room;
+};
+
+struct host_iommu {
+	struct iommu_pages io_mapped;
+	struct iommu_pages io_stale; /* unmapped, reachable, not flushed */
+	uint32_t *io_heads;	     /* io_mapped.is_room of them, a power of two */
+	unsigned int io_ndevices;
+	uint32_t io_magic;
+};
+
+/* CK-IOMMU unless it is a domain that exists. */
+void iommu_check_domain(const struct host_iommu *d, const char *what);
 
 /* ---- machine.c ---- */
 _Noreturn void machine_end(struct sim_machine *m, enum sim_result result, const char *check,
@@ -229,6 +328,9 @@ address_id(const struct sim_machine *m, uintptr_t p)
 	off = p - (uintptr_t)m->m_descs;
 	if (off < m->m_descs_bytes)
 		return SIM_ID_DESC | off;
+	off = p - (uintptr_t)m->m_bytes;
+	if (off < m->m_words_bytes)
+		return SIM_ID_DATA | off;
 	return SIM_ID_OTHER;
 }
 
@@ -236,7 +338,7 @@ address_id(const struct sim_machine *m, uintptr_t p)
 static inline uint64_t
 stable_value(const struct sim_machine *m, uint64_t id, uint64_t value)
 {
-	if (id >> 56 == SIM_ID_TABLE >> 56)
+	if (id >> 56 == SIM_ID_TABLE >> 56 || id >> 56 == SIM_ID_DATA >> 56)
 		return value;
 	uint64_t vid = address_id(m, value);
 	return vid != SIM_ID_OTHER ? vid : value;

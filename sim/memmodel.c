@@ -7,8 +7,8 @@
  * loads see the newest of them; a locked operation or a fence first empties the buffer. With
  * sequential consistency instead, stores reach memory at once.
  *
- * A word of a table frame may be touched only while the frame is a table: whoever reaches further
- * followed a stale pointer.
+ * A word of a table frame may be touched only while the frame is a table, one of a data frame only
+ * while that is one: whoever reaches further followed a stale pointer.
  */
 
 #include <inttypes.h>
@@ -21,7 +21,7 @@ frame_of(uint64_t id)
 {
 	uint64_t off = id & (((uint64_t)1 << 56) - 1);
 
-	if (id >> 56 == SIM_ID_TABLE >> 56)
+	if (id >> 56 == SIM_ID_TABLE >> 56 || id >> 56 == SIM_ID_DATA >> 56)
 		return off / SIM_PAGE_SIZE;
 	if (id >> 56 == SIM_ID_DESC >> 56)
 		return off / DESC_BYTES;
@@ -29,13 +29,13 @@ frame_of(uint64_t id)
 }
 
 static _Noreturn void
-stale_frame(struct sim_machine *m, uint64_t frame, const char *what)
+stale_frame(struct sim_machine *m, uint64_t frame, enum sim_frame_kind kind, const char *what)
 {
 	static const char *const kinds[SIM_FRAME_KIND_COUNT] = {"free", "table", "data",
 								"quarantined", "canary"};
 
-	sim_violation("CK-FREE", "I44", "%s of a word of table frame 0x%" PRIx64 ", which is %s",
-		      what, m->m_phys_base + frame * SIM_PAGE_SIZE,
+	sim_violation("CK-FREE", "I44", "%s of a word of %s frame 0x%" PRIx64 ", which is %s", what,
+		      kinds[kind], m->m_phys_base + frame * SIM_PAGE_SIZE,
 		      kinds[m->m_frames[frame].fr_kind]);
 }
 
@@ -44,8 +44,14 @@ check_frame(struct sim_machine *m, uint64_t id, const char *what)
 {
 	uint64_t frame = frame_of(id);
 
-	if (frame != UINT64_MAX && m->m_frames[frame].fr_kind != SIM_FRAME_TABLE)
-		stale_frame(m, frame, what);
+	if (frame == UINT64_MAX)
+		return;
+	enum sim_frame_kind kind = id >> 56 == SIM_ID_DATA >> 56 ? SIM_FRAME_DATA : SIM_FRAME_TABLE;
+	struct sim_frame *f = &m->m_frames[frame];
+	if (__builtin_expect(f->fr_kind != kind, 0))
+		stale_frame(m, frame, kind, what);
+	if (kind == SIM_FRAME_DATA && f->fr_bytes != BYTES_THERE)
+		bytes_fill(m, f);
 }
 
 void

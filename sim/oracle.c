@@ -96,14 +96,14 @@ oracle_access_done(struct space *sp, gpa_t gpa, unsigned int access, const struc
 		sim_violation("CK-API", "I06", "%s: 0x%llx was accessed with memory type %u",
 			      sp->sp_name, ull(gpa), t->ht_memtype);
 	sim_invariant_hit(SIM_I09);
-	if (sim_data_load(t->ht_hpa) != pg->pg_content)
+	if (sim_data_load(PAGE_OF(t->ht_hpa)) != pg->pg_content)
 		sim_violation("CK-API", "I09", "%s: 0x%llx holds 0x%llx where 0x%llx was written",
-			      sp->sp_name, ull(gpa), ull(sim_data_load(t->ht_hpa)),
+			      sp->sp_name, ull(gpa), ull(sim_data_load(PAGE_OF(t->ht_hpa))),
 			      ull(pg->pg_content));
 	pg->pg_used = true;
 	if (access & PMAP_PROT_W) {
 		pg->pg_content = ++w->wo_next_content;
-		sim_data_store(t->ht_hpa, pg->pg_content);
+		sim_data_store(PAGE_OF(t->ht_hpa), pg->pg_content);
 		pg->pg_dirty = true;
 		pg->pg_writers--;
 	}

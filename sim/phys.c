@@ -4,8 +4,9 @@
 /*
  * Physical memory: frames of 4 KiB, their allocator, and table pages for the core.
  *
- * Single frames are handed out from the bottom, runs of 512 and 512 * 512 from the top; what was a
- * single frame once never becomes part of a run again. Freed frames are reused last-in first-out,
+ * Single frames are handed out from the bottom, runs of 512 and 512 * 512 from the top. A run that
+ * was freed is broken up when no other single frame is left; what was a single frame once never
+ * becomes part of a run again. Freed frames are reused last-in first-out,
  * which makes a use after free meet new contents at once; in quarantine they are reused first-in
  * first-out, and only when no fresh frame is left, which leaves the poison in place for the rest of
  * most runs. Both find what the other misses.
@@ -46,7 +47,7 @@ static struct {
 static uint64_t
 block_bytes(uint64_t nframes)
 {
-	return nframes * (SIM_PAGE_SIZE + DESC_BYTES + sizeof(struct sim_frame));
+	return nframes * (2 * SIM_PAGE_SIZE + DESC_BYTES + sizeof(struct sim_frame));
 }
 
 static bool
@@ -71,7 +72,8 @@ block_take(struct sim_machine *m)
 	}
 	m->m_words = spare.base;
 	m->m_words_bytes = n * SIM_PAGE_SIZE;
-	m->m_descs = m->m_words + m->m_words_bytes;
+	m->m_bytes = m->m_words + m->m_words_bytes;
+	m->m_descs = m->m_bytes + m->m_words_bytes;
 	m->m_descs_bytes = n * DESC_BYTES;
 	m->m_frames = (struct sim_frame *)(m->m_descs + m->m_descs_bytes);
 	return true;
@@ -188,6 +190,19 @@ list_put(struct sim_machine *m, int oi, uint32_t frame, bool at_end)
 		m->m_free_tail[oi] = frame + 1;
 }
 
+/* The last resort: a single frame of a run that is free. */
+static uint32_t
+break_run(struct sim_machine *m)
+{
+	uint32_t frame = list_pop(m, 1);
+
+	if (frame == UINT32_MAX)
+		return UINT32_MAX;
+	for (uint32_t i = 1; i < SIM_TABLE_WORDS; i++)
+		list_put(m, 0, frame + i, true);
+	return frame;
+}
+
 static uint32_t
 take_fresh(struct sim_machine *m, unsigned int order)
 {
@@ -221,12 +236,14 @@ sim_frame_alloc(enum sim_frame_kind kind, unsigned int order)
 		frame = take_fresh(m, order);
 	if (frame == UINT32_MAX)
 		frame = list_pop(m, oi);
+	if (frame == UINT32_MAX && order == 0)
+		frame = break_run(m);
 	if (frame == UINT32_MAX)
 		return 0;
 	for (uint32_t i = 0; i < (uint32_t)1 << order; i++) {
 		struct sim_frame *f = &m->m_frames[frame + i];
 		set_kind(m, f, kind);
-		f->fr_content = 0;
+		f->fr_bytes = BYTES_ZERO;
 		f->fr_owner = 0;
 		f->fr_life++;
 		f->fr_next = 0;
@@ -268,6 +285,8 @@ sim_frame_free(uint64_t hpa, unsigned int order)
 				      hpa + (uint64_t)i * SIM_PAGE_SIZE);
 		if (m->m_free_hook != NULL)
 			m->m_free_hook(m->m_free_hook_arg, hpa + (uint64_t)i * SIM_PAGE_SIZE, kind);
+		iommu_check_free(f, hpa + (uint64_t)i * SIM_PAGE_SIZE);
+		f->fr_bytes = BYTES_POISON;
 		if (kind == SIM_FRAME_TABLE)
 			poison_table(m, frame + i);
 		set_kind(m, f, m->m_cfg.sc_quarantine ? SIM_FRAME_QUARANTINE : SIM_FRAME_FREE);
@@ -337,10 +356,11 @@ sim_phys_peek(uint64_t hpa, uint64_t *value)
 	return true;
 }
 
-static struct sim_frame *
-data_frame(uint64_t hpa, const char *what)
+struct sim_frame *
+phys_data_frame(struct sim_machine *m, uint64_t hpa, const char *what)
 {
-	struct sim_frame *f = sim_frame_at(hpa);
+	uint64_t off = hpa - m->m_phys_base;
+	struct sim_frame *f = off < m->m_words_bytes ? &m->m_frames[off / SIM_PAGE_SIZE] : NULL;
 
 	if (f == NULL)
 		sim_violation("CK-FREE", "I30", "%s at 0x%" PRIx64 ", outside memory", what, hpa);
@@ -353,26 +373,6 @@ data_frame(uint64_t hpa, const char *what)
 		sim_violation("CK-FREE", "I15", "%s at 0x%" PRIx64 ", in a frame that was freed",
 			      what, hpa);
 	return f;
-}
-
-uint64_t
-sim_data_load(uint64_t hpa)
-{
-	struct sim_machine *m = sim_the_machine;
-	uint64_t value = data_frame(hpa, "load")->fr_content;
-
-	trace(m, SIM_LOAD, SIM_ID_PHYS | (hpa - m->m_phys_base), value);
-	return value;
-}
-
-void
-sim_data_store(uint64_t hpa, uint64_t value)
-{
-	struct sim_machine *m = sim_the_machine;
-
-	data_frame(hpa, "store")->fr_content = value;
-	m->m_progress++;
-	trace(m, SIM_STORE, SIM_ID_PHYS | (hpa - m->m_phys_base), value);
 }
 
 /* ---- Tables for the core ---- */

@@ -320,6 +320,9 @@ sched_fiber_start(void *arg)
 	if (c->cp_nheld > 0)
 		sim_violation("CK-SCHED", "I44", "a program returned with %u locks held",
 			      c->cp_nheld);
+	if (c->cp_nmutexes > 0)
+		sim_violation("CK-SCHED", "I44", "a program returned with %u mutexes held",
+			      c->cp_nmutexes);
 	if (c->cp_epoch_depth > 0 || !c->cp_irq_on || c->cp_in_guest)
 		sim_violation("CK-SCHED", "I44", "a program returned %s",
 			      c->cp_epoch_depth > 0 ? "inside an epoch section"

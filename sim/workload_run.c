@@ -101,7 +101,8 @@ workload_count(const struct world *w, const struct sim_report *report, bool requ
 	for (unsigned int i = 0; i < SIM_FAULT_COUNT; i++)
 		sim_outcome_count(out, SIM_COUNT_FAULTS,
 				  dashed(sim_fault_name((enum sim_fault)i), name, sizeof(name)),
-				  report->sr_counters.ct_faults[i], flags);
+				  report->sr_counters.ct_faults[i],
+				  i < SIM_FAULT_INTERRUPT ? flags : 0);
 	for (unsigned int i = 0; i < HW_CT_COUNT; i++)
 		sim_outcome_count(out, SIM_COUNT_HARDWARE,
 				  dashed(hw_counter_name((enum hw_counter)i), name, sizeof(name)),

@@ -169,7 +169,8 @@ page_read(void *arg, gpa_t gpa, unsigned int access, const struct hw_translation
 
 	(void)gpa;
 	(void)access;
-	re->re_race->contents[re->re_page++] = sim_data_load(t->ht_hpa);
+	re->re_race->contents[re->re_page++] =
+		sim_data_load(t->ht_hpa & ~(hpa_t)(SIM_PAGE_SIZE - 1));
 }
 
 static int

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * The disk: a swap device with slots of a page.
+ *
+ * It works on all requests that wait, a page at a time, from a page of its choice on, and completes
+ * them in any order; so a page that somebody still writes while it goes out shows as wrong bytes
+ * when it comes back. A request that fails has done its work, too, and then spoiled some of it.
+ *
+ * Like the bytes of frames (bytes.c) those of slots are kept from machine to machine, and what was
+ * never written reads as poison.
+ */
+
+#define _GNU_SOURCE /* MAP_ANONYMOUS, MAP_NORESERVE */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "sim/machine_priv.h"
+#include "sim/machine_vm.h"
+
+struct disk_request {
+	bool dr_write;
+	bool dr_over;
+	bool dr_failed;
+	uint64_t dr_slot;
+	const uint64_t *dr_frames;
+	unsigned int dr_n;
+	unsigned int dr_first; /* page to begin with */
+	unsigned int dr_done;  /* pages */
+};
+
+static struct {
+	char *base;
+	uint64_t bytes;
+} spare;
+
+/* ---- One step ---- */
+
+static struct sim_frame *
+io_frame(struct sim_machine *m, const struct disk_request *r, unsigned int i)
+{
+	const char *what = r->dr_write ? "a write to the disk" : "a read from the disk";
+	uint64_t hpa = r->dr_frames[i];
+	struct sim_frame *f = phys_data_frame(m, hpa, what);
+
+	if (hpa % SIM_PAGE_SIZE != 0)
+		sim_violation("CK-API", "I34", "%s at 0x%" PRIx64 ", which is no frame", what, hpa);
+	if (f->fr_host == HOST_UNMAPPED)
+		sim_violation("CK-IOMMU", "I37",
+			      "%s at 0x%" PRIx64 ", which the host's domain does not map", what,
+			      hpa);
+	return f;
+}
+
+static char *
+slot_bytes(struct disk *d, uint64_t slot)
+{
+	char *p = d->dk_bytes + slot * SIM_PAGE_SIZE;
+
+	if (!d->dk_written[slot])
+		bytes_fill_words(p, SIM_PAGE_POISON, 0);
+	return p;
+}
+
+static void
+transfer(struct sim_machine *m, const struct disk_request *r, unsigned int i)
+{
+	struct disk *d = &m->m_disk;
+	uint64_t slot = r->dr_slot + i;
+	char *frame = sim_frame_bytes(r->dr_frames[i]);
+
+	if (r->dr_write) {
+		memcpy(d->dk_bytes + slot * SIM_PAGE_SIZE, frame, SIM_PAGE_SIZE);
+		d->dk_written[slot] = 1;
+	} else {
+		memcpy(frame, slot_bytes(d, slot), SIM_PAGE_SIZE);
+		m->m_progress++;
+	}
+	m->m_ct.ct_swap_pages[r->dr_write]++;
+	trace(m, SIM_IO, SIM_ID_DATA | (r->dr_frames[i] - m->m_phys_base), slot);
+}
+
+/* Some of what a failed request was to write is written with anything. */
+static void
+spoil(struct sim_machine *m, const struct disk_request *r)
+{
+	uint64_t how = sim_choose_value(SIM_CHOICE_FAULT);
+
+	for (unsigned int i = 0; i < r->dr_n; i++) {
+		if ((how >> i % 64 & 1) == 0)
+			continue;
+		void *p = r->dr_write ? m->m_disk.dk_bytes + (r->dr_slot + i) * SIM_PAGE_SIZE
+				      : (char *)sim_frame_bytes(r->dr_frames[i]);
+		bytes_fill_words(p, how + i, how | 1);
+	}
+	m->m_progress++;
+}
+
+static void
+complete(struct sim_machine *m, struct disk_request *r)
+{
+	if (sim_fault(r->dr_write ? SIM_FAULT_SWAP_WRITE : SIM_FAULT_SWAP_READ)) {
+		spoil(m, r);
+		r->dr_failed = true;
+	}
+	for (unsigned int i = 0; i < r->dr_n; i++)
+		sim_frame_at(r->dr_frames[i])->fr_io--;
+	r->dr_over = true;
+	m->m_ct.ct_swap_requests[r->dr_write]++;
+	m->m_progress++;
+	trace(m, SIM_IO, r->dr_failed, r->dr_slot);
+}
+
+static void
+work(struct sim_machine *m, struct disk_request *r)
+{
+	for (unsigned int i = 0; i < r->dr_n; i++)
+		io_frame(m, r, i);
+	if (r->dr_done == r->dr_n)
+		complete(m, r);
+	else
+		transfer(m, r, (r->dr_first + r->dr_done++) % r->dr_n);
+}
+
+/* ---- Requests ---- */
+
+static unsigned int
+disk_enabled(void *arg)
+{
+	return ((const struct disk *)arg)->dk_nrequests;
+}
+
+static void
+disk_step(void *arg, unsigned int which)
+{
+	struct disk *d = arg;
+	struct disk_request *r = d->dk_requests[which];
+
+	work(sim_the_machine, r);
+	if (r->dr_over)
+		d->dk_requests[which] = d->dk_requests[--d->dk_nrequests];
+}
+
+static bool
+request_over(void *arg)
+{
+	return ((const struct disk_request *)arg)->dr_over;
+}
+
+static void
+begin(struct sim_machine *m, struct disk_request *r)
+{
+	const struct disk *d = &m->m_disk;
+
+	if (r->dr_n == 0 || r->dr_slot >= d->dk_slots || r->dr_n > d->dk_slots - r->dr_slot)
+		sim_violation("CK-API", "I34",
+			      "slots %" PRIu64 " to %" PRIu64 " of a disk with %" PRIu32,
+			      r->dr_slot, r->dr_slot + r->dr_n, d->dk_slots);
+	for (unsigned int i = 0; i < r->dr_n; i++) {
+		struct sim_frame *f = io_frame(m, r, i);
+		if (f->fr_io == UINT8_MAX)
+			sim_violation("CK-API", "I34",
+				      "the disk is to use frame 0x%" PRIx64 " 256 times at once",
+				      r->dr_frames[i]);
+		f->fr_io++;
+	}
+	r->dr_first = sim_choose(SIM_CHOICE_HW, r->dr_n);
+}
+
+static int
+swap_io(bool write, uint64_t slot, const uint64_t *frames, unsigned int n)
+{
+	struct sim_machine *m = sim_the_machine;
+	struct disk *d = &m->m_disk;
+	struct disk_request r = {
+		.dr_write = write, .dr_slot = slot, .dr_frames = frames, .dr_n = n};
+
+	mutex_check_may_sleep(m, write ? "host_swap_write()" : "host_swap_read()");
+	point(m, SIM_IO);
+	memory_drain(m, self(m));
+	begin(m, &r);
+	trace(m, SIM_IO, slot, (uint64_t)n << 1 | write);
+	if (m->m_cpu == NULL) {
+		while (!r.dr_over)
+			work(m, &r);
+	} else {
+		d->dk_requests[d->dk_nrequests++] = &r;
+		sim_wait_until("the disk", request_over, &r);
+	}
+	return r.dr_failed ? -EIO : 0;
+}
+
+uint64_t
+sim_swap_slots(void)
+{
+	return sim_the_machine->m_disk.dk_slots;
+}
+
+int
+sim_swap_read(uint64_t slot, const uint64_t *frames, unsigned int n)
+{
+	return swap_io(false, slot, frames, n);
+}
+
+int
+sim_swap_write(uint64_t slot, const uint64_t *frames, unsigned int n)
+{
+	return swap_io(true, slot, frames, n);
+}
+
+const void *
+sim_swap_bytes(uint64_t slot)
+{
+	struct disk *d = &sim_the_machine->m_disk;
+
+	return slot < d->dk_slots ? slot_bytes(d, slot) : NULL;
+}
+
+/* ---- Life ---- */
+
+bool
+disk_init(struct sim_machine *m)
+{
+	struct disk *d = &m->m_disk;
+	uint64_t bytes = (uint64_t)m->m_cfg.sc_swap_slots * SIM_PAGE_SIZE;
+
+	if (bytes == 0)
+		return true;
+	if (spare.base != NULL && spare.bytes < bytes) {
+		munmap(spare.base, spare.bytes);
+		spare.base = NULL;
+	}
+	if (spare.base == NULL) {
+		spare.base = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (spare.base == MAP_FAILED) {
+			spare.base = NULL;
+			return false;
+		}
+		spare.bytes = bytes;
+	}
+	d->dk_written = calloc(m->m_cfg.sc_swap_slots, 1);
+	if (d->dk_written == NULL)
+		return false;
+	d->dk_bytes = spare.base;
+	d->dk_slots = m->m_cfg.sc_swap_slots;
+	d->dk_ops = (struct sim_agent_ops){"disk", m->m_cfg.sc_disk_weight, disk_enabled, disk_step,
+					   true};
+	sim_agent_add(&d->dk_ops, d);
+	return true;
+}
+
+void
+disk_fini(struct sim_machine *m)
+{
+	free(m->m_disk.dk_written);
+	m->m_disk.dk_written = NULL;
+}
