@@ -297,6 +297,13 @@ counter_sum(const struct pmap *pm, unsigned int counter)
 	return sum;
 }
 
+uint64_t
+pmap_table_pages(struct pmap *pm)
+{
+	return counter_sum(pm, PMAP_C_TABLES) + counter_sum(pm, PMAP_C_SPARES) +
+	       host_load(&pm->pm_in_limbo);
+}
+
 void
 pmap_stats(struct pmap *pm, struct pmap_stats *st)
 {

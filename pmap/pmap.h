@@ -344,6 +344,9 @@ struct pmap_stats {
 /* Exact when nothing else runs; else each value is one that was true during the call. */
 void pmap_stats(struct pmap *pm, struct pmap_stats *st);
 
+/* Table pages that the pmap holds: linked, spare, and unlinked ones waiting for a flush. */
+uint64_t pmap_table_pages(struct pmap *pm);
+
 /* Current generation, for tests and traces. */
 uint64_t pmap_generation(const struct pmap *pm);
 

@@ -74,7 +74,7 @@ struct vm_swap {
 
 struct vm_system {
 	uint64_t sy_limit_pages;
-	struct host_word sy_held;   /* of all accounts, and of tables as far as known */
+	struct host_word sy_held; /* of all accounts, and of tables as far as known */
 	struct host_mutex sy_pageout;
 	struct host_lock sy_lock; /* the lists below */
 	struct vm_account *sy_accounts;
@@ -108,7 +108,7 @@ void vm_account_unref(struct vm_account *ac);
 #define VP_HOLD ((uint64_t)1 << 0)
 #define VP_WRITE_HOLD ((uint64_t)1 << 24)
 #define VP_WIRING ((uint64_t)1 << 48)
-#define VP_HOLDS(pins) ((uint32_t)((pins) & 0xffffff))
+#define VP_HOLDS(pins) ((uint32_t)((pins)&0xffffff))
 #define VP_WRITE_HOLDS(pins) ((uint32_t)((pins) >> 24 & 0xffffff))
 #define VP_WIRINGS(pins) ((uint32_t)((pins) >> 48))
 
@@ -117,7 +117,8 @@ void vm_account_unref(struct vm_account *ac);
 struct vm_page {
 	struct host_word vp_state;
 	struct host_word vp_pins;
-	uint64_t vp_slot; /* 1 + the swap slot that has its contents as of the last write; 0: none. The
+	uint64_t
+		vp_slot; /* 1 + the swap slot that has its contents as of the last write; 0: none. The
 			     owner's. */
 };
 
@@ -175,15 +176,15 @@ struct vm_object {
 	enum vm_objtype ob_type;
 	bool ob_runs; /* may have runs: set when created */
 	uint64_t ob_npages;
-	hpa_t ob_base;		  /* OBJT_SG */
-	struct vm_page ob_window; /* OBJT_SG: shared instead of a page */
-	struct host_word ob_refs; /* segment or window, holds page by page, sleepers */
-	struct host_word ob_dead; /* its segment is gone: who unpins a page frees it */
+	hpa_t ob_base;		    /* OBJT_SG */
+	struct vm_page ob_window;   /* OBJT_SG: shared instead of a page */
+	struct host_word ob_refs;   /* segment or window, holds page by page, sleepers */
+	struct host_word ob_dead;   /* its segment is gone: who unpins a page frees it */
 	struct host_event ob_event; /* pages became less busy */
 	struct vm_object *ob_clock_next, *ob_clock_prev; /* sy_lock */
-	uint64_t ob_hand;	    /* sy_pageout: next chunk to look at */
+	uint64_t ob_hand;				 /* sy_pageout: next chunk to look at */
 	struct host_epoch_item ob_epoch;
-	uint64_t ob_bytes; /* of this structure */
+	uint64_t ob_bytes;	      /* of this structure */
 	struct host_word ob_chunks[]; /* struct vm_chunk *, or 0 */
 };
 
@@ -217,6 +218,15 @@ void vm_object_quiesce(struct vm_object *ob, uint64_t first, uint64_t npages);
 int vm_object_getpage(struct vm_object *ob, uint64_t index, struct vm_page **out,
 		      enum vm_fault_reason *why);
 
+/*
+ * Owns a page that is not in memory, to fill it. -EAGAIN: the object is dead; -EBUSY: somebody is
+ * busy with it, or it is there already.
+ */
+int vm_object_own_absent(struct vm_object *ob, struct vm_page *pg);
+
+/* Takes it off the clock's ring. */
+void vm_object_unclock(struct vm_object *ob);
+
 /* Unpins: takes `pins` off vp_pins, and frees the page if it was the last of a dead object. */
 void vm_object_unpin(struct vm_object *ob, uint64_t index, uint64_t pins);
 
@@ -244,6 +254,8 @@ uint64_t vm_run_break(struct vm_object *ob, struct vm_chunk *ch);
 
 /* Fills a page that the caller owns and that is not resident; it becomes resident and stays owned. */
 int vm_page_fill(struct vm_object *ob, uint64_t index, enum vm_fault_reason *why);
+/* The owned page, not resident, has this frame and its contents from now on: accounts. */
+void vm_page_settle(struct vm_object *ob, uint64_t index, hpa_t hpa);
 /* Takes the frame of an owned resident page away; its contents are lost unless they are in swap. */
 void vm_page_empty(struct vm_object *ob, uint64_t index);
 
@@ -306,6 +318,7 @@ struct vm_map *vm_map_without(const struct vmspace *vs,
 			      bool (*goes)(const struct vm_map_entry *e, void *arg), void *arg);
 struct vm_map *vm_map_copy(const struct vmspace *vs);
 void vm_map_discard(struct vm_map *map); /* never published */
+struct vm_map *vm_map_alloc(unsigned int n);
 
 /* Publishes a map that shows no less than the one before. */
 void vm_map_publish(struct vmspace *vs, struct vm_map *map);
@@ -318,6 +331,27 @@ void vm_map_publish(struct vmspace *vs, struct vm_map *map);
 typedef void vm_sweep_fn(struct vmspace *vs, const struct vm_map *old, struct pmap_gather *g,
 			 void *arg);
 void vm_map_revoke(struct vmspace *vs, struct vm_map *map, vm_sweep_fn *sweep, void *arg);
+
+/* pc_note of the pmap: hands A and M to the pages. */
+void vm_map_note(struct vmspace *vs, const struct pmap_leaf *leaf);
+
+/*
+ * Where the maps show pages of an object, one place at a time: begin with a zeroed place, call with
+ * what came before, until false. Nothing is held between the calls, so tables may be changed: every
+ * place is found that shows pages which the caller owns, since owned pages appear nowhere anew. A
+ * place may be found twice.
+ */
+struct vm_place {
+	gpa_t pl_gpa;	   /* of the first page of the object's range that is shown here */
+	uint64_t pl_index; /* of that page */
+	uint64_t pl_npages;
+	unsigned int pl_flags; /* of the map */
+	unsigned int pl_prot;
+	gpa_t pl_next;	 /* private: go on here */
+	bool pl_leaving; /* private */
+};
+bool vm_map_next_place(struct vmspace *vs, const struct vm_object *ob, uint64_t first,
+		       uint64_t npages, struct vm_place *place);
 
 /* Where entries show a page of an object, by the map in force and by one that is leaving. */
 typedef void vm_shown_fn(struct vmspace *vs, const struct vm_map_entry *e, void *arg);
@@ -408,6 +442,13 @@ struct vm_decision {
 	uint64_t fl_index;
 };
 
+/* Decides for one page, or fills *r and fails. Inside an epoch section; shares nothing. */
+int vm_decide(struct vmspace *vs, gpa_t gpa, unsigned int access, struct vm_decision *d,
+	      struct vm_fault_record *r);
+/* Decides with the page in memory and shared. Sleeps; retries until the map and the page agree. */
+int vm_decide_page(struct vmspace *vs, gpa_t gpa, unsigned int access, struct vm_decision *d,
+		   struct vm_fault_record *r);
+
 /* Maps the page as decided, by a superpage if that is right. As pmap_enter(). */
 int vm_enter(struct vmspace *vs, const struct vm_decision *d);
 
@@ -419,6 +460,21 @@ int vm_super_enter(struct vmspace *vs, const struct vm_decision *d);
 /* The chunk is complete: joins its mappings at this address if they agree. */
 void vm_super_promote(struct vmspace *vs, const struct vm_decision *d);
 
+/* The object of a segment: -EINVAL for an identity that is bad or unused. Under vs_lock. */
+int vm_memseg_object(struct vmspace *vs, int ident, struct vm_object **out);
+
+/* ---- Wiring (vm_wire.c) ---------------------------------------------------------------------- */
+
+/* Wires the map e, an entry of the current one that is not. As vm_wire_memmap(). Under vs_lock. */
+int vm_wire_entry(struct vmspace *vs, const struct vm_map_entry *e);
+/* No map shows these pages as wired any more: takes their pins off. */
+void vm_unpin_entry(struct vmspace *vs, const struct vm_map_entry *e);
+/* At the guest's end, with pageout kept away. */
+void vm_unwire_all(struct vmspace *vs);
+
+/* 0, or -EOPNOTSUPP: memory that does not execute cannot be expressed. */
+int vm_nx_supported(const struct pt_fmt *f);
+
 /* ---- Devices (vm_iommu.c) -------------------------------------------------------------------- */
 
 /*
@@ -428,7 +484,7 @@ void vm_super_promote(struct vmspace *vs, const struct vm_decision *d);
 int vm_iommu_show(struct vmspace *vs, const struct vm_map_entry *e);
 void vm_iommu_unshow(struct vmspace *vs, const struct vm_map_entry *e);
 
-/* Detaches all. Under vs_lock. */
+/* Detaches all, without fail: at the guest's end. Under vs_lock. */
 void vm_iommu_detach_all(struct vmspace *vs);
 
 #endif /* VMSPACE_VM_PRIV_H */

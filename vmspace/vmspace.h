@@ -68,9 +68,9 @@ void vm_system_accounts(struct vm_system *sys, struct vm_accounts *out);
 
 /* ---- Address spaces -------------------------------------------------------------------------- */
 
-#define VM_EAGER_RUNS (1u << 0)	    /* a first touch fills a whole run if the host has one */
-#define VM_NX_SUPERPAGES (1u << 1)  /* no executable superpages (iTLB multihit); see below */
-#define VM_NO_SUPERPAGES (1u << 2)  /* neither runs nor superpages */
+#define VM_EAGER_RUNS (1u << 0)	   /* a first touch fills a whole run if the host has one */
+#define VM_NX_SUPERPAGES (1u << 1) /* no executable superpages (iTLB multihit); see below */
+#define VM_NO_SUPERPAGES (1u << 2) /* neither runs nor superpages */
 #define VMSPACE_FLAGS_ALL (VM_EAGER_RUNS | VM_NX_SUPERPAGES | VM_NO_SUPERPAGES)
 
 struct vmspace_config {
@@ -79,8 +79,8 @@ struct vmspace_config {
 	 * note, pc_backlog as pmap.h says; vmspace_drain() is what answers it.
 	 */
 	struct pmap_config vc_pmap;
-	unsigned int vc_flags;	  /* VM_* */
-	uint64_t vc_limit_pages;  /* of pages in memory and reserved; 0: the system's limit alone */
+	unsigned int vc_flags;	 /* VM_* */
+	uint64_t vc_limit_pages; /* of pages in memory and reserved; 0: the system's limit alone */
 };
 
 int vmspace_create(struct vm_system *sys, const struct vmspace_config *cfg, struct vmspace **out);
@@ -105,21 +105,21 @@ void vmspace_accounts(struct vmspace *vs, struct vm_accounts *out);
 
 /* Counts of what happened, since creation. */
 struct vmspace_stats {
-	uint64_t vt_faults;	    /* calls of vm_fault() */
+	uint64_t vt_faults;	     /* calls of vm_fault() */
 	uint64_t vt_faults_spurious; /* the mapping permitted it, or lacked A or M only */
-	uint64_t vt_faults_failed;  /* ended with a record */
-	uint64_t vt_fault_retries;  /* something changed meanwhile */
-	uint64_t vt_zero_fills;	    /* pages */
-	uint64_t vt_swap_ins;	    /* pages read because they were wanted */
-	uint64_t vt_read_ahead;	    /* pages read beside them */
-	uint64_t vt_swap_outs;	    /* pages written */
-	uint64_t vt_swap_errors;    /* pages not read or not written */
-	uint64_t vt_reclaimed;	    /* pages taken out of memory */
+	uint64_t vt_faults_failed;   /* ended with a record */
+	uint64_t vt_fault_retries;   /* something changed meanwhile */
+	uint64_t vt_zero_fills;	     /* pages */
+	uint64_t vt_swap_ins;	     /* pages read because they were wanted */
+	uint64_t vt_read_ahead;	     /* pages read beside them */
+	uint64_t vt_swap_outs;	     /* pages written */
+	uint64_t vt_swap_errors;     /* pages not read or not written */
+	uint64_t vt_reclaimed;	     /* pages taken out of memory */
 	uint64_t vt_reclaimed_clean; /* of those, without writing */
-	uint64_t vt_runs;	    /* contiguous runs obtained */
-	uint64_t vt_runs_broken;    /* given back for lack of memory */
-	uint64_t vt_super_enters;   /* superpages mapped by a fault */
-	uint64_t vt_promotions;	    /* runs promoted in place */
+	uint64_t vt_runs;	     /* contiguous runs obtained */
+	uint64_t vt_runs_broken;     /* given back for lack of memory */
+	uint64_t vt_super_enters;    /* superpages mapped by a fault */
+	uint64_t vt_promotions;	     /* runs promoted in place */
 	uint64_t vt_exec_splits;
 	uint64_t vt_holds;
 	uint64_t vt_moved; /* pages given another frame */
@@ -182,7 +182,7 @@ int vm_free_memseg(struct vmspace *vs, int ident);
 struct vm_memmap {
 	gpa_t vp_gpa;
 	uint64_t vp_len_bytes;
-	int vp_ident; /* -1: a window onto a device */
+	int vp_ident;		  /* -1: a window onto a device */
 	uint64_t vp_offset_bytes; /* in the segment; of a window: its host-physical address */
 	unsigned int vp_prot;
 	unsigned int vp_flags;
@@ -249,8 +249,8 @@ enum vm_fault_reason {
 };
 
 struct vm_fault_record {
-	gpa_t fr_gpa;	   /* of the page, or where the hole begins */
-	uint64_t fr_len_bytes; /* the same answer holds for so much */
+	gpa_t fr_gpa;		/* of the page, or where the hole begins */
+	uint64_t fr_len_bytes;	/* the same answer holds for so much */
 	unsigned int fr_access; /* PMAP_PROT_*: what was tried */
 	enum vm_fault_reason fr_reason;
 	int fr_error; /* negative errno */
@@ -298,8 +298,8 @@ int vm_gpa_hold(struct vmspace *vs, gpa_t gpa, uint64_t len, unsigned int prot,
 		struct vm_hold *hold, struct vm_fault_record *record);
 
 /* The same by offset in a segment: for mappings of it in processes of the host. */
-int vm_memseg_hold(struct vmspace *vs, int ident, uint64_t offset, uint64_t len,
-		   unsigned int prot, struct vm_hold *hold);
+int vm_memseg_hold(struct vmspace *vs, int ident, uint64_t offset, uint64_t len, unsigned int prot,
+		   struct vm_hold *hold);
 
 void vm_gpa_release(struct vm_hold *hold);
 
