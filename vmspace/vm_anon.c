@@ -10,13 +10,15 @@
  * memory is short (vm_run_break()); pages that took their frames from the run keep them, as any
  * other frame. With VM_EAGER_RUNS all pages take theirs at once.
  *
- * Charging: a run is charged whole when it is obtained, a single frame for itself. A frame that goes
- * back into its run stays charged.
+ * Charging: a run is charged whole when it is obtained, a single frame for itself. A frame that
+ * goes back into its run stays charged.
  */
 
 #include "vmspace/vm_priv.h"
 
-/* Rounds of making room that an allocation bears before it gives up: others may take what it frees. */
+/*
+ * Rounds of making room that an allocation bears before it gives up: others may take what it frees.
+ */
 #define ROOM_ROUNDS 32
 
 static void

@@ -92,7 +92,8 @@ vm_decide(struct vmspace *vs, gpa_t gpa, unsigned int access, struct vm_decision
 
 /*
  * Looks up and shares. *held, of *held_object, is a page that is shared already and may be the
- * right one. 0 with d->fl_page; -EAGAIN with a reference to the object: the page must be brought in.
+ * right one. 0 with d->fl_page; -EAGAIN with a reference to the object: the page must be brought
+ * in.
  */
 static int
 decide_and_share(struct vmspace *vs, gpa_t gpa, unsigned int access, struct vm_decision *d,

@@ -6,11 +6,11 @@
  *
  * A hold pins a page of an object, and has a reference to the object: it does not care what becomes
  * of maps, segments and guests. What is written through it does not pass by the page tables, so a
- * page that is held for writing counts as written from the hold to the release: it is marked at both
- * ends, the second time before the pin goes, so that a collector sees the mark or the pin.
+ * page that is held for writing counts as written from the hold to the release: it is marked at
+ * both ends, the second time before the pin goes, so that a collector sees the mark or the pin.
  *
- * The pin is taken while the page is shared and the map that granted it is still in force: who takes
- * rights away waits for sharers, and finds the pin, or the holder finds the new map.
+ * The pin is taken while the page is shared and the map that granted it is still in force: who
+ * takes rights away waits for sharers, and finds the pin, or the holder finds the new map.
  */
 
 #include "vmspace/vm_priv.h"

@@ -90,9 +90,10 @@ static inline int host_swap_write(uint64_t slot, const hpa_t *frames, unsigned i
  * mapping what is mapped, and unmapping what is not, is a mistake of the caller.
  *
  * An unmapped page can be reached by a device until host_iommu_flush() of the domain has returned.
- * All may sleep. -ENOMEM; host_iommu_create(): -ENXIO without an IOMMU; host_iommu_attach(): -ENOENT
- * for a device that does not exist, -EBUSY for one that is in another guest's domain. A device that
- * is detached goes back to the host's domain; it makes no accesses through the old one after that.
+ * All may sleep. -ENOMEM; host_iommu_create(): -ENXIO without an IOMMU; host_iommu_attach():
+ * -ENOENT for a device that does not exist, -EBUSY for one that is in another guest's domain. A
+ * device that is detached goes back to the host's domain; it makes no accesses through the old one
+ * after that.
  */
 struct host_iommu;
 

@@ -196,8 +196,8 @@ foreach_in(struct vmspace *vs, const struct vm_map *map, const struct vm_object 
 }
 
 /*
- * The current map before the leaving one: an entry that is in neither has been swept. One that is in
- * both is visited twice, which every caller bears.
+ * The current map before the leaving one: an entry that is in neither has been swept. One that is
+ * in both is visited twice, which every caller bears.
  */
 void
 vm_map_foreach_shown(struct vmspace *vs, const struct vm_object *ob, uint64_t first,
@@ -280,7 +280,8 @@ note_page(const struct vm_map *map, gpa_t gpa, uint64_t bits)
 
 /*
  * An epoch section is open, a table lock held. In the old map and in the new one: where both show
- * something at this address it is the same page, since what goes is gone before another thing comes.
+ * something at this address it is the same page, since what goes is gone before another thing
+ * comes.
  */
 void
 vm_map_note(struct vmspace *vs, const struct pmap_leaf *leaf)

@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * Objects: what has pages. Chunks of 512 pages come into being at the first touch and stay until the
- * object ends, so that a page, once found, stays where it is.
+ * Objects: what has pages. Chunks of 512 pages come into being at the first touch and stay until
+ * the object ends, so that a page, once found, stays where it is.
  *
  * The end. An object dies when its segment goes (vm_object_terminate()); its memory lasts until the
  * last reference is dropped, of which every held page has one. Whoever fills a page owns it first

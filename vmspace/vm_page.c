@@ -4,9 +4,9 @@
 /*
  * A page's state: one word with its frame, its flags, and who is busy with it.
  *
- * Sharing and owning are compare-and-swaps on that word, so that whoever got it knows the frame that
- * went with it. All of them are full fences on x86: who owns a page sees every pin that a sharer
- * added before it let go.
+ * Sharing and owning are compare-and-swaps on that word, so that whoever got it knows the frame
+ * that went with it. All of them are full fences on x86: who owns a page sees every pin that a
+ * sharer added before it let go.
  *
  * Waiting: set VP_WANTED while the page is busy, having read the object's event before. Whoever
  * makes the page less busy takes VP_WANTED off in the same step, and posts the event if it was set;

@@ -112,14 +112,10 @@ void vm_account_unref(struct vm_account *ac);
 #define VP_WRITE_HOLDS(pins) ((uint32_t)((pins) >> 24 & 0xffffff))
 #define VP_WIRINGS(pins) ((uint32_t)((pins) >> 48))
 
-#define VM_SLOT_NONE (~(uint64_t)0)
-
 struct vm_page {
 	struct host_word vp_state;
 	struct host_word vp_pins;
-	uint64_t
-		vp_slot; /* 1 + the swap slot that has its contents as of the last write; 0: none. The
-			     owner's. */
+	uint64_t vp_slot; /* the owner's: 1 + the swap slot of its contents; 0: none */
 };
 
 /* Shares a resident page that nobody owns; false if it is not so. Any context. */
@@ -192,7 +188,9 @@ struct vm_object {
 int vm_object_create(struct vmspace *vs, enum vm_objtype type, uint64_t npages, hpa_t base,
 		     struct vm_object **out);
 
-/* Within an epoch section that found it, or with a reference: another one; false if it is ending. */
+/*
+ * Within an epoch section that found it, or with a reference: another one; false if it is ending.
+ */
 bool vm_object_ref(struct vm_object *ob);
 void vm_object_unref(struct vm_object *ob);
 
@@ -202,7 +200,10 @@ void vm_object_unref(struct vm_object *ob);
  */
 void vm_object_terminate(struct vm_object *ob);
 
-/* The chunk of a page, or NULL if it was never touched. vm_object_chunk() makes it: NULL = no memory. */
+/*
+ * The chunk of a page, or NULL if it was never touched. vm_object_chunk() makes it: NULL = no
+ * memory.
+ */
 struct vm_chunk *vm_object_peek(const struct vm_object *ob, uint64_t index);
 struct vm_chunk *vm_object_chunk(struct vm_object *ob, uint64_t index);
 /* The page, or NULL; of a window its stand-in. */
@@ -252,7 +253,9 @@ void vm_frame_free(struct vm_object *ob, uint64_t index, hpa_t hpa);
 /* Gives the unused frames of a chunk's run back to the host; how many. The run is none any more. */
 uint64_t vm_run_break(struct vm_object *ob, struct vm_chunk *ch);
 
-/* Fills a page that the caller owns and that is not resident; it becomes resident and stays owned. */
+/*
+ * Fills a page that the caller owns and that is not resident; it becomes resident and stays owned.
+ */
 int vm_page_fill(struct vm_object *ob, uint64_t index, enum vm_fault_reason *why);
 /* The owned page, not resident, has this frame and its contents from now on: accounts. */
 void vm_page_settle(struct vm_object *ob, uint64_t index, hpa_t hpa);

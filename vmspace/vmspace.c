@@ -123,8 +123,8 @@ unlink_space(struct vmspace *vs)
 }
 
 /* Segments by their objects, windows by their entries. */
-	static void
-	terminate_objects(struct vmspace *vs)
+static void
+terminate_objects(struct vmspace *vs)
 {
 	const struct vm_map *const map = vm_map_current(vs);
 
@@ -153,8 +153,8 @@ forget_objects(struct vmspace *vs)
 }
 
 /*
- * The tables go first, all at once: what they know of A and M is noted while the map is still there.
- * Pages that are held go with their objects, which do not know the vmspace any more.
+ * The tables go first, all at once: what they know of A and M is noted while the map is still
+ * there. Pages that are held go with their objects, which do not know the vmspace any more.
  */
 void
 vmspace_destroy(struct vmspace *vs)

@@ -34,7 +34,9 @@ struct vm_object;
 
 /* ---- The system ------------------------------------------------------------------------------ */
 
-/* What all guests share: the limit, the swap device, and the clock hand that goes over all pages. */
+/*
+ * What all guests share: the limit, the swap device, and the clock hand that goes over all pages.
+ */
 struct vm_system_config {
 	uint64_t vy_mem_limit_bytes; /* for guests and their tables together; a page at least */
 };
@@ -129,8 +131,8 @@ void vmspace_stats(struct vmspace *vs, struct vmspace_stats *out);
 
 /*
  * Verifies maps, objects, pages, pins and accounts against a full walk and against the page tables
- * (docs/INVARIANTS.md: I30, I32, I33, I35, I36, I38, I42). 0, or -EINVAL with a sentence that begins
- * with the invariant's number. Nothing else runs meanwhile, except vCPUs inside the guest.
+ * (docs/INVARIANTS.md: I30, I32, I33, I35, I36, I38, I42). 0, or -EINVAL with a sentence that
+ * begins with the invariant's number. Nothing else runs meanwhile, except vCPUs inside the guest.
  */
 int vmspace_check(struct vmspace *vs, char *why, size_t why_bytes);
 
@@ -204,7 +206,8 @@ int vm_mmap_memseg(struct vmspace *vs, gpa_t gpa, int ident, int64_t first, int6
 		   unsigned int prot, unsigned int flags);
 
 /*
- * gpa and len are exactly those of a map of a segment that no device reaches; else -EINVAL. -ENOMEM.
+ * gpa and len are exactly those of a map of a segment that no device reaches; else -EINVAL.
+ * -ENOMEM.
  */
 int vm_munmap_memseg(struct vmspace *vs, gpa_t gpa, uint64_t len);
 
@@ -219,7 +222,8 @@ int vm_protect_memmap(struct vmspace *vs, gpa_t gpa, uint64_t len, unsigned int 
 
 /*
  * Windows onto devices: host-physical memory shown read-write, uncached, never executable, never
- * paged, not to be held. -EINVAL misaligned, empty, or beyond either address space; -EFAULT overlap;
+ * paged, not to be held. -EINVAL misaligned, empty, or beyond either address space; -EFAULT
+ * overlap;
  * -ENOSPC; -ENOMEM. Unmapping: exact, else -EINVAL.
  */
 int vm_map_mmio(struct vmspace *vs, gpa_t gpa, uint64_t len, hpa_t hpa);
@@ -288,8 +292,8 @@ struct vm_hold {
 /*
  * Pins the pages behind [gpa, gpa + len), of any length and alignment, of any number of maps. It is
  * the pages that are pinned, not the translation: they keep frame and contents until
- * vm_gpa_release(), whatever becomes of maps, segments and the vmspace. Pages held for writing count
- * as dirty while held, and are marked so at release.
+ * vm_gpa_release(), whatever becomes of maps, segments and the vmspace. Pages held for writing
+ * count as dirty while held, and are marked so at release.
  *
  * 0, or as vm_fault(), with all or nothing held: -EFAULT also for device windows, -EINVAL for prot
  * 0 or beyond RWX, len 0, a range that wraps. -ENOMEM for the list as well.
@@ -317,9 +321,9 @@ int vm_gpa_write(struct vmspace *vs, gpa_t gpa, const void *from, uint64_t len, 
 /* ---- Wiring and devices ---------------------------------------------------------------------- */
 
 /*
- * Wires a map of system memory (exact, as for vm_munmap_memseg()): every page in memory, mapped, and
- * staying so. All or nothing. If devices are attached it becomes theirs, too. Wiring what is wired
- * is a success. -EINVAL, -ENOMEM, -EFAULT (a page could not be read), -EINTR.
+ * Wires a map of system memory (exact, as for vm_munmap_memseg()): every page in memory, mapped,
+ * and staying so. All or nothing. If devices are attached it becomes theirs, too. Wiring what is
+ * wired is a success. -EINVAL, -ENOMEM, -EFAULT (a page could not be read), -EINTR.
  */
 int vm_wire_memmap(struct vmspace *vs, gpa_t gpa, uint64_t len);
 
@@ -364,8 +368,8 @@ int vm_migrate(struct vmspace *vs, gpa_t gpa, uint64_t len, uint64_t *moved);
 int vm_discard(struct vmspace *vs, gpa_t gpa, uint64_t len);
 
 /*
- * What is known of the page that a map shows at gpa. -EFAULT: no map, or a device's window. Does not
- * sleep, takes no lock: for reports and checks.
+ * What is known of the page that a map shows at gpa. -EFAULT: no map, or a device's window. Does
+ * not sleep, takes no lock: for reports and checks.
  */
 struct vm_page_info {
 	hpa_t pi_hpa;	   /* if resident */
@@ -386,8 +390,8 @@ int vmspace_page_info(struct vmspace *vs, gpa_t gpa, struct vm_page_info *out);
 /*
  * Which pages were written, for migration and display. By any path: the guest, holds, copies into
  * the guest, devices. Kept for each page of a segment: one that is shown twice is reported at the
- * address that is asked first. While devices are attached every page that they may write is reported
- * each time; so is one that is held for writing.
+ * address that is asked first. While devices are attached every page that they may write is
+ * reported each time; so is one that is held for writing.
  *
  * Enabling splits writable superpages, so that a page is reported alone; from its return on every
  * write is reported. With initially_set every page that has contents is reported once. Disabling
