@@ -248,7 +248,7 @@ uint64_t sim_phys_limit(void);
 uint64_t sim_canary(void); /* hpa of the canary frame */
 
 /*
- * 2^order frames, contiguous and aligned to their size (order 0, 9 or 18); the address of the
+ * 2^order frames, contiguous and aligned to their size (order 0 to 9, or 18); the address of the
  * first, or 0 if there are none. Data frames hold 0, table frames are zero (order 0 only).
  */
 uint64_t sim_frame_alloc(enum sim_frame_kind kind, unsigned int order);

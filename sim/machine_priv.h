@@ -21,6 +21,7 @@
 #define NCPUS_MAX (SIM_MAX_CPUS + 1) /* with the service CPU */
 #define STORE_BUFFER_MAX 16
 #define HELD_MAX 16
+#define FREE_LISTS 11
 #define DESC_BYTES 128 /* HOST_TABLE_DESC_BYTES; asserted in phys.c */
 
 enum cpu_state {
@@ -171,10 +172,11 @@ struct sim_machine {
 	/* Physical memory. */
 	uint64_t m_phys_base;
 	uint32_t m_nframes;
-	uint32_t m_single_top;	 /* frames below were handed out one by one at some time */
-	uint32_t m_run_bottom;	 /* frames from here on, in runs */
-	uint32_t m_free_head[3]; /* by order 0, 9, 18; frame number + 1 */
-	uint32_t m_free_tail[3];
+	uint32_t m_single_top;		  /* frames below were handed out one by one at some time */
+	uint32_t m_run_bottom;		  /* frames from here on, in runs */
+	uint32_t m_free_head[FREE_LISTS]; /* by order 0 to 9, 18; frame number + 1 */
+	uint32_t m_free_tail[FREE_LISTS];
+	uint16_t *m_in_use; /* frames of each 2 MiB */
 	uint64_t m_poison;
 	uint64_t m_kinds[SIM_FRAME_KIND_COUNT];
 	void (*m_write_hook)(void *arg, const struct sim_table_write *w);

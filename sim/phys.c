@@ -4,12 +4,12 @@
 /*
  * Physical memory: frames of 4 KiB, their allocator, and table pages for the core.
  *
- * Single frames are handed out from the bottom, runs of 512 and 512 * 512 from the top. A run that
- * was freed is broken up when no other single frame is left; what was a single frame once never
- * becomes part of a run again. Freed frames are reused last-in first-out,
- * which makes a use after free meet new contents at once; in quarantine they are reused first-in
- * first-out, and only when no fresh frame is left, which leaves the poison in place for the rest of
- * most runs. Both find what the other misses.
+ * Single frames are handed out from the bottom, runs from the top. When there is neither a run of
+ * the size that was freed nor a fresh one, a larger one is broken up; when there is none, frames
+ * that were freed one by one and make up 2 MiB become a run again. Freed frames are reused last-in
+ * first-out, which makes a use after free meet new contents at once; in quarantine they are reused
+ * first-in first-out, and only when no fresh frame is left, which leaves the poison in place for
+ * the rest of most runs. Both find what the other misses.
  */
 
 #define _GNU_SOURCE /* MAP_ANONYMOUS, MAP_NORESERVE */
@@ -36,7 +36,8 @@ static_assert(HOST_MAX_CPUS == NCPUS_MAX, "the service CPU is one more");
 
 #define ALLOC_POISON 0xdb /* descriptors of freed tables */
 
-static const unsigned int orders[3] = {0, 9, 18};
+static const unsigned int orders[FREE_LISTS] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 18};
+#define ORDER_9 9 /* its index */
 
 /* The block is kept for the next machine of the same size: a process simulates thousands. */
 static struct {
@@ -47,7 +48,8 @@ static struct {
 static uint64_t
 block_bytes(uint64_t nframes)
 {
-	return nframes * (2 * SIM_PAGE_SIZE + DESC_BYTES + sizeof(struct sim_frame));
+	return nframes * (2 * SIM_PAGE_SIZE + DESC_BYTES + sizeof(struct sim_frame)) +
+	       nframes / SIM_TABLE_WORDS * sizeof(uint16_t);
 }
 
 static bool
@@ -76,6 +78,7 @@ block_take(struct sim_machine *m)
 	m->m_descs = m->m_bytes + m->m_words_bytes;
 	m->m_descs_bytes = n * DESC_BYTES;
 	m->m_frames = (struct sim_frame *)(m->m_descs + m->m_descs_bytes);
+	m->m_in_use = (uint16_t *)(m->m_frames + n);
 	return true;
 }
 
@@ -107,6 +110,7 @@ phys_fini(struct sim_machine *m)
 	memset(m->m_frames, 0, m->m_single_top * sizeof *m->m_frames);
 	memset(m->m_frames + m->m_run_bottom, 0,
 	       (m->m_nframes - m->m_run_bottom) * sizeof *m->m_frames);
+	memset(m->m_in_use, 0, m->m_nframes / SIM_TABLE_WORDS * sizeof *m->m_in_use);
 }
 
 uint64_t
@@ -155,7 +159,7 @@ set_kind(struct sim_machine *m, struct sim_frame *f, enum sim_frame_kind kind)
 static int
 order_index(unsigned int order)
 {
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < FREE_LISTS; i++) {
 		if (orders[i] == order)
 			return i;
 	}
@@ -190,16 +194,60 @@ list_put(struct sim_machine *m, int oi, uint32_t frame, bool at_end)
 		m->m_free_tail[oi] = frame + 1;
 }
 
-/* The last resort: a single frame of a run that is free. */
-static uint32_t
-break_run(struct sim_machine *m)
+/* Takes out of a list what lies in [first, end). */
+static void
+list_purge(struct sim_machine *m, int oi, uint32_t first, uint32_t end)
 {
-	uint32_t frame = list_pop(m, 1);
+	uint32_t *link = &m->m_free_head[oi];
+	uint32_t last = 0;
 
-	if (frame == UINT32_MAX)
+	while (*link != 0) {
+		struct sim_frame *f = &m->m_frames[*link - 1];
+		if (*link - 1 - first < end - first) {
+			*link = f->fr_next;
+			continue;
+		}
+		last = *link;
+		link = &f->fr_next;
+	}
+	m->m_free_tail[oi] = last;
+}
+
+/* Makes a run of frames that were freed in pieces. */
+static bool
+join_frames(struct sim_machine *m)
+{
+	for (uint32_t first = 0; first < m->m_nframes; first += SIM_TABLE_WORDS) {
+		uint32_t end = first + SIM_TABLE_WORDS;
+		bool fresh = m->m_single_top < m->m_run_bottom && end > m->m_single_top &&
+			     first < m->m_run_bottom;
+		if (fresh || m->m_in_use[first / SIM_TABLE_WORDS] != 0)
+			continue;
+		for (int oi = 0; oi < ORDER_9; oi++)
+			list_purge(m, oi, first, end);
+		list_put(m, ORDER_9, first, true);
+		return true;
+	}
+	return false;
+}
+
+/* Part of a larger run that is free. The rest is put where it now belongs. */
+static uint32_t
+break_run(struct sim_machine *m, int oi)
+{
+	int large = oi + 1;
+
+	while (large < FREE_LISTS && m->m_free_head[large] == 0)
+		large++;
+	if (large == FREE_LISTS)
 		return UINT32_MAX;
-	for (uint32_t i = 1; i < SIM_TABLE_WORDS; i++)
-		list_put(m, 0, frame + i, true);
+	uint32_t frame = list_pop(m, large);
+	for (; large > oi; large--) {
+		uint32_t part = (uint32_t)1 << orders[large - 1];
+		uint32_t whole = (uint32_t)1 << orders[large];
+		for (uint32_t off = part; off < whole; off += part)
+			list_put(m, large - 1, frame + off, true);
+	}
 	return frame;
 }
 
@@ -217,33 +265,46 @@ take_fresh(struct sim_machine *m, unsigned int order)
 	uint64_t lowest = m->m_phys_base / SIM_PAGE_SIZE + m->m_single_top;
 	if (end < n || start < lowest)
 		return UINT32_MAX;
+	uint32_t gap_end = m->m_run_bottom;
 	m->m_run_bottom = (uint32_t)(start - m->m_phys_base / SIM_PAGE_SIZE);
+	for (uint32_t i = m->m_run_bottom + n; i < gap_end; i++)
+		list_put(m, 0, i, true);
 	return m->m_run_bottom;
 }
 
-uint64_t
-sim_frame_alloc(enum sim_frame_kind kind, unsigned int order)
+static uint32_t
+take_frames(struct sim_machine *m, unsigned int order)
 {
-	struct sim_machine *m = sim_the_machine;
 	int oi = order_index(order);
 	uint32_t frame = UINT32_MAX;
 
-	if (kind == SIM_FRAME_TABLE && order != 0)
-		sim_violation("CK-API", "I43", "a table of order %u", order);
 	if (!m->m_cfg.sc_quarantine)
 		frame = list_pop(m, oi);
 	if (frame == UINT32_MAX)
 		frame = take_fresh(m, order);
 	if (frame == UINT32_MAX)
 		frame = list_pop(m, oi);
-	if (frame == UINT32_MAX && order == 0)
-		frame = break_run(m);
+	if (frame == UINT32_MAX)
+		frame = break_run(m, oi);
+	if (frame == UINT32_MAX && oi > 0 && oi <= ORDER_9 && join_frames(m))
+		frame = oi == ORDER_9 ? list_pop(m, oi) : break_run(m, oi);
+	return frame;
+}
+
+uint64_t
+sim_frame_alloc(enum sim_frame_kind kind, unsigned int order)
+{
+	struct sim_machine *m = sim_the_machine;
+	if (kind == SIM_FRAME_TABLE && order != 0)
+		sim_violation("CK-API", "I43", "a table of order %u", order);
+	uint32_t frame = take_frames(m, order);
 	if (frame == UINT32_MAX)
 		return 0;
 	for (uint32_t i = 0; i < (uint32_t)1 << order; i++) {
 		struct sim_frame *f = &m->m_frames[frame + i];
+		m->m_in_use[(frame + i) / SIM_TABLE_WORDS]++;
 		set_kind(m, f, kind);
-		f->fr_bytes = BYTES_ZERO;
+		f->fr_bytes = kind == SIM_FRAME_DATA ? BYTES_ZERO : BYTES_POISON;
 		f->fr_owner = 0;
 		f->fr_life++;
 		f->fr_next = 0;
@@ -287,6 +348,7 @@ sim_frame_free(uint64_t hpa, unsigned int order)
 			m->m_free_hook(m->m_free_hook_arg, hpa + (uint64_t)i * SIM_PAGE_SIZE, kind);
 		iommu_check_free(f, hpa + (uint64_t)i * SIM_PAGE_SIZE);
 		f->fr_bytes = BYTES_POISON;
+		m->m_in_use[(frame + i) / SIM_TABLE_WORDS]--;
 		if (kind == SIM_FRAME_TABLE)
 			poison_table(m, frame + i);
 		set_kind(m, f, m->m_cfg.sc_quarantine ? SIM_FRAME_QUARANTINE : SIM_FRAME_FREE);

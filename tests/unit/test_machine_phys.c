@@ -57,7 +57,7 @@ misuse(int how, uint64_t hpa, struct host_word *w)
 		sim_frame_free(sim_phys_limit() - SIM_PAGE_SIZE, 9);
 		break;
 	case 17:
-		sim_frame_alloc(SIM_FRAME_DATA, 1);
+		sim_frame_alloc(SIM_FRAME_DATA, 10);
 		break;
 	case 18:
 		sim_frame_alloc(SIM_FRAME_TABLE, 9);
@@ -130,7 +130,7 @@ Test(machine_phys, freed_and_foreign_frames)
 		{"CK-FREE", "outside memory"},
 		{"CK-FREE", "freed twice"},
 		{"CK-FREE", "which is no frame"},
-		{"CK-API", "order 1"},
+		{"CK-API", "order 10"},
 		{"CK-API", "table of order 9"},
 		{"CK-API", "do not lie in one frame"},
 		{"CK-API", "never allocated"},
