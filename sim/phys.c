@@ -107,6 +107,9 @@ phys_fini(struct sim_machine *m)
 {
 	if (m->m_frames == NULL)
 		return;
+	/* Others were never touched, except by who took them out of the host's domain. */
+	if (m->m_iommu.im_host_missing > 0)
+		m->m_single_top = m->m_nframes;
 	memset(m->m_frames, 0, m->m_single_top * sizeof *m->m_frames);
 	memset(m->m_frames + m->m_run_bottom, 0,
 	       (m->m_nframes - m->m_run_bottom) * sizeof *m->m_frames);
