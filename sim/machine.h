@@ -132,6 +132,12 @@ void sim_trace(enum sim_access kind, uint64_t id, uint64_t value);
 /* Points passed and agent steps made so far, over all CPUs. */
 uint64_t sim_step_count(void);
 
+/*
+ * Calls fn outside of the machine's time, for oracles: no scheduling points, memory as it is, past
+ * the store buffer of this CPU. fn must only look.
+ */
+void sim_aside(void (*fn)(void *arg), void *arg);
+
 /* ---- Violations ---------------------------------------------------------------------------- */
 
 /* Ends the run: check as "CK-TLB", invariant as "I14" ("" if none), and a sentence. */

@@ -225,6 +225,17 @@ sim_step_count(void)
 	return sim_the_machine->m_step;
 }
 
+void
+sim_aside(void (*fn)(void *arg), void *arg)
+{
+	struct sim_machine *m = sim_the_machine;
+	struct cpu *c = m->m_cpu;
+
+	m->m_cpu = NULL;
+	fn(arg);
+	m->m_cpu = c;
+}
+
 bool
 sim_in_fiber(void)
 {
