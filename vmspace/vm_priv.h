@@ -6,9 +6,9 @@
  *
  * Who excludes whom. A page's state is one word, changed by compare-and-swap. Whoever is about to
  * map a page, or to look at its bytes, shares it: then it keeps its frame. Whoever brings it in,
- * takes it out or moves it owns it: then nobody shares it. Owners may sleep, sharers do not, except
- * for the gather of pmap_enter(). Pins (holds, wirings) outlast both: an owner leaves a pinned page
- * as it is, and pins are added by sharers only.
+ * takes it out or moves it owns it: then nobody shares it. Owners may sleep; sharers
+ * sleep for a gather and for vs_sweep only. Pins (holds, wirings) outlast both: an owner leaves a
+ * pinned page as it is, and pins are added by sharers only.
  *
  * Three mutexes, in this order:
  *
