@@ -301,8 +301,8 @@ sim_iommu_destroy(struct host_iommu *d)
 	pages_free(&d->io_mapped);
 	pages_free(&d->io_stale);
 	trace(m, SIM_IO, address_id(m, (uintptr_t)d), 1);
+	/* Its memory goes with the machine: whoever uses it from now on is found. */
 	d->io_magic = 0;
-	sim_free(d, sizeof *d);
 	m->m_iommu.im_ndomains--;
 }
 
