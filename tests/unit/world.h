@@ -20,7 +20,11 @@
 struct world_config {
 	unsigned int wc_actors;	   /* at most so many at a time; 0: one */
 	uint64_t wc_fail_table;	   /* the n-th host_table_alloc() fails, from 1; 0: none */
-	uint64_t wc_fail_alloc;	   /* likewise host_alloc(); not both */
+	uint64_t wc_fail_alloc;	   /* likewise host_alloc(); one kind at a time */
+	uint64_t wc_fail_page;	   /* likewise host_page_alloc() */
+	uint64_t wc_fail_iommu;	   /* likewise host_iommu_create(), _map() and _attach() */
+	uint64_t wc_fail_read;	   /* likewise host_swap_read() */
+	uint64_t wc_fail_write;	   /* and host_swap_write(), which may fail both */
 	bool wc_fail_persistently; /* and all later ones */
 };
 
@@ -45,9 +49,14 @@ void world_run(unsigned int n, void (*fn)(void *arg, unsigned int i), void *arg)
 bool world_stops(void (*fn)(void *arg), void *arg);
 
 uint64_t world_tables_in_use(void);
+uint64_t world_pages_in_use(void);    /* of data */
 unsigned int world_offline_cpu(void); /* one that exists and is not there now */
 uint64_t world_tlb_pages(void);	      /* for which the calling CPU did INVLPG */
 uint64_t world_tlb_flushes(bool global);
+
+/* Interrupts the actor on that CPU, until it ends that itself. */
+void world_interrupt(unsigned int cpu);
+void world_interrupt_end(void);
 
 /* Notes a failure with its place; the first one counts. */
 void world_check(bool ok, const char *file, int line, const char *what);

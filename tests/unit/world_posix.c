@@ -5,8 +5,8 @@
  * The POSIX world for tests (world.h): actors are threads, which a barrier lets start together.
  */
 
-#include "pmap/posix/host_posix.h"
 #include "tests/unit/world_check.h"
+#include "vmspace/posix/host_vm_posix.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
@@ -17,6 +17,8 @@ const unsigned int world_rounds = 3;
 
 static uint64_t tables_before;
 static uint64_t allocs_before;
+static uint64_t pages_before;
+static uint64_t domains_before;
 
 struct actor {
 	pthread_t ac_thread;
@@ -26,6 +28,24 @@ struct actor {
 	unsigned int ac_i;
 };
 
+static void
+make_fail(const struct world_config *cfg)
+{
+	uint64_t nth = cfg->wc_fail_table;
+
+	cr_assert(cfg->wc_actors <= WORLD_ACTORS_MAX);
+	nth = nth ? nth : cfg->wc_fail_alloc;
+	nth = nth ? nth : cfg->wc_fail_page;
+	nth = nth ? nth : cfg->wc_fail_iommu;
+	host_posix_fail_alloc(nth, cfg->wc_fail_persistently);
+	if (cfg->wc_fail_read)
+		host_vm_posix_fail_swap(HOST_VM_POSIX_READ, cfg->wc_fail_read,
+					cfg->wc_fail_persistently);
+	if (cfg->wc_fail_write)
+		host_vm_posix_fail_swap(HOST_VM_POSIX_WRITE, cfg->wc_fail_write,
+					cfg->wc_fail_persistently);
+}
+
 void
 world_begin(const struct world_config *cfg)
 {
@@ -33,23 +53,24 @@ world_begin(const struct world_config *cfg)
 	world_check_begin();
 	tables_before = host_posix_tables_in_use();
 	allocs_before = host_posix_allocs_in_use();
-	if (cfg) {
-		uint64_t nth = cfg->wc_fail_table ? cfg->wc_fail_table : cfg->wc_fail_alloc;
-
-		cr_assert(cfg->wc_actors <= WORLD_ACTORS_MAX);
-		host_posix_fail_alloc(nth, cfg->wc_fail_persistently);
-	}
+	pages_before = host_vm_posix_pages_in_use();
+	domains_before = host_vm_posix_iommu_domains();
+	if (cfg)
+		make_fail(cfg);
 }
 
 void
 world_end(void)
 {
 	host_posix_fail_alloc(0, false);
+	host_vm_posix_fail_swap(0, 0, false);
 	host_epoch_drain();
 	world_check_end();
 	cr_assert_eq(host_posix_deferred(), 0);
 	cr_assert_eq(host_posix_tables_in_use(), tables_before, "table pages were not freed");
 	cr_assert_eq(host_posix_allocs_in_use(), allocs_before, "host_alloc() was not freed");
+	cr_assert_eq(host_vm_posix_pages_in_use(), pages_before, "pages were not freed");
+	cr_assert_eq(host_vm_posix_iommu_domains(), domains_before, "a domain is left");
 }
 
 static void *
@@ -113,6 +134,7 @@ world_stops(void (*fn)(void *arg), void *arg)
 	struct host_posix_cpu *self = host_posix_this();
 	const unsigned int nest = self->pc_nest;
 	const unsigned int held = self->pc_held;
+	const unsigned int mutexes = self->pc_mutexes_held;
 	bool returned;
 
 	host_posix_set_assert_handler(stop);
@@ -122,6 +144,8 @@ world_stops(void (*fn)(void *arg), void *arg)
 		host_unlock((struct host_lock *)self->pc_locks[self->pc_held - 1]);
 	while (self->pc_nest > nest)
 		host_epoch_exit();
+	while (self->pc_mutexes_held > mutexes)
+		host_mutex_unlock((struct host_mutex *)self->pc_mutexes[mutexes]);
 	return !returned;
 }
 
@@ -133,11 +157,29 @@ world_tables_in_use(void)
 	return host_posix_tables_in_use();
 }
 
+uint64_t
+world_pages_in_use(void)
+{
+	return host_vm_posix_pages_in_use();
+}
+
 /* The highest number; as numbers are given out from the lowest, nobody has it. */
 unsigned int
 world_offline_cpu(void)
 {
 	return HOST_MAX_CPUS - 1;
+}
+
+void
+world_interrupt(unsigned int cpu)
+{
+	host_vm_posix_interrupt(cpu, true);
+}
+
+void
+world_interrupt_end(void)
+{
+	host_vm_posix_interrupt(host_cpu(), false);
 }
 
 uint64_t
