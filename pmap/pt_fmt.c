@@ -8,6 +8,8 @@
  * guest), and EPT. Emulated A/D is a further row of the second: the bits the algorithms call valid,
  * writable and executable move to bits that hardware ignores, and the bits they call accessed and
  * modified become hardware's read and write.
+ *
+ * Apart from these, at the end: what guests may write into page tables of their own.
  */
 
 #include "pmap/pt_fmt.h"
@@ -28,6 +30,13 @@
 #define X86_G BIT(8)
 #define X86_PAT_LARGE BIT(12)
 #define X86_NX BIT(63)
+
+/* 32-bit paging: SDM vol. 3A 4.3. Pages of 4 MiB lie below 1 TiB (PSE-36). */
+#define PSE36_LO 13
+#define PSE36_HI 20
+#define PSE36_TOP 21
+#define PSE36_FROM 32
+#define PSE36_PHYS_BITS_MAX 40
 
 /* EPT: Intel SDM vol. 3C 29.3.2. */
 #define EPT_R BIT(0)
@@ -251,4 +260,113 @@ pt_change_kind(const struct pt_fmt *f, pt_entry_t old, pt_entry_t pte_new, unsig
 	if (restricts)
 		return (old & f->pf_a) ? PT_CHANGE_FLUSH : PT_CHANGE_UNCACHED;
 	return (old & ~pte_new & f->pf_a) ? PT_CHANGE_AGED : PT_CHANGE_NONE;
+}
+
+/* ---- Page tables that guests write ----------------------------------------------------------- */
+
+/* SDM vol. 3A table 4-4 (4 MiB), 4-5, 4-6. Of entries of 4 bytes nothing else is reserved. */
+static void
+fill_guest_32bit(struct pt_guest_fmt *f, const struct pt_guest_caps *caps)
+{
+	const unsigned int phys_bits =
+		caps->gc_phys_bits < PSE36_PHYS_BITS_MAX ? caps->gc_phys_bits : PSE36_PHYS_BITS_MAX;
+	const pt_entry_t high_all = BITS(PSE36_HI, PSE36_LO);
+	const pt_entry_t high = high_all & (BIT(phys_bits - PSE36_FROM + PSE36_LO) - 1);
+	struct pt_guest_level *const pde = &f->gf_level[1];
+
+	for (unsigned int i = 0; i < 2; i++)
+		f->gf_level[i] = (struct pt_guest_level){
+			.gl_addr = BITS(31, 12),
+			.gl_shift = (uint8_t)(12 + 10 * i),
+			.gl_index_bits = 10,
+		};
+	if (caps->gc_pse) {
+		pde->gl_ps = X86_PS;
+		pde->gl_frame_high = high;
+		pde->gl_frame_shift = PSE36_FROM - PSE36_LO;
+		pde->gl_rsvd[1] = (high_all & ~high) | BIT(PSE36_TOP);
+	}
+	f->gf_root = BITS(31, 12);
+	f->gf_levels = 2;
+	f->gf_entry_lg2_bytes = 2;
+}
+
+/*
+ * Entries of 8 bytes: SDM vol. 3A tables 4-9 to 4-11 (PAE), 4-14 to 4-20. `ours` are the bits that
+ * the mode does not leave to software, addresses included.
+ */
+static void
+fill_guest_long(struct pt_guest_fmt *f, const struct pt_guest_caps *caps, pt_entry_t ours)
+{
+	const pt_entry_t addr = BITS(caps->gc_phys_bits - 1, 12);
+	const pt_entry_t rsvd = (ours & ~addr) | (caps->gc_nx ? 0 : X86_NX);
+
+	for (unsigned int i = 0; i < f->gf_levels; i++) {
+		const unsigned int shift = pt_level_shift(i);
+
+		f->gf_level[i] = (struct pt_guest_level){
+			.gl_ps = i == 1 || (i == 2 && caps->gc_1g) ? X86_PS : 0,
+			.gl_addr = addr,
+			.gl_shift = (uint8_t)shift,
+			.gl_index_bits = 9,
+			/* Bit 12 of a large page is its PAT bit. */
+			.gl_rsvd = {rsvd | X86_PS, rsvd | (i ? BITS(shift - 1, 13) : 0)},
+		};
+	}
+	f->gf_nx = caps->gc_nx ? X86_NX : 0;
+	f->gf_root = addr;
+	f->gf_entry_lg2_bytes = 3;
+}
+
+/* The four entries at the top of PAE: SDM vol. 3A table 4-8. */
+static void
+fill_guest_pae(struct pt_guest_fmt *f, const struct pt_guest_caps *caps)
+{
+	const pt_entry_t addr = BITS(caps->gc_phys_bits - 1, 12);
+
+	f->gf_levels = 3;
+	fill_guest_long(f, caps, BITS(62, 12));
+	f->gf_level[2] = (struct pt_guest_level){
+		.gl_addr = addr,
+		.gl_rsvd = {(BITS(63, 12) & ~addr) | BITS(2, 1) | BITS(8, 5), 0},
+		.gl_shift = 30,
+		.gl_index_bits = 2,
+		.gl_bare = true,
+	};
+	f->gf_root = BITS(31, 5);
+}
+
+int
+pt_guest_fmt_init(struct pt_guest_fmt *f, const struct pt_guest_caps *caps)
+{
+	if ((unsigned int)caps->gc_mode >= PT_GUEST_MODE_COUNT)
+		return -EINVAL;
+	if (caps->gc_phys_bits < 32 || caps->gc_phys_bits > 52)
+		return -EINVAL;
+
+	*f = (struct pt_guest_fmt){
+		.gf_valid = X86_P,
+		.gf_rw = X86_RW,
+		.gf_us = X86_US,
+		.gf_a = X86_A,
+		.gf_m = X86_D,
+		.gf_linear_bits = 32,
+	};
+	switch (caps->gc_mode) {
+	case PT_GUEST_FLAT:
+		break;
+	case PT_GUEST_32BIT:
+		fill_guest_32bit(f, caps);
+		break;
+	case PT_GUEST_PAE:
+		fill_guest_pae(f, caps);
+		break;
+	default:
+		f->gf_levels = caps->gc_mode == PT_GUEST_5LEVEL ? 5 : 4;
+		f->gf_linear_bits = (uint8_t)pt_level_shift(f->gf_levels);
+		f->gf_sign_extended = true;
+		fill_guest_long(f, caps, BITS(51, 12));
+		break;
+	}
+	return 0;
 }

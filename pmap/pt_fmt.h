@@ -160,4 +160,64 @@ enum pt_change {
 enum pt_change pt_change_kind(const struct pt_fmt *f, pt_entry_t old, pt_entry_t pte_new,
 			      unsigned int level);
 
+/* ---- Page tables that guests write ----------------------------------------------------------- */
+
+/*
+ * What a guest's own tables may look like: rows for every paging mode of x86, for walking what the
+ * guest wrote. Unlike the formats above these are never written but for accessed and dirty flags,
+ * and any bits may be found in them.
+ */
+enum pt_guest_mode {
+	PT_GUEST_FLAT,	/* paging is off */
+	PT_GUEST_32BIT, /* two levels, entries of 4 bytes */
+	PT_GUEST_PAE,	/* four entries above two levels */
+	PT_GUEST_4LEVEL,
+	PT_GUEST_5LEVEL,
+	PT_GUEST_MODE_COUNT,
+};
+
+/* What the virtual CPU is and has switched on, as far as formats depend on it. */
+struct pt_guest_caps {
+	enum pt_guest_mode gc_mode;
+	uint8_t gc_phys_bits; /* MAXPHYADDR as the guest sees it, 32 to 52 */
+	bool gc_nx;	      /* EFER.NXE */
+	bool gc_pse;	      /* CR4.PSE; matters to 32-bit paging alone, which then has PSE-36 */
+	bool gc_1g;	      /* CPUID: pages of 1 GiB */
+};
+
+/* One level. */
+struct pt_guest_level {
+	pt_entry_t gl_ps;	  /* a leaf; level 0 has nothing else. 0: the level has none */
+	pt_entry_t gl_addr;	  /* address of a table, or of a page, as far as it is in place */
+	pt_entry_t gl_frame_high; /* the rest of a page's (PSE-36), to be shifted left */
+	pt_entry_t gl_rsvd[2];	  /* must be zero, [is a leaf] */
+	uint8_t gl_frame_shift;
+	uint8_t gl_shift; /* log2 of what an entry maps */
+	uint8_t gl_index_bits;
+	bool gl_bare; /* knows neither rights nor A */
+};
+
+struct pt_guest_fmt {
+	struct pt_guest_level gf_level[PT_LEVELS_MAX];
+	pt_entry_t gf_valid;
+	pt_entry_t gf_rw; /* rights: those that all levels grant */
+	pt_entry_t gf_us;
+	pt_entry_t gf_nx; /* 0: everything is executable */
+	pt_entry_t gf_a;
+	pt_entry_t gf_m;   /* in leaves */
+	uint64_t gf_root;  /* CR3: address of the top table */
+	uint8_t gf_levels; /* 0: flat */
+	uint8_t gf_entry_lg2_bytes;
+	uint8_t gf_linear_bits; /* 32, 48, 57 */
+	bool gf_sign_extended;	/* addresses are canonical or wrong; otherwise just so long */
+};
+
+/*
+ * Fills *f. 0, or -EINVAL if the mode is none or the physical width outside 32..52; *f is then
+ * unchanged. Pure; any context. Reserved bits are Intel's: AMD's CPUs have one more, bit 8 of
+ * entries that point from the two levels above 2 MiB to a table. Sources: Intel SDM vol. 3A, 4.3
+ * (32-bit), 4.4 (PAE), 4.5 (4 and 5 levels).
+ */
+int pt_guest_fmt_init(struct pt_guest_fmt *f, const struct pt_guest_caps *caps);
+
 #endif /* PMAP_PT_FMT_H */

@@ -35,6 +35,7 @@ INCLUDES = [
     ("R2", r"^vmspace/vm_host\.h$", [r"<host_vm_types\.h>", r"<host_vm_impl\.h>", PUBLIC]),
     ("R2", r"^vmspace/posix/", [LIBC, OWN, r'"vmspace/\w+(/\w+)?\.h"',
                                 r'"pmap/\w+(/\w+)?\.h"']),
+    ("R2", r"^vmspace/vm_gla\.c$", [r'"vmspace/\w+\.h"', r'"pmap/pte\.h"']),
     ("R2", r"^vmspace/", [OWN, r'"vmspace/\w+\.h"', PUBLIC, r'"pmap/host\.h"']),
     ("R6", r"^sim/hw_", [LIBC, OWN, r'"sim/[\w/]+\.h"', r'"pmap/host\.h"']),
     ("R3", r"^sim/", [LIBC, OWN, r'"sim/[\w/]+\.h"', PUBLIC, r'"pmap/host\.h"', EPT,
