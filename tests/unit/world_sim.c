@@ -7,11 +7,14 @@
  */
 
 #include "tests/unit/world_check.h"
+#include "sim/machine_vm.h"
 
 #include <criterion/criterion.h>
 
 const char world_name[] = "sim";
 const unsigned int world_rounds = 20;
+
+#define SWAP_SLOTS 256
 
 static struct sim_machine *sim;
 static uint64_t seed;
@@ -50,11 +53,17 @@ begin(const struct world_config *cfg)
 	sc.sc_memory_model = seed % 4 == 0 ? SIM_SC : SIM_TSO;
 	sc.sc_quarantine = seed % 3 == 0;
 	sc.sc_run_lengths = 1 + (unsigned int)(seed % 6);
+	sc.sc_swap_slots = SWAP_SLOTS;
+	sc.sc_iommu = true;
 	if (cfg != NULL) {
 		sc.sc_fault_nth[SIM_FAULT_TABLE_ALLOC] = cfg->wc_fail_table;
 		sc.sc_fault_nth[SIM_FAULT_ALLOC] = cfg->wc_fail_alloc;
-		sc.sc_fault_persist[SIM_FAULT_TABLE_ALLOC] = cfg->wc_fail_persistently;
-		sc.sc_fault_persist[SIM_FAULT_ALLOC] = cfg->wc_fail_persistently;
+		sc.sc_fault_nth[SIM_FAULT_PAGE_ALLOC] = cfg->wc_fail_page;
+		sc.sc_fault_nth[SIM_FAULT_IOMMU] = cfg->wc_fail_iommu;
+		sc.sc_fault_nth[SIM_FAULT_SWAP_READ] = cfg->wc_fail_read;
+		sc.sc_fault_nth[SIM_FAULT_SWAP_WRITE] = cfg->wc_fail_write;
+		for (unsigned int f = 0; f < SIM_FAULT_COUNT; f++)
+			sc.sc_fault_persist[f] = cfg->wc_fail_persistently;
 	}
 	sim = sim_machine_create(&sc, why, sizeof why);
 	cr_assert_not_null(sim, "%s", why);
@@ -153,6 +162,24 @@ uint64_t
 world_tables_in_use(void)
 {
 	return sim_frame_count(SIM_FRAME_TABLE);
+}
+
+uint64_t
+world_pages_in_use(void)
+{
+	return sim_frame_count(SIM_FRAME_DATA);
+}
+
+void
+world_interrupt(unsigned int cpu)
+{
+	sim_signal(cpu);
+}
+
+void
+world_interrupt_end(void)
+{
+	sim_signal_clear();
 }
 
 unsigned int
