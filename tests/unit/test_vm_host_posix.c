@@ -220,7 +220,7 @@ Test(vm_host_posix, devices_reach_what_is_mapped)
 {
 	char text[16] = "fifteen letters";
 	struct host_iommu *d;
-	hpa_t a, b;
+	hpa_t a = 0, b = 0;
 
 	world_begin(NULL);
 	CHECK(host_page_alloc(&a, 0) && host_page_alloc(&b, 0));

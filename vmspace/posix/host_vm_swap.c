@@ -49,6 +49,14 @@ set_slots(uint64_t slots)
 	return 0;
 }
 
+/* The first use, if nobody has set anything. With the mutex held. */
+static void
+set_up(void)
+{
+	if (!swap.sw_set)
+		(void)set_slots(HOST_VM_POSIX_SWAP_SLOTS);
+}
+
 int
 host_vm_posix_set_swap(uint64_t slots)
 {
@@ -66,8 +74,7 @@ host_vm_posix_swap_slots(void)
 	uint64_t slots;
 
 	pthread_mutex_lock(&swap.sw_mutex);
-	if (!swap.sw_set)
-		(void)set_slots(HOST_VM_POSIX_SWAP_SLOTS);
+	set_up();
 	slots = swap.sw_slots;
 	pthread_mutex_unlock(&swap.sw_mutex);
 	return slots;
@@ -114,6 +121,7 @@ begin(unsigned int kind, unsigned int n)
 	bool fails;
 
 	pthread_mutex_lock(&swap.sw_mutex);
+	set_up();
 	fails = must_fail(kind);
 	if (kind == HOST_VM_POSIX_READ) {
 		swap.sw_stats.ss_reads++;
