@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 
+#include "sim/invariants.h"
 #include "sim/machine_priv.h"
 #include "sim/machine_vm.h"
 #include "pmap/pt_fmt.h"
@@ -139,6 +140,7 @@ dma_step(void *arg, unsigned int which)
 		     (p->ip_prot == PMAP_PROT_RW && sim_choose(SIM_CHOICE_HW, 2) == 1);
 	uint64_t off = 8 * (uint64_t)sim_choose(SIM_CHOICE_HW, SIM_PAGE_SIZE / 8);
 
+	sim_invariant_hit(SIM_I37);
 	phys_data_frame(m, p->ip_hpa, "a device's access");
 	trace(m, SIM_IO, SIM_ID_PHYS | (p->ip_hpa + off - m->m_phys_base), write);
 	m->m_ct.ct_dma[write]++;

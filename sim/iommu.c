@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "sim/invariants.h"
 #include "sim/machine_priv.h"
 #include "sim/machine_vm.h"
 #include "pmap/pt_fmt.h"
@@ -49,6 +50,8 @@ iommu_check_free(const struct sim_frame *f, uint64_t hpa)
 	if (f->fr_io != 0)
 		sim_violation("CK-FREE", "I34",
 			      "frame 0x%" PRIx64 " is freed while the disk uses it", hpa);
+	if (sim_the_machine->m_iommu.im_ndomains > 0)
+		sim_invariant_hit(SIM_I37);
 	if (f->fr_iommu != 0)
 		sim_violation("CK-IOMMU", "I37",
 			      "frame 0x%" PRIx64 " is freed while a guest's domain maps it, or has "

@@ -641,10 +641,10 @@ zero(void *arg, enum sim_choice kind, uint32_t n)
 
 Test(machine, configurations_that_make_no_sense)
 {
-	struct sim_config cfg[10];
+	struct sim_config cfg[11];
 	char why[128];
 
-	for (size_t i = 0; i < 10; i++)
+	for (size_t i = 0; i < 11; i++)
 		sim_config_init(&cfg[i]);
 	cfg[0].sc_cpus = 0;
 	cfg[1].sc_cpus = SIM_MAX_CPUS + 1;
@@ -657,7 +657,8 @@ Test(machine, configurations_that_make_no_sense)
 	cfg[8].sc_source = SIM_SOURCE_LIST;
 	cfg[8].sc_list_len = 1;
 	cfg[9].sc_run_lengths = 17;
-	for (size_t i = 0; i < 10; i++) {
+	cfg[10].sc_swap_slots = (1u << 22) + 1;
+	for (size_t i = 0; i < 11; i++) {
 		why[0] = '\0';
 		cr_assert_null(sim_machine_create(&cfg[i], why, sizeof why), "%zu", i);
 		cr_assert_gt(strlen(why), 10, "%zu", i);
