@@ -167,6 +167,15 @@ begin(struct sim_machine *m, struct disk_request *r)
 				      r->dr_frames[i]);
 		f->fr_io++;
 	}
+	/* Two writes of one slot cannot both be right; a read and a write can, if nobody looks. */
+	for (unsigned int i = 0; i < d->dk_nrequests && r->dr_write; i++) {
+		const struct disk_request *o = d->dk_requests[i];
+		if (o->dr_write && o->dr_slot < r->dr_slot + r->dr_n &&
+		    r->dr_slot < o->dr_slot + o->dr_n)
+			sim_violation("CK-API", "I34",
+				      "slot %" PRIu64 " is written by two at a time",
+				      r->dr_slot > o->dr_slot ? r->dr_slot : o->dr_slot);
+	}
 	r->dr_first = sim_choose(SIM_CHOICE_HW, r->dr_n);
 }
 

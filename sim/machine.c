@@ -343,6 +343,7 @@ begin_program(struct sim_machine *m, struct cpu *c, void (*fn)(void *arg), void 
 		return false;
 	c->cp_fn = fn;
 	c->cp_arg = arg;
+	c->cp_signaled = false;
 	c->cp_state = CPU_READY;
 	m->m_nlive++;
 	return true;

@@ -26,7 +26,8 @@ struct host_iommu;
 /*
  * A thread that was signaled, by sim_signal() or by SIM_FAULT_INTERRUPT, stays so: every wait that
  * can be interrupted ends with -EINTR until sim_signal_clear(), which a program calls on its CPU
- * when an operation is over (where a real one would return to user space).
+ * when an operation is over (where a real one would return to user space). The driver likewise: it
+ * meets injected signals, too. A program begins without one.
  */
 void sim_signal(unsigned int cpu);
 void sim_signal_clear(void);

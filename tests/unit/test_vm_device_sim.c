@@ -231,7 +231,7 @@ misuse_disk(void *arg)
 		host_iommu_flush(NULL);
 		host_swap_read(0, s.frames, 2);
 		break;
-	default: /* the other one frees the frame */
+	default: /* the other one frees a frame, or writes the slot as well */
 		host_store(&s.over, 1);
 		host_swap_write(0, s.frames, 2);
 	}
@@ -246,7 +246,10 @@ free_meanwhile(void *arg)
 		host_relax();
 	while (sim_frame_at(s.frames[1])->fr_io == 0)
 		sim_point(SIM_USER, NULL);
-	host_page_free(s.frames[1], 0);
+	if (*(int *)arg == 6)
+		host_page_free(s.frames[1], 0);
+	else
+		host_swap_write(1, s.frames, 1);
 }
 
 Test(vm_device_sim, misuse_of_the_disk_is_found)
@@ -259,6 +262,7 @@ Test(vm_device_sim, misuse_of_the_disk_is_found)
 		{"CK-API", "which is no frame"},
 		{"CK-IOMMU", "which the host's domain does not map"},
 		{"CK-FREE", "is freed while the disk uses it"},
+		{"CK-API", "slot 1 is written by two at a time"},
 	};
 
 	for (int how = 0; how < (int)(sizeof expected / sizeof expected[0]); how++) {

@@ -342,6 +342,31 @@ Test(vm_host_sim, who_sleeps_is_woken_by_a_signal)
 	cr_assert_gt(slept, 20);
 }
 
+static void
+signal_self(void *arg)
+{
+	(void)arg;
+	s.interrupted += host_interrupted();
+	sim_signal(sim_cpu());
+	HOST_ASSERT(host_mutex_lock_interruptible(&s.mutex[0]) == -EINTR);
+	HOST_ASSERT(host_interrupted());
+}
+
+Test(vm_host_sim, a_signal_ends_with_its_program)
+{
+	struct sim_config cfg = config(1, 1);
+	struct sim_machine *m = machine(&cfg);
+	struct sim_report r;
+
+	sim_machine_call(m, set_up, NULL, &r);
+	for (int i = 0; i < 2; i++)
+		r = run_on(m, (program_fn[]){signal_self}, NULL);
+	sim_machine_destroy(m);
+	assert_passed(r);
+	cr_assert_eq(s.interrupted, 0);
+	cr_assert_eq(r.sr_counters.ct_interrupted, 2);
+}
+
 /* ---- Fences ---------------------------------------------------------------------------------- */
 
 static void
