@@ -65,8 +65,8 @@ in_order(const struct host_posix_cpu *self, const struct host_mutex *m)
 }
 
 /*
- * Takes m if it is free, else marks it. The mark stays for who takes it here: others may sleep, and
- * to wake nobody does no harm.
+ * Takes m if it is free, else marks it. Who takes it need not keep the mark: the release woke the
+ * whole room, and each one there marks it anew before it sleeps again.
  */
 static bool
 take_or_mark(struct host_mutex *m, uint64_t me)
@@ -75,7 +75,7 @@ take_or_mark(struct host_mutex *m, uint64_t me)
 
 	for (;;) {
 		if ((state & HOST_VM_POSIX_OWNER) == 0) {
-			if (host_cas(&m->hm_state, &state, me | SLEEPERS))
+			if (host_cas(&m->hm_state, &state, me))
 				return true;
 		} else if ((state & SLEEPERS) != 0 ||
 			   host_cas(&m->hm_state, &state, state | SLEEPERS)) {
