@@ -180,6 +180,20 @@ settle(struct sim_machine *m, const char *page)
 		memory_drain(m, self(m));
 }
 
+static void
+tell(struct sim_machine *m, uint64_t hpa, const void *bytes, size_t len, bool write)
+{
+	if (m->m_copy_hook != NULL)
+		m->m_copy_hook(m->m_copy_hook_arg, hpa, bytes, len, write);
+}
+
+void
+sim_set_copy_hook(sim_copy_fn *hook, void *arg)
+{
+	sim_the_machine->m_copy_hook = hook;
+	sim_the_machine->m_copy_hook_arg = arg;
+}
+
 void
 sim_page_read(uint64_t hpa, uint64_t offset, void *to, size_t len)
 {
@@ -201,6 +215,7 @@ sim_page_read(uint64_t hpa, uint64_t offset, void *to, size_t len)
 		m->m_ct.ct_forwards++;
 	}
 	trace_bytes(m, SIM_LOAD, hpa + offset, to, len);
+	tell(m, hpa + offset, to, len, false);
 }
 
 void
@@ -214,6 +229,7 @@ sim_page_write(uint64_t hpa, uint64_t offset, const void *from, size_t len)
 	memcpy(page + offset, from, len);
 	m->m_progress++;
 	trace_bytes(m, SIM_STORE, hpa + offset, from, len);
+	tell(m, hpa + offset, from, len, true);
 }
 
 void

@@ -183,6 +183,8 @@ struct sim_machine {
 	void *m_write_hook_arg;
 	void (*m_free_hook)(void *arg, uint64_t hpa, enum sim_frame_kind kind);
 	void *m_free_hook_arg;
+	void (*m_copy_hook)(void *arg, uint64_t hpa, const void *bytes, size_t len, bool write);
+	void *m_copy_hook_arg;
 
 	/* Devices. */
 	struct disk m_disk;

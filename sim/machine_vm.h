@@ -32,6 +32,15 @@ struct host_iommu;
 void sim_signal(unsigned int cpu);
 void sim_signal_clear(void);
 
+/* ---- What the host does to bytes ------------------------------------------------------------ */
+
+/*
+ * Called at the instant at which host_page_read() or host_page_write() has read or written `len`
+ * bytes at `hpa`, which lie in one frame; it must only look. NULL: no hook.
+ */
+typedef void sim_copy_fn(void *arg, uint64_t hpa, const void *bytes, size_t len, bool write);
+void sim_set_copy_hook(sim_copy_fn *hook, void *arg);
+
 /* ---- Devices that do DMA ------------------------------------------------------------------- */
 
 /*
