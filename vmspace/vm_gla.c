@@ -22,10 +22,7 @@
 #include "vmspace/vm_host.h"
 #include "pmap/pte.h"
 
-/*
- * Walks that may find a changed word. A table that shows itself at several levels needs one for
- * each level; beyond that somebody is changing entries as fast as we read them.
- */
+/* Walks that may find a changed word; then somebody changes entries as fast as we read them. */
 #define ROUNDS 64
 
 /* The level that a CPU in PAE mode may keep in registers. */
@@ -229,9 +226,14 @@ mark(struct walk *wk, struct vm_gla *out)
 	for (unsigned int i = 0; i < held && error == 0; i++) {
 		struct step *const st = &wk->wk_steps[i];
 
-		if (st->st_missing != 0 &&
-		    !pte_cas(held_word(&holds[i]), &st->st_word, st->st_word | st->st_missing))
+		if (st->st_missing == 0)
+			continue;
+		if (!pte_cas(held_word(&holds[i]), &st->st_word, st->st_word | st->st_missing))
 			error = -EAGAIN;
+		/* A table may show itself at several levels. */
+		for (unsigned int k = i + 1; k < wk->wk_nsteps && error == 0; k++)
+			if (wk->wk_steps[k].st_gpa == st->st_gpa)
+				wk->wk_steps[k].st_word |= st->st_missing;
 	}
 	while (held-- > 0)
 		if (wk->wk_steps[held].st_missing != 0)
