@@ -478,6 +478,11 @@ void vm_unwire_all(struct vmspace *vs);
 /* 0, or -EOPNOTSUPP: memory that does not execute cannot be expressed. */
 int vm_nx_supported(const struct pt_fmt *f);
 
+/* ---- Execute control (vm_exec.c) ------------------------------------------------------------- */
+
+/* Tries to join every complete chunk, wherever it is shown. Under vs_lock and vs_sweep. */
+void vm_promote_all(struct vmspace *vs, struct pmap_gather *g);
+
 /* ---- Devices (vm_iommu.c) -------------------------------------------------------------------- */
 
 /*

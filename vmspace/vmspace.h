@@ -335,7 +335,7 @@ int vm_unwire_memmap(struct vmspace *vs, gpa_t gpa, uint64_t len);
  * created that shows exactly the wired maps of system memory, at their guest-physical addresses and
  * with their rights, and the frames leave the host's domain; with the last one it goes again.
  * Attaching: -ENOENT, -EBUSY as the host says, -EEXIST already attached here, -ENXIO no IOMMU,
- * -ENOMEM, -ENOSPC too many. Detaching: -ENOENT not attached here.
+ * -ENOMEM, -ENOSPC too many. Detaching: -ENOENT not attached here; -ENOMEM for the last one.
  */
 #define VM_MAX_DEVICES 16
 int vm_attach_device(struct vmspace *vs, uint64_t device);
