@@ -119,8 +119,8 @@ vm_gpa_hold(struct vmspace *vs, gpa_t gpa, uint64_t len, unsigned int prot, stru
 		.fr_reason = VM_FAULT_NO_MEMORY,
 		.fr_error = -ENOMEM,
 	};
-	int error =
-		len > pmap_fmt(vs->vs_pmap)->pf_limit ? -EINVAL : hold_init(hold, gpa, len, prot);
+	const uint64_t limit = pmap_fmt(vs->vs_pmap)->pf_limit;
+	int error = gpa >= limit || len > limit - gpa ? -EINVAL : hold_init(hold, gpa, len, prot);
 
 	if (error == -EINVAL) {
 		r.fr_reason = VM_FAULT_BEYOND;
