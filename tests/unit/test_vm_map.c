@@ -214,7 +214,7 @@ crooked(struct vf *x)
 	vf_map(x, gpa, 3, 1, n - 1, PMAP_PROT_RWX);
 	for (uint64_t i = 1; i < n; i++)
 		vf_poke(x, gpa + (i - 1) * PAGE, i);
-	vf_assert(vf_accounts(x).va_resident == n - 1);
+	vf_assert(vf_accounts(x).va_resident >= n - 1); /* more, if runs come whole */
 	vf_check(x);
 	vf_verify(x);
 	vf_assert(vf_accounts(x).va_resident == n);

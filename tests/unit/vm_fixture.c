@@ -171,8 +171,8 @@ vf_close(struct vf *x)
 void
 vf_each(const struct vf_options *options, void (*body)(struct vf *x))
 {
-	static const char *const kinds[] = {"ept",   "ept-noad",   "ept-exec-only",
-					    "rvi-4", "x86-kernel", "x86-small"};
+	static const char *const kinds[] = {"ept",   "ept-noad", "ept-exec-only",
+					    "rvi-4", "rvi-5",	 "x86-kernel"};
 
 	for (unsigned int i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		for (unsigned int form = 0; form < 2; form++) {
