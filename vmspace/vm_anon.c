@@ -164,6 +164,10 @@ vm_frame_alloc(struct vm_object *ob, uint64_t index, hpa_t *hpa, bool *run,
 		if (*why == VM_FAULT_NONE)
 			return 0;
 		error = vm_make_room(ob->ob_space, *why);
+		if (error == -ENOMEM) { /* but others may have made room meanwhile */
+			*why = vm_frame_try(ob, index, hpa, run);
+			return *why == VM_FAULT_NONE ? 0 : error;
+		}
 		if (error == -EINTR)
 			*why = VM_FAULT_INTERRUPTED;
 		if (error != 0)
