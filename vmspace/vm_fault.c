@@ -15,9 +15,6 @@
 
 #include "vmspace/vm_priv.h"
 
-/* Tries to get a table page before a fault gives up. */
-#define TABLE_ROUNDS 8
-
 const char *
 vm_fault_reason_name(enum vm_fault_reason reason)
 {
@@ -236,14 +233,12 @@ fault(struct vmspace *vs, gpa_t gpa, unsigned int access, struct vm_fault_record
 		vm_page_unshare(d.fl_entry.me_object, d.fl_page);
 		if (error == 0)
 			return 0;
-		if (error == -ENOMEM) {
-			if (rounds++ < TABLE_ROUNDS)
-				error = vm_make_room(vs, VM_FAULT_NO_TABLE);
-			if (error == -EINTR)
-				return refuse(r, VM_FAULT_INTERRUPTED, error);
-			if (error != 0)
-				return refuse(r, VM_FAULT_NO_TABLE, error);
-		}
+		if (error == -ENOMEM)
+			error = vm_make_table_room(vs, &rounds);
+		if (error == -EINTR)
+			return refuse(r, VM_FAULT_INTERRUPTED, error);
+		if (error == -ENOMEM)
+			return refuse(r, VM_FAULT_NO_TABLE, error);
 		/* Otherwise -EAGAIN, or -EBUSY: what is wired was in the way of a superpage. */
 		HOST_ASSERT(error == 0 || error == -EAGAIN || error == -EBUSY);
 		vm_count(vs, VM_C_RETRIES, 1);

@@ -89,6 +89,9 @@ static inline int host_swap_write(uint64_t slot, const hpa_t *frames, unsigned i
  * mapped 1:1 and every device is until it is attached to another. Mappings are of whole pages;
  * mapping what is mapped, and unmapping what is not, is a mistake of the caller.
  *
+ * In the host's own domain mapping gives back what unmapping took, and cannot fail. Frames are back
+ * there before they are freed.
+ *
  * An unmapped page can be reached by a device until host_iommu_flush() of the domain has returned.
  * All may sleep. -ENOMEM; host_iommu_create(): -ENXIO without an IOMMU; host_iommu_attach():
  * -ENOENT for a device that does not exist, -EBUSY for one that is in another guest's domain. A

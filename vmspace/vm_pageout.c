@@ -21,8 +21,9 @@
 #include "vmspace/vm_priv.h"
 
 #define LAPS 3
-#define BATCH 64      /* pages per gather, and per clustered write */
-#define ROOM_PAGES 32 /* what one allocation that found nothing makes room for */
+#define BATCH 64       /* pages per gather, and per clustered write */
+#define ROOM_PAGES 32  /* what one allocation that found nothing makes room for */
+#define TABLE_ROUNDS 4 /* times that an operation looks for a table page again */
 
 struct pageout {
 	struct vm_system *po_sys;
@@ -344,4 +345,13 @@ vm_make_room(struct vmspace *vs, enum vm_fault_reason why)
 		return error;
 	vm_charge_tables(vs);
 	return freed != 0 ? 0 : -ENOMEM;
+}
+
+int
+vm_make_table_room(struct vmspace *vs, unsigned int *rounds)
+{
+	if ((*rounds)++ == TABLE_ROUNDS)
+		return -ENOMEM;
+	/* Nothing freed is no reason not to try again once or twice: others free tables, too. */
+	return vm_make_room(vs, VM_FAULT_NO_TABLE) == -EINTR ? -EINTR : 0;
 }

@@ -433,6 +433,11 @@ void vm_charge_tables(struct vmspace *vs);
  */
 int vm_make_room(struct vmspace *vs, enum vm_fault_reason why);
 
+/*
+ * The same for a page table; *rounds, 0 at first, bounds how often. 0: try again. -ENOMEM, -EINTR.
+ */
+int vm_make_table_room(struct vmspace *vs, unsigned int *rounds);
+
 /* ---- Faults and superpages (vm_fault.c, vm_super.c) ------------------------------------------ */
 
 /* A decision to map, read in one epoch section: as good as vs_revoke == fl_seen. */

@@ -12,8 +12,6 @@
 
 #include "vmspace/vm_priv.h"
 
-#define TABLE_ROUNDS 8
-
 static uint64_t
 entry_pages(const struct vm_map_entry *e)
 {
@@ -86,9 +84,11 @@ enter_page(struct vmspace *vs, gpa_t gpa)
 			return error;
 		error = vm_enter(vs, &d);
 		vm_page_unshare(d.fl_entry.me_object, d.fl_page);
-		if (error == -ENOMEM && rounds++ < TABLE_ROUNDS)
-			error = vm_make_room(vs, VM_FAULT_NO_TABLE) == 0 ? -EAGAIN : -ENOMEM;
-		if (error != -EAGAIN && error != -EBUSY)
+		if (error == 0)
+			return 0;
+		if (error == -ENOMEM)
+			error = vm_make_table_room(vs, &rounds);
+		if (error == -ENOMEM || error == -EINTR)
 			return error;
 	}
 }
