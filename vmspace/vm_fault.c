@@ -239,8 +239,10 @@ fault(struct vmspace *vs, gpa_t gpa, unsigned int access, struct vm_fault_record
 			return refuse(r, VM_FAULT_INTERRUPTED, error);
 		if (error == -ENOMEM)
 			return refuse(r, VM_FAULT_NO_TABLE, error);
-		/* Otherwise -EAGAIN, or -EBUSY: what is wired was in the way of a superpage. */
-		HOST_ASSERT(error == 0 || error == -EAGAIN || error == -EBUSY);
+		/* What is wired was in the way of a superpage, or something changed meanwhile. */
+		if (error != 0 && error != -EAGAIN && error != -EBUSY)
+			return refuse(r, VM_FAULT_BEYOND,
+				      error); /* a frame beyond the CPU's reach */
 		vm_count(vs, VM_C_RETRIES, 1);
 	}
 }

@@ -88,7 +88,7 @@ enter_page(struct vmspace *vs, gpa_t gpa)
 			return 0;
 		if (error == -ENOMEM)
 			error = vm_make_table_room(vs, &rounds);
-		if (error == -ENOMEM || error == -EINTR)
+		if (error != 0 && error != -EAGAIN && error != -EBUSY)
 			return error;
 	}
 }
