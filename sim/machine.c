@@ -133,6 +133,12 @@ sim_fault_name(enum sim_fault f)
 
 /* ---- Faults ---- */
 
+uint64_t
+sim_fault_count(enum sim_fault f)
+{
+	return sim_the_machine->m_ct.ct_faults[f];
+}
+
 bool
 sim_fault(enum sim_fault f)
 {

@@ -369,6 +369,9 @@ const char *sim_fault_name(enum sim_fault f);
 /* Whether that fault happens here and now: a choice by its probability, and by the n-th failure. */
 bool sim_fault(enum sim_fault f);
 
+/* How often it has happened so far. */
+uint64_t sim_fault_count(enum sim_fault f);
+
 /* ---- Barriers ------------------------------------------------------------------------------ */
 
 /* All of `parties` fibers arrive, then all go on; reusable. Zero it, then set parties. */

@@ -12,7 +12,6 @@
 
 #include "sim/invariants.h"
 
-#define PAGE_OF(gpa) ((gpa) & ~(uint64_t)(SIM_PAGE_SIZE - 1))
 #define RUN_ACCESSES 24	    /* guest instructions per entry, at most */
 #define FAULTS_IN_A_ROW 400 /* more without progress is a livelock */
 
@@ -202,7 +201,7 @@ answer_fault(struct vcpu *v, const struct hw_fault *f)
 	if (error == 0 && ++v->vc_faults > FAULTS_IN_A_ROW)
 		sim_violation("CK-SCHED", "I45", "%s: 0x%llx faults again and again", sp->sp_name,
 			      (unsigned long long)f->hf_gpa);
-	if (error == -EACCES) {
+	if (error == -EACCES || error == -EFAULT) {
 		/*
 		 * A guest that is refused goes on with something else; a recorded program cannot.
 		 */

@@ -28,6 +28,7 @@ enum op {
 	OP_PROTECT,
 	OP_WIDEN,
 	OP_CLEAN,
+	OP_LOG,
 	OP_CLEAR_MODIFY,
 	OP_AGE,
 	OP_REFERENCED,
@@ -47,25 +48,16 @@ enum op {
 };
 
 static hostop_fn *const op_fns[OP_COUNT] = {
-	[OP_REMOVE] = hostop_remove,
-	[OP_MIGRATE] = hostop_migrate,
-	[OP_DISCARD] = hostop_discard,
-	[OP_PROTECT] = hostop_protect,
-	[OP_WIDEN] = hostop_widen,
-	[OP_CLEAN] = hostop_clean,
-	[OP_CLEAR_MODIFY] = hostop_clear_modify,
-	[OP_AGE] = hostop_age,
-	[OP_REFERENCED] = hostop_referenced,
-	[OP_PEEK] = hostop_peek,
-	[OP_PROMOTE] = hostop_promote,
-	[OP_DEMOTE] = hostop_demote,
-	[OP_PREFAULT] = hostop_prefault,
-	[OP_WIRE] = hostop_wire,
-	[OP_UNWIRE] = hostop_unwire,
-	[OP_EXTRACT] = hostop_extract,
-	[OP_INVALIDATE] = hostop_invalidate,
-	[OP_DRAIN] = hostop_drain,
-	[OP_MISUSE] = hostop_misuse,
+	[OP_REMOVE] = hostop_remove,	 [OP_MIGRATE] = hostop_migrate,
+	[OP_DISCARD] = hostop_discard,	 [OP_PROTECT] = hostop_protect,
+	[OP_WIDEN] = hostop_widen,	 [OP_CLEAN] = hostop_clean,
+	[OP_LOG] = hostop_log,		 [OP_CLEAR_MODIFY] = hostop_clear_modify,
+	[OP_AGE] = hostop_age,		 [OP_REFERENCED] = hostop_referenced,
+	[OP_PEEK] = hostop_peek,	 [OP_PROMOTE] = hostop_promote,
+	[OP_DEMOTE] = hostop_demote,	 [OP_PREFAULT] = hostop_prefault,
+	[OP_WIRE] = hostop_wire,	 [OP_UNWIRE] = hostop_unwire,
+	[OP_EXTRACT] = hostop_extract,	 [OP_INVALIDATE] = hostop_invalidate,
+	[OP_DRAIN] = hostop_drain,	 [OP_MISUSE] = hostop_misuse,
 	[OP_RECREATE] = hostop_recreate,
 };
 
@@ -82,6 +74,7 @@ struct scenario {
 	bool sn_guests_only; /* no process, no kernel */
 	enum scale sn_scale;
 	bool sn_every_run; /* promises that every counter is exercised over many seeds */
+	bool sn_log;	   /* dirty logs are on from the beginning */
 };
 
 #define RANDOM_WEIGHTS                                                                    \
@@ -91,120 +84,152 @@ struct scenario {
 		[OP_AGE] = 3, [OP_REFERENCED] = 2, [OP_PEEK] = 2, [OP_PROMOTE] = 4,       \
 		[OP_DEMOTE] = 3, [OP_PREFAULT] = 5, [OP_WIRE] = 2, [OP_UNWIRE] = 2,       \
 		[OP_EXTRACT] = 2, [OP_INVALIDATE] = 2, [OP_DRAIN] = 2, [OP_RECREATE] = 1, \
-		[OP_MISUSE] = 1, [OP_OFFLINE] = 1,                                        \
+		[OP_MISUSE] = 1, [OP_OFFLINE] = 1, [OP_LOG] = 1,                          \
 	}
 
 static const struct scenario scenarios[] = {
-	{{"random", "everything at once: guests, a process and the kernel, all operations"},
-	 RANDOM_WEIGHTS,
-	 false,
-	 SCALE_FULL,
-	 true},
-	{{"shootdown", "pages moved and discarded under running vCPUs"},
-	 {[OP_RUN] = 60, [OP_REMOVE] = 10, [OP_MIGRATE] = 15, [OP_DISCARD] = 15},
-	 true,
-	 SCALE_SMALL,
-	 false},
-	{{"revoke", "rights taken away while faults decided before are on their way"},
-	 {[OP_RUN] = 60, [OP_PROTECT] = 15, [OP_WIDEN] = 10, [OP_DISCARD] = 10, [OP_REMOVE] = 5},
-	 true,
-	 SCALE_SMALL,
-	 false},
-	{{"dirty", "modified bits collected from running writers"},
-	 {[OP_RUN] = 70, [OP_CLEAN] = 20, [OP_CLEAR_MODIFY] = 5, [OP_AGE] = 5, [OP_REMOVE] = 3},
-	 true,
-	 SCALE_SMALL,
-	 false},
-	{{"superpages", "joining and splitting under running vCPUs"},
-	 {[OP_RUN] = 50,
-	  [OP_PROMOTE] = 15,
-	  [OP_DEMOTE] = 10,
-	  [OP_PREFAULT] = 10,
-	  [OP_CLEAN] = 5,
-	  [OP_PROTECT] = 4,
-	  [OP_WIDEN] = 4,
-	  [OP_REMOVE] = 4,
-	  [OP_MIGRATE] = 2},
-	 true,
-	 SCALE_FULL,
-	 false},
-	{{"host", "processes and the kernel on ordinary page tables, flushed page by page"},
-	 {[OP_RUN] = 60,
-	  [OP_REMOVE] = 8,
-	  [OP_MIGRATE] = 8,
-	  [OP_PROTECT] = 6,
-	  [OP_WIDEN] = 6,
-	  [OP_CLEAN] = 6,
-	  [OP_PROMOTE] = 4,
-	  [OP_DEMOTE] = 3,
-	  [OP_PREFAULT] = 6,
-	  [OP_INVALIDATE] = 4},
-	 false,
-	 SCALE_FULL,
-	 false},
-	{{"identifiers", "spaces destroyed and made anew, CPUs that come and go, few ASIDs"},
-	 {[OP_RUN] = 70, [OP_RECREATE] = 8, [OP_OFFLINE] = 8, [OP_MIGRATE] = 6, [OP_REMOVE] = 4},
-	 true,
-	 SCALE_SMALL,
-	 false},
-	{{"aging", "accessed bits cleared, and then relied upon"},
-	 {[OP_RUN] = 60,
-	  [OP_AGE] = 15,
-	  [OP_REFERENCED] = 10,
-	  [OP_PROTECT] = 6,
-	  [OP_WIDEN] = 5,
-	  [OP_DISCARD] = 6,
-	  [OP_DRAIN] = 3},
-	 true,
-	 SCALE_SMALL,
-	 false},
-	{{"wiring", "wired pages among faults and withdrawals"},
-	 {[OP_RUN] = 50,
-	  [OP_WIRE] = 15,
-	  [OP_UNWIRE] = 10,
-	  [OP_PROTECT] = 6,
-	  [OP_WIDEN] = 6,
-	  [OP_PROMOTE] = 5,
-	  [OP_DEMOTE] = 5,
-	  [OP_REMOVE] = 3},
-	 true,
-	 SCALE_FULL,
-	 false},
-	{{"pinning", "wired superpages, joined and split for lack of memory and with it"},
-	 {[OP_RUN] = 30,
-	  [OP_PREFAULT] = 15,
-	  [OP_WIRE] = 12,
-	  [OP_PROMOTE] = 25,
-	  [OP_DEMOTE] = 10,
-	  [OP_CLEAN] = 5,
-	  [OP_PROTECT] = 6,
-	  [OP_WIDEN] = 4,
-	  [OP_UNWIRE] = 5,
-	  [OP_REMOVE] = 2},
-	 true,
-	 SCALE_FULL,
-	 false},
-	{{"turns", "shootdown after shootdown, and CPUs that are seldom in the guest"},
-	 {[OP_RUN] = 3, [OP_INVALIDATE] = 60, [OP_MIGRATE] = 2},
-	 true,
-	 SCALE_SMALL,
-	 false},
-	{{"crowd", "one guest with a handful of pages, and everybody after them"},
-	 {[OP_RUN] = 60,
-	  [OP_REMOVE] = 8,
-	  [OP_MIGRATE] = 6,
-	  [OP_DISCARD] = 6,
-	  [OP_PROTECT] = 12,
-	  [OP_WIDEN] = 10,
-	  [OP_CLEAN] = 8,
-	  [OP_AGE] = 3,
-	  [OP_WIRE] = 4,
-	  [OP_UNWIRE] = 4,
-	  [OP_PREFAULT] = 3,
-	  [OP_DRAIN] = 1},
-	 true,
-	 SCALE_TINY,
-	 false},
+	{
+		.sn_info = {"random",
+			    "everything at once: guests, a process and the kernel, all operations"},
+		.sn_weights = RANDOM_WEIGHTS,
+		.sn_scale = SCALE_FULL,
+		.sn_every_run = true,
+	},
+	{
+		.sn_info = {"shootdown", "pages moved and discarded under running vCPUs"},
+		.sn_weights =
+			{[OP_RUN] = 60, [OP_REMOVE] = 10, [OP_MIGRATE] = 15, [OP_DISCARD] = 15},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_SMALL,
+	},
+	{
+		.sn_info = {"revoke",
+			    "rights taken away while faults decided before are on their way"},
+		.sn_weights = {[OP_RUN] = 60,
+			       [OP_PROTECT] = 15,
+			       [OP_WIDEN] = 10,
+			       [OP_DISCARD] = 10,
+			       [OP_REMOVE] = 5},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_SMALL,
+	},
+	{
+		.sn_info = {"dirty", "modified bits collected from running writers"},
+		.sn_weights = {[OP_RUN] = 70,
+			       [OP_CLEAN] = 20,
+			       [OP_CLEAR_MODIFY] = 5,
+			       [OP_AGE] = 5,
+			       [OP_REMOVE] = 3},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_SMALL,
+		.sn_log = true,
+	},
+	{
+		.sn_info = {"superpages", "joining and splitting under running vCPUs"},
+		.sn_weights = {[OP_RUN] = 50,
+			       [OP_PROMOTE] = 15,
+			       [OP_DEMOTE] = 10,
+			       [OP_PREFAULT] = 10,
+			       [OP_CLEAN] = 5,
+			       [OP_PROTECT] = 4,
+			       [OP_WIDEN] = 4,
+			       [OP_REMOVE] = 4,
+			       [OP_MIGRATE] = 2},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_FULL,
+	},
+	{
+		.sn_info =
+			{"host",
+			 "processes and the kernel on ordinary page tables, flushed page by page"},
+		.sn_weights = {[OP_RUN] = 60,
+			       [OP_REMOVE] = 8,
+			       [OP_MIGRATE] = 8,
+			       [OP_PROTECT] = 6,
+			       [OP_WIDEN] = 6,
+			       [OP_CLEAN] = 6,
+			       [OP_PROMOTE] = 4,
+			       [OP_DEMOTE] = 3,
+			       [OP_PREFAULT] = 6,
+			       [OP_INVALIDATE] = 4},
+		.sn_scale = SCALE_FULL,
+	},
+	{
+		.sn_info = {"identifiers",
+			    "spaces destroyed and made anew, CPUs that come and go, few ASIDs"},
+		.sn_weights = {[OP_RUN] = 70,
+			       [OP_RECREATE] = 8,
+			       [OP_OFFLINE] = 8,
+			       [OP_MIGRATE] = 6,
+			       [OP_REMOVE] = 4},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_SMALL,
+	},
+	{
+		.sn_info = {"aging", "accessed bits cleared, and then relied upon"},
+		.sn_weights = {[OP_RUN] = 60,
+			       [OP_AGE] = 15,
+			       [OP_REFERENCED] = 10,
+			       [OP_PROTECT] = 6,
+			       [OP_WIDEN] = 5,
+			       [OP_DISCARD] = 6,
+			       [OP_DRAIN] = 3},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_SMALL,
+	},
+	{
+		.sn_info = {"wiring", "wired pages among faults and withdrawals"},
+		.sn_weights = {[OP_RUN] = 50,
+			       [OP_WIRE] = 15,
+			       [OP_UNWIRE] = 10,
+			       [OP_PROTECT] = 6,
+			       [OP_WIDEN] = 6,
+			       [OP_PROMOTE] = 5,
+			       [OP_DEMOTE] = 5,
+			       [OP_REMOVE] = 3},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_FULL,
+	},
+	{
+		.sn_info = {"pinning",
+			    "wired superpages, joined and split for lack of memory and with it"},
+		.sn_weights = {[OP_RUN] = 30,
+			       [OP_PREFAULT] = 15,
+			       [OP_WIRE] = 12,
+			       [OP_PROMOTE] = 25,
+			       [OP_DEMOTE] = 10,
+			       [OP_CLEAN] = 5,
+			       [OP_PROTECT] = 6,
+			       [OP_WIDEN] = 4,
+			       [OP_UNWIRE] = 5,
+			       [OP_REMOVE] = 2},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_FULL,
+	},
+	{
+		.sn_info = {"turns",
+			    "shootdown after shootdown, and CPUs that are seldom in the guest"},
+		.sn_weights = {[OP_RUN] = 3, [OP_INVALIDATE] = 60, [OP_MIGRATE] = 2},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_SMALL,
+	},
+	{
+		.sn_info = {"crowd", "one guest with a handful of pages, and everybody after them"},
+		.sn_weights = {[OP_RUN] = 60,
+			       [OP_REMOVE] = 8,
+			       [OP_MIGRATE] = 6,
+			       [OP_DISCARD] = 6,
+			       [OP_PROTECT] = 12,
+			       [OP_WIDEN] = 10,
+			       [OP_CLEAN] = 8,
+			       [OP_AGE] = 3,
+			       [OP_WIRE] = 4,
+			       [OP_UNWIRE] = 4,
+			       [OP_PREFAULT] = 3,
+			       [OP_DRAIN] = 1},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_TINY,
+	},
 };
 
 #define NSCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
@@ -227,7 +252,7 @@ find_scenario(const char *name)
 
 /* ---- Places --------------------------------------------------------------------------------- */
 
-/* Pages of a region that programs touch: table edges, cache lines' edges, neighbors, and any. */
+/* Pages of a map that programs touch: table edges, cache lines' edges, neighbors, and any. */
 static unsigned int
 some_page(const struct region *rg)
 {
@@ -247,6 +272,15 @@ some_place(const struct space *sp)
 	return rg->rg_base + (gpa_t)some_page(rg) * SIM_PAGE_SIZE;
 }
 
+/* Words of a page that programs touch; which one is no matter of choice. */
+static gpa_t
+some_word(void)
+{
+	static const gpa_t words[] = {0, 8, 0x7f8, 0xff8};
+
+	return words[sim_step_count() % 4];
+}
+
 /* A range: mostly a page or a few, at times a region or two, or the whole space. */
 static void
 some_range(const struct space *sp, gpa_t *start, gpa_t *stop)
@@ -264,7 +298,7 @@ some_range(const struct space *sp, gpa_t *start, gpa_t *stop)
 		break;
 	case 2:
 		*start = rg->rg_base;
-		*stop = rg->rg_base + REGION_BYTES;
+		*stop = rg->rg_base + (gpa_t)rg->rg_npages * SIM_PAGE_SIZE;
 		break;
 	case 3:
 		*stop = *start + REGION_BYTES;
@@ -303,7 +337,7 @@ next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
 	(void)arg;
 	if (sim_choose(SIM_CHOICE_WORKLOAD, 16) == 0)
 		return false;
-	*gpa = some_place(v->vc_space);
+	*gpa = some_place(v->vc_space) + some_word();
 	*access = kinds[sim_choose_weighted(SIM_CHOICE_WORKLOAD, 3, odds)];
 	return true;
 }
@@ -314,6 +348,7 @@ struct workload {
 	struct world wl_world;
 	const struct scenario *wl_scenario;
 	uint64_t wl_until; /* step at which CPUs stop */
+	bool wl_reclaims;  /* allocations fail, which makes vmspace look for pages */
 };
 
 static struct space *
@@ -421,6 +456,9 @@ add_space(struct world *w, enum sim_arch arch, const char *name, unsigned int nv
 		plan.sl_policy.ep_user = !kernel;
 		plan.sl_policy.ep_global = kernel;
 	}
+	/* Memory comes in runs of 2 MiB, or page by page. */
+	if (workload_hash(o->seed, 8) % 2 != 0)
+		plan.sl_vm_flags |= VM_EAGER_RUNS;
 	if (o->reference)
 		plan.sl_flags |= PMAP_REFERENCE;
 	else if (workload_hash(o->seed, 2) % 2 != 0)
@@ -435,39 +473,58 @@ workload_add_guest(struct world *w, enum sim_arch arch, const char *name, unsign
 	return add_space(w, arch, name, nvcpus, false, out);
 }
 
-/* Regions next to each other, at the edges of upper tables, and at the end of the space. */
+/* Memory that is there before it is used: the first fault may map it by a superpage. */
 static void
-add_regions(const struct workload *wl, struct space *sp, gpa_t base)
+fill_region(struct space *sp, const struct region *rg)
+{
+	if (rg != NULL && rg->rg_super && (sp->sp_config.vc_flags & VM_EAGER_RUNS))
+		vm_fault(sp->sp_vs, rg->rg_base, PMAP_PROT_R, NULL);
+}
+
+/* Maps of one segment next to each other; n of them. */
+static void
+add_maps(struct space *sp, gpa_t base, struct seg *sg, unsigned int npages, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++)
+		space_add_region(sp, base + (gpa_t)(i * npages) * SIM_PAGE_SIZE, sg, i * npages,
+				 npages, PMAP_PROT_RWX);
+}
+
+/*
+ * Segments and maps: system memory in pieces next to each other, at the edges of upper tables and
+ * at the end of the space; a boot ROM, a framebuffer, a device.
+ */
+static void
+add_memory(const struct workload *wl, struct space *sp, gpa_t base)
 {
 	const uint64_t gib = UINT64_C(1) << 30;
 	const enum scale scale = wl->wl_scenario->sn_scale;
-	const struct pt_fmt *f = pmap_fmt(sp->sp_pmap);
+	const struct pt_fmt *const f = pmap_fmt(sp->sp_pmap);
+	const bool nx = (f->pf_prot_ok >> PMAP_PROT_RW & 1) != 0;
 	/* Processes and the kernel have no addresses in the upper half. */
 	const gpa_t limit = sp->sp_arch == SIM_ARCH_X86 ? base + (gib << 4) : f->pf_limit;
 
-	space_reserve_regions(sp, 6);
-	space_add_region(sp, base, 16, PMAP_PROT_RWX, PT_MEMATTR_WB, false);
+	space_reserve(sp, 7, 12);
+	add_maps(sp, base, space_add_seg(sp, SEG_SYSMEM, 16), 4, 4);
 	if (scale == SCALE_TINY)
 		return;
 	if (scale == SCALE_FULL) {
-		space_add_region(sp, base + REGION_BYTES, REGION_PAGES, PMAP_PROT_RWX,
-				 PT_MEMATTR_WB, true);
-		space_add_region(sp, base + gib - REGION_BYTES, REGION_PAGES, PMAP_PROT_RWX,
-				 PT_MEMATTR_WB, true);
-	}
-	space_add_region(sp, base + gib, 24, PMAP_PROT_RX, PT_MEMATTR_WB, false);
-	space_add_region(sp, base + 2 * gib, 8, PMAP_PROT_RWX, PT_MEMATTR_UC, false);
-	space_add_region(sp, limit - REGION_BYTES, REGION_PAGES, PMAP_PROT_RWX, PT_MEMATTR_WB,
-			 false);
-	/* Memory that is there before it is used: the first fault may map it by a superpage. */
-	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
-		struct region *rg = &sp->sp_regions[r];
+		struct seg *const sg = space_add_seg(sp, SEG_SYSMEM, 2 * REGION_PAGES);
 
-		if (!rg->rg_super || workload_hash(wl->wl_world.wo_options->seed, 8 + r) % 2 == 0)
-			continue;
-		for (unsigned int i = 0; i < REGION_PAGES; i++)
-			page_fill(sp, rg, &rg->rg_pages[i]);
+		fill_region(sp, space_add_region(sp, base + REGION_BYTES, sg, 0, REGION_PAGES,
+						 PMAP_PROT_RWX));
+		fill_region(sp, space_add_region(sp, base + gib - REGION_BYTES, sg, REGION_PAGES,
+						 REGION_PAGES, PMAP_PROT_RWX));
 	}
+	space_add_region(sp, base + gib, space_add_seg(sp, SEG_ROM, 24), 0, 24, PMAP_PROT_RX);
+	space_add_region(sp, base + gib + REGION_BYTES, space_add_seg(sp, SEG_FRAMEBUFFER, 8), 0, 8,
+			 nx ? PMAP_PROT_RW : PMAP_PROT_RWX);
+	/* A window onto a device is never executable, so it takes NX. */
+	if (nx)
+		space_add_region(sp, base + 2 * gib, space_add_seg(sp, SEG_WINDOW, 8), 0, 8,
+				 PMAP_PROT_RW);
+	space_add_region(sp, limit - 32 * SIM_PAGE_SIZE, space_add_seg(sp, SEG_SYSMEM, 32), 0, 32,
+			 PMAP_PROT_RWX);
 }
 
 static void
@@ -482,23 +539,28 @@ set_up(void *arg)
 	struct space *sp;
 	int error = 0;
 
+	w->wo_may_reclaim = wl->wl_reclaims;
 	for (unsigned int i = 0; i < nguests && error == 0; i++) {
 		error = add_space(w, o->arch, o->arch == SIM_ARCH_X86 ? "process 0" : names[i],
 				  o->vcpus, false, &sp);
 		if (error == 0)
-			add_regions(wl, sp, 0);
+			add_memory(wl, sp, 0);
 	}
 	if (error == 0 && (!wl->wl_scenario->sn_guests_only || o->arch == SIM_ARCH_X86)) {
 		error = add_space(w, SIM_ARCH_X86, "process 1", 2, false, &sp);
 		if (error == 0) {
-			add_regions(wl, sp, 0);
+			add_memory(wl, sp, 0);
 			error = add_space(w, SIM_ARCH_X86, "kernel", 2, true, &w->wo_kernel);
 		}
 		if (error == 0)
-			add_regions(wl, w->wo_kernel, WORLD_KERNEL_BASE);
+			add_memory(wl, w->wo_kernel, WORLD_KERNEL_BASE);
 	}
 	if (error != 0)
 		sim_violation("internal", "", "the world cannot be set up: error %d", -error);
+	for (unsigned int i = 0; i < w->wo_nspaces && wl->wl_scenario->sn_log; i++) {
+		while (!w->wo_spaces[i]->sp_log)
+			hostop_log(w->wo_spaces[i], 0, 0);
+	}
 }
 
 static void
@@ -511,6 +573,7 @@ tear_down(void *arg)
 		hostop_drain(w->wo_spaces[i], 0, 0);
 		oracle_check_quiet(w->wo_spaces[i]);
 	}
+	oracle_check_system(w);
 	world_destroy(w);
 }
 
@@ -542,6 +605,7 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 
 	workload_machine_config(o, &cfg);
 	inject(o, &cfg);
+	wl.wl_reclaims = cfg.sc_fault_ppm[SIM_FAULT_ALLOC] != 0;
 	return workload_run(o, &cfg, &wl.wl_world, &parts, wl.wl_scenario->sn_every_run, out);
 }
 

@@ -56,7 +56,7 @@ next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
 		return false;
 	}
 	pr->pr_accesses += a.ta_count;
-	*gpa = (gpa_t)a.ta_page << TRACE_PAGE_SHIFT | a.ta_offset;
+	*gpa = (gpa_t)a.ta_page << TRACE_PAGE_SHIFT | (a.ta_offset & ~7u);
 	*access = kinds[a.ta_kind];
 	return true;
 }
@@ -131,13 +131,15 @@ set_up(void *arg)
 	for (unsigned int i = 0; i < o->vcpus; i++) {
 		struct program *const pr = sim_alloc(sizeof(*pr));
 		struct space *sp;
+		struct seg *sg;
 
 		if (workload_add_guest(w, o->arch, "guest", 1, &sp) != 0)
 			sim_violation("internal", "", "guest %u cannot be set up", i);
-		space_reserve_regions(sp, info->ti_regions);
+		space_reserve(sp, 1, info->ti_regions);
+		sg = space_add_seg(sp, SEG_SYSMEM, info->ti_regions * REGION_PAGES);
 		for (unsigned int r = 0; r < info->ti_regions; r++)
-			space_add_region(sp, r * REGION_BYTES, REGION_PAGES, PMAP_PROT_RWX,
-					 PT_MEMATTR_WB, true);
+			space_add_region(sp, r * REGION_BYTES, sg, r * REGION_PAGES, REGION_PAGES,
+					 PMAP_PROT_RWX);
 		pr->pr_replay = re;
 		trace_rewind(&pr->pr_cursor, re->re_trace);
 		sp->sp_vcpus[0].vc_program = pr;
@@ -157,6 +159,7 @@ tear_down(void *arg)
 		w->wo_replayed += pr->pr_accesses;
 		oracle_check_quiet(w->wo_spaces[i]);
 	}
+	oracle_check_system(w);
 	world_destroy(w);
 }
 

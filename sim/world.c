@@ -21,6 +21,7 @@ const char *const world_count_names[WC_COUNT] = {
 	[WC_FAULTS] = "faults",
 	[WC_FAULT_RETRIES] = "fault-retries",
 	[WC_FAULT_NOMEM] = "faults-without-memory",
+	[WC_FAULT_INTERRUPTED] = "faults-interrupted",
 	[WC_ZERO_FILLS] = "zero-fills",
 	[WC_SUPER_ENTERS] = "superpage-enters",
 	[WC_MOVES] = "vcpu-moves",
@@ -31,7 +32,8 @@ const char *const world_count_names[WC_COUNT] = {
 	[WC_DISCARD] = "discard",
 	[WC_PROTECT] = "protect",
 	[WC_WIDEN] = "widen",
-	[WC_CLEAN] = "harvest-modified",
+	[WC_CLEAN] = "collect-dirty",
+	[WC_LOG] = "dirty-log",
 	[WC_CLEAR_MODIFY] = "clear-modify",
 	[WC_AGE] = "harvest-accessed",
 	[WC_REFERENCED] = "ts-referenced",
@@ -164,28 +166,30 @@ backlog(void *arg)
 	sp->sp_backlogged = true;
 }
 
-/*
- * From pmap_init() to the registration there is no scheduling point: auditors see all or nothing.
- */
-int
-space_open(struct space *sp)
+/* Failed allocations are tried again, as injected ones may hit a system, too. */
+static int
+open_system(struct world *w)
 {
-	int error;
+	const uint64_t all = sim_phys_limit() - sim_phys_base();
+	const struct vm_system_config cfg = {
+		.vy_mem_limit_bytes = w->wo_mem_limit != 0 ? w->wo_mem_limit : all,
+	};
+	int error = -ENOMEM;
 
-	sp->sp_config.pc_note = oracle_note;
-	sp->sp_config.pc_backlog = backlog;
-	sp->sp_config.pc_arg = sp;
-	error = pmap_init(&sp->sp_config, &sp->sp_pmap);
-	if (error != 0)
-		return error;
+	for (unsigned int i = 0; w->wo_system == NULL && i < 100 && error == -ENOMEM; i++)
+		error = vm_system_create(&cfg, &w->wo_system);
+	return w->wo_system != NULL ? 0 : error;
+}
 
+static void
+attach(struct space *sp)
+{
 	/* PCIDs tell X86 spaces apart, so that nothing is flushed but by the core. */
 	fill_context(sp, &sp->sp_ctx, sp->sp_arch == SIM_ARCH_X86 ? (uint16_t)(sp->sp_id + 1) : 0);
 	if (space_is_rvi(sp))
 		sp->sp_ctx.hc_tag = 1;
-	error = oracle_tlb_register(&sp->sp_ctx);
-	if (error != 0)
-		return error;
+	if (oracle_tlb_register(&sp->sp_ctx) != 0)
+		sim_violation("internal", "", "no memory for the oracle of translations");
 	sp->sp_last_gen = pmap_generation(sp->sp_pmap);
 	sp->sp_ghost_gen = sp->sp_last_gen;
 	for (unsigned int i = 0; i < SIM_MAX_CPUS; i++)
@@ -202,7 +206,33 @@ space_open(struct space *sp)
 			v->vc_ctx.hc_tag = v->vc_vpid;
 		}
 	}
-	return 0;
+}
+
+/*
+ * Auditors see the space when it has all that it needs: its tables are empty until then.
+ */
+int
+space_open(struct space *sp)
+{
+	struct vmspace *vs;
+	int error;
+
+	sp->sp_config.vc_pmap.pc_note = oracle_note;
+	sp->sp_config.vc_pmap.pc_backlog = backlog;
+	sp->sp_config.vc_pmap.pc_arg = sp;
+	error = vmspace_create(sp->sp_world->wo_system, &sp->sp_config, &vs);
+	if (error != 0)
+		return error;
+	sp->sp_backlogged = false;
+	sp->sp_had_super = false;
+	sp->sp_log = false;
+	sp->sp_vs = vs;
+	sp->sp_pmap = vmspace_pmap(vs);
+	attach(sp);
+	error = space_populate(sp);
+	if (error != 0)
+		space_close(sp);
+	return error;
 }
 
 static void
@@ -221,10 +251,52 @@ add_stats(struct pmap_stats *sum, const struct pmap_stats *st)
 	sum->st_revoked += st->st_revoked;
 }
 
+static void
+add_vm_stats(struct world *w, const struct vmspace_stats *st)
+{
+	struct vmspace_stats *const sum = &w->wo_vm_stats;
+
+	sum->vt_faults += st->vt_faults;
+	sum->vt_faults_spurious += st->vt_faults_spurious;
+	sum->vt_faults_failed += st->vt_faults_failed;
+	sum->vt_fault_retries += st->vt_fault_retries;
+	sum->vt_zero_fills += st->vt_zero_fills;
+	sum->vt_swap_ins += st->vt_swap_ins;
+	sum->vt_read_ahead += st->vt_read_ahead;
+	sum->vt_swap_outs += st->vt_swap_outs;
+	sum->vt_swap_errors += st->vt_swap_errors;
+	sum->vt_reclaimed += st->vt_reclaimed;
+	sum->vt_reclaimed_clean += st->vt_reclaimed_clean;
+	sum->vt_runs += st->vt_runs;
+	sum->vt_runs_broken += st->vt_runs_broken;
+	sum->vt_super_enters += st->vt_super_enters;
+	sum->vt_promotions += st->vt_promotions;
+	sum->vt_exec_splits += st->vt_exec_splits;
+	sum->vt_holds += st->vt_holds;
+	sum->vt_moved += st->vt_moved;
+	w->wo_count[WC_FAULT_RETRIES] += st->vt_fault_retries;
+	w->wo_count[WC_ZERO_FILLS] += st->vt_zero_fills;
+	w->wo_count[WC_SUPER_ENTERS] += st->vt_super_enters;
+}
+
+/* What was counted in a space that is about to go. */
+static void
+keep_stats(void *arg)
+{
+	struct space *const sp = arg;
+	struct vmspace_stats vm;
+	struct pmap_stats st;
+
+	pmap_stats(sp->sp_pmap, &st);
+	add_stats(&sp->sp_world->wo_stats, &st);
+	vmspace_stats(sp->sp_vs, &vm);
+	add_vm_stats(sp->sp_world, &vm);
+}
+
 void
 space_close(struct space *sp)
 {
-	struct pmap_stats st;
+	struct vmspace *const vs = sp->sp_vs;
 	struct pmap *const pm = sp->sp_pmap;
 
 	for (unsigned int i = 0; i < SIM_MAX_CPUS; i++) {
@@ -237,16 +309,13 @@ space_close(struct space *sp)
 			pmap_slot_detach(pm, sp->sp_vcpus[i].vc_slot);
 		sp->sp_vcpus[i].vc_slot = NULL;
 	}
-	pmap_stats(pm, &st);
-	add_stats(&sp->sp_world->wo_stats, &st);
+	sim_aside(keep_stats, sp);
 	sp->sp_dying_root = pmap_root(pm);
-	sp->sp_pmap = NULL; /* nobody looks into it from here on */
-	pmap_destroy(pm);
+	/* Nobody looks into it from here on. */
+	sp->sp_vs = NULL;
+	sp->sp_pmap = NULL;
+	vmspace_destroy(vs);
 	HOST_ASSERT(sp->sp_dying_root == 0);
-	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
-		for (unsigned int i = 0; i < sp->sp_regions[r].rg_npages; i++)
-			sp->sp_regions[r].rg_pages[i].pg_wired = false;
-	}
 	sim_invariant_hit(SIM_I43);
 }
 
@@ -267,8 +336,10 @@ world_add_space(struct world *w, const struct space_plan *plan, struct space **o
 		return error;
 	model_of(&sp->sp_cpu, plan, &sp->sp_model);
 	sp->sp_model.hm_tlb_entries = w->wo_tlb_entries;
-	ept_pmap_config(&sp->sp_cpu, &sp->sp_config);
-	sp->sp_config.pc_flags |= plan->sl_flags;
+	ept_pmap_config(&sp->sp_cpu, &sp->sp_config.vc_pmap);
+	sp->sp_config.vc_pmap.pc_flags |= plan->sl_flags;
+	sp->sp_config.vc_flags = plan->sl_vm_flags;
+	sp->sp_config.vc_limit_pages = plan->sl_limit_pages;
 	sp->sp_nvcpus = plan->sl_nvcpus;
 	sp->sp_vcpus = sim_alloc(sizeof(*sp->sp_vcpus) * (plan->sl_nvcpus + 1));
 	for (unsigned int i = 0; i < sp->sp_nvcpus; i++) {
@@ -282,38 +353,21 @@ world_add_space(struct world *w, const struct space_plan *plan, struct space **o
 			pmap_asid_cpu_init(&w->wo_cpus[cpu].cp_asids, sp->sp_cpu.ec_nasids,
 					   sp->sp_cpu.ec_flush_by_asid);
 	}
+	error = open_system(w);
 	/* Injected failures may hit here, too: whoever wants a space tries again. */
-	for (unsigned int tries = 0; tries < 100; tries++) {
+	for (unsigned int tries = 0; tries < 100 && error == 0; tries++) {
 		error = space_open(sp);
 		if (error != -ENOMEM)
 			break;
+		error = 0;
 	}
+	if (error == 0 && sp->sp_vs == NULL)
+		error = -ENOMEM;
 	if (error != 0)
 		return error;
 	w->wo_spaces[w->wo_nspaces++] = sp;
 	*out = sp;
 	return 0;
-}
-
-void
-space_reserve_regions(struct space *sp, unsigned int n)
-{
-	sp->sp_regions = sim_alloc(sizeof(*sp->sp_regions) * n);
-}
-
-void
-space_add_region(struct space *sp, gpa_t base, unsigned int npages, unsigned int prot,
-		 enum pt_memattr memattr, bool super)
-{
-	struct region *rg = &sp->sp_regions[sp->sp_nregions++];
-
-	rg->rg_base = base;
-	rg->rg_npages = npages;
-	rg->rg_memattr = memattr;
-	rg->rg_super = super && npages == REGION_PAGES && sp->sp_cpu.ec_caps.pc_leaf_levels > 1;
-	rg->rg_pages = sim_alloc(sizeof(*rg->rg_pages) * npages);
-	for (unsigned int i = 0; i < npages; i++)
-		rg->rg_pages[i].pg_prot = (uint8_t)prot;
 }
 
 /* ---- The world ------------------------------------------------------------------------------ */
@@ -328,29 +382,10 @@ world_create(struct world *w, const struct sim_options *o, struct sim_machine *m
 	for (unsigned int cpu = 0; cpu < SIM_MAX_CPUS; cpu++)
 		w->wo_cpus[cpu].cp_online = 1;
 	oracle_hooks(w);
+	oracle_write_hooks(w);
 	sim_set_irq_handler(vcpu_kick_handler, w);
 	vcpu_tlb_hooks(w);
 	return pmap_vpids_init(w->wo_vpids, 64);
-}
-
-static void
-free_frames(struct space *sp)
-{
-	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
-		struct region *rg = &sp->sp_regions[r];
-
-		for (unsigned int i = 0; i < REGION_PAGES; i++) {
-			const uint64_t reserved = rg->rg_run + (uint64_t)i * SIM_PAGE_SIZE;
-			const uint64_t frame = i < rg->rg_npages ? rg->rg_pages[i].pg_frame : 0;
-
-			if (frame != 0)
-				sim_frame_free(frame, 0);
-			/* Frames of a reservation that no page uses (any more) are still its. */
-			if (rg->rg_run != 0 && frame != reserved &&
-			    sim_frame_at(reserved)->fr_owner == (uint64_t)(sp->sp_id + 1))
-				sim_frame_free(reserved, 0);
-		}
-	}
 }
 
 void
@@ -358,15 +393,19 @@ world_destroy(struct world *w)
 {
 	for (unsigned int i = 0; i < w->wo_nspaces; i++)
 		space_close(w->wo_spaces[i]);
+	host_epoch_drain();
+	oracle_check_empty(w);
+	vm_system_destroy(w->wo_system);
 	/*
 	 * Every root is gone, and every cached translation dead with it: no frame is watched any
 	 * more.
 	 */
 	sim_set_free_hook(NULL, NULL);
+	if (w->wo_devices != 0)
+		sim_frame_free(w->wo_devices, 9);
 	for (unsigned int i = 0; i < w->wo_nspaces; i++) {
 		struct space *sp = w->wo_spaces[i];
 
-		free_frames(sp);
 		for (unsigned int v = 0; v < sp->sp_nvcpus; v++) {
 			if (sp->sp_vcpus[v].vc_vpid != 0)
 				pmap_vpid_free(w->wo_vpids, sp->sp_vcpus[v].vc_vpid);

@@ -4,13 +4,15 @@
 /*
  * The world that the simulator runs: address spaces, their vCPUs or threads, and the host's side.
  *
- * A space is what a guest (or a process, or the host kernel) may address: regions of 2 MiB, in each
- * of them pages with rights and a frame. It stands in for the layer that will own pmaps: it decides
- * what is mapped, answers faults, and takes decisions back. The core is a cache of these decisions.
+ * A space is what a guest (or a process, or the host kernel) may address. Each is a vmspace, and
+ * it is vmspace that decides what is mapped: segments of memory, shown by maps. The simulator
+ * keeps no second opinion of that. It keeps ghosts.
  *
- * Every page has a ghost: what it must contain, whether it was written or used since somebody last
- * asked. Ghosts change at the same instant as the simulated access, so they are always right; what
- * the core says is held against them (oracle.c).
+ * A segment and each of its pages have a ghost: what the page must contain, byte for byte,
+ * whether it was written or used since somebody last asked. A region is the ghost of a map: which
+ * pages it shows, with which rights. Ghosts change at the same instant as the simulated access,
+ * so they are always right; what the core says is held against them (oracle*.c). Where a page
+ * lies is no affair of theirs: the contents show it.
  */
 
 #ifndef SIM_WORLD_H
@@ -20,39 +22,86 @@
 #include "ept/profiles.h"
 #include "pmap/pmap_ident.h"
 #include "sim/hw.h"
-#include "sim/machine.h"
+#include "sim/machine_vm.h"
 #include "sim/options.h"
 #include "sim/oracle_tlb.h"
+#include "vmspace/vmspace.h"
 
 #define REGION_PAGES 512u
 #define REGION_BYTES ((uint64_t)REGION_PAGES * SIM_PAGE_SIZE)
+#define PAGE_WORDS (SIM_PAGE_SIZE / 8)
+#define PAGE_OF(gpa) ((gpa) & ~(uint64_t)(SIM_PAGE_SIZE - 1))
 
-/* One page as its owner sees it. Plain memory: between scheduling points a fiber is alone. */
+/* What a page must contain, once anybody wrote to it; until then zeros. */
+struct ghost {
+	uint64_t gh_words[PAGE_WORDS];
+	/*
+	 * A set bit: the word is either as above or 0, since it was written while the page was
+	 * being discarded. The next look tells.
+	 */
+	uint64_t gh_loose[PAGE_WORDS / 64];
+};
+
+/*
+ * One page of a segment. Plain memory: between scheduling points a fiber is alone.
+ *
+ * pg_dirty to pg_asked follow the M bit in the tables: what was written and is not known to
+ * vmspace is seen there. pg_log* follow the dirty log: what it owes to the next collection.
+ */
 struct page {
-	uint64_t pg_frame;   /* hpa of its data, 0 if it has none yet */
-	uint64_t pg_content; /* ghost: what a load must find */
-	uint8_t pg_prot;     /* rights that the owner grants */
-	uint8_t pg_losing;   /* rights being taken away, until the shootdown is over */
+	struct ghost *pg_ghost; /* NULL: zeros */
+	uint16_t pg_holds;	/* by the host's programs, of both kinds */
+	uint16_t pg_write_holds;
 	uint8_t pg_writers;  /* writes begun and not ended */
-	bool pg_absent : 1;  /* being moved or discarded: faults come back later */
+	bool pg_touched : 1; /* somebody accessed it, or tried to */
 	bool pg_busy : 1;    /* an operation of the host works on it */
-	bool pg_wired : 1;
-	bool pg_dirty : 1;	/* ghost: written since last collected */
-	bool pg_maydirty : 1;	/* ghost: a write was begun since then */
-	bool pg_noted : 1;	/* pc_note said modified */
-	bool pg_asked : 1;	/* written and not noted when pmap_is_modified() was asked */
-	bool pg_used : 1;	/* ghost: accessed since last aged */
+	bool pg_discarding : 1;
+	bool pg_pinned : 1; /* while being discarded: was held or wired at some time */
+
+	bool pg_dirty : 1;    /* written since the tables were last emptied of M */
+	bool pg_maydirty : 1; /* a write was begun since then */
+	bool pg_noted : 1;    /* pc_note said modified */
+	bool pg_asked : 1;    /* what was so when a question was asked */
+	bool pg_logdirty : 1; /* written since the log was last cleared */
+	bool pg_maylog : 1;   /* the log may report it */
+
+	bool pg_used : 1;	/* accessed since last aged */
 	bool pg_noted_used : 1; /* pc_note said accessed */
 };
 
+enum seg_kind {
+	SEG_SYSMEM,
+	SEG_ROM,	 /* "bootrom": filled by the host, read and executed */
+	SEG_FRAMEBUFFER, /* "framebuffer": read and written */
+	SEG_WINDOW,	 /* no segment, but frames of a device */
+};
+
+/* The ghost of a memory segment. */
+struct seg {
+	int sg_ident; /* -1: SEG_WINDOW */
+	enum seg_kind sg_kind;
+	unsigned int sg_npages;
+	uint64_t sg_hpa; /* SEG_WINDOW: of the first frame */
+	struct page *sg_pages;
+};
+
+/*
+ * The ghost of a map: pages [rg_first, rg_first + rg_npages) of a segment at rg_base. Rights are
+ * changed before vmspace is asked to widen them, and after it has taken them away.
+ */
 struct region {
 	gpa_t rg_base;
-	struct page *rg_pages;	/* REGION_PAGES */
-	uint64_t rg_run;	/* first of 512 contiguous frames reserved for it, or 0 */
-	unsigned int rg_npages; /* the first so many exist */
+	unsigned int rg_npages;
+	struct seg *rg_seg;
+	unsigned int rg_first;
+	uint8_t rg_prot;     /* granted */
+	uint8_t rg_losing;   /* being taken away: may be used until that is over */
+	uint8_t rg_prot_max; /* when it was made */
+	uint64_t rg_changes; /* of its rights, begun or over */
 	enum pt_memattr rg_memattr;
-	bool rg_super;	   /* may be mapped by a superpage */
-	bool rg_had_super; /* has been: A and M may have been reported too widely */
+	bool rg_wired;
+	bool rg_absent; /* not mapped at the time (moved, being unmapped) */
+	bool rg_super;	/* may be mapped by a superpage */
 };
 
 struct space;
@@ -83,22 +132,28 @@ struct space {
 	struct ept_cpu sp_cpu;
 	struct hw_model sp_model;
 	struct hw_context sp_ctx; /* EPT and X86; RVI contexts are the vCPUs' */
-	struct pmap_config sp_config;
-	struct pmap *sp_pmap;
-	uint64_t sp_dying_root;	    /* of the pmap being destroyed, until its page is free */
-	struct host_word sp_revoke; /* the word that pmap_enter() reads again */
+	struct vmspace_config sp_config;
+	struct vmspace *sp_vs;
+	struct pmap *sp_pmap;	/* its tables; NULL while there are none */
+	uint64_t sp_dying_root; /* of the pmap being destroyed, until its page is free */
 	struct pmap_slot *sp_slots[SIM_MAX_CPUS]; /* EPT, X86: one per CPU, once it ran there */
 	uint64_t sp_slot_seen[SIM_MAX_CPUS];	  /* ghost generation of their last flush */
 	uint64_t sp_slot_online[SIM_MAX_CPUS];	  /* the CPU's online count when last used */
-	struct region *sp_regions;
+	struct seg *sp_segs;			  /* room for all that will ever be added */
+	unsigned int sp_nsegs;
+	struct region *sp_regions; /* by address */
 	unsigned int sp_nregions;
 	struct vcpu *sp_vcpus;
 	unsigned int sp_nvcpus;
 	unsigned int sp_users; /* fibers inside one of its functions */
 	bool sp_closing;       /* about to be destroyed and made anew */
 	bool sp_backlogged;
-	uint64_t sp_ghost_gen; /* the generation, never wrapped */
-	uint64_t sp_last_gen;  /* as last read */
+	bool sp_had_super; /* a superpage has been: A and M may have been reported too widely */
+	bool sp_log;	   /* the dirty log is on */
+	bool sp_log_changing;
+	unsigned int sp_log_users; /* fibers that count on it to stay on or off */
+	uint64_t sp_ghost_gen;	   /* the generation, never wrapped */
+	uint64_t sp_last_gen;	   /* as last read */
 };
 
 /* What a CPU is doing, as far as others must know. */
@@ -106,8 +161,10 @@ struct cpu {
 	struct space *cp_loaded; /* X86 space that is loaded, for kicks */
 	struct pmap_asid_cpu cp_asids;
 	uint64_t cp_online; /* times it came online, from 1 */
-	uint64_t cp_faults; /* faults begun; odd while one is being handled */
+	uint64_t cp_faults; /* faults begun or over; odd while one is being handled */
 	struct space *cp_fault_space;
+	bool cp_inside;	      /* between space_op_begin() and space_op_end() */
+	uint64_t cp_failures; /* injected until then */
 };
 
 #define WORLD_SPACES_MAX 32
@@ -123,6 +180,7 @@ enum world_count {
 	WC_FAULTS,
 	WC_FAULT_RETRIES,
 	WC_FAULT_NOMEM,
+	WC_FAULT_INTERRUPTED,
 	WC_ZERO_FILLS,
 	WC_SUPER_ENTERS,
 	WC_MOVES,
@@ -134,6 +192,7 @@ enum world_count {
 	WC_PROTECT,
 	WC_WIDEN,
 	WC_CLEAN,
+	WC_LOG,
 	WC_CLEAR_MODIFY,
 	WC_AGE,
 	WC_REFERENCED,
@@ -161,13 +220,22 @@ struct world {
 	unsigned int wo_nspaces;
 	struct space *wo_kernel; /* or NULL: one of them */
 	struct cpu wo_cpus[SIM_MAX_CPUS];
-	bool wo_yielding;	 /* rights taken away are given back to whoever asks */
-	uint32_t wo_tlb_entries; /* room in each CPU's TLB; 0: as good as endless */
+	struct vm_system *wo_system;
+	uint64_t wo_mem_limit;	      /* of vm_system, in bytes; 0: all frames */
+	bool wo_may_reclaim;	      /* allocations may fail, so vmspace may age and drop pages */
+	bool wo_short;		      /* memory is limited: it does so all the time */
+	bool wo_yielding;	      /* rights taken away are given back to whoever asks */
+	uint32_t wo_tlb_entries;      /* room in each CPU's TLB; 0: as good as endless */
+	uint64_t wo_devices;	      /* hpa of 2 MiB of devices' memory, for windows */
+	unsigned int wo_device_pages; /* of it, in use */
+	struct ghost *wo_ghosts;      /* not in use yet; wo_nghosts of them */
+	unsigned int wo_nghosts;
 	struct pmap_vpids *wo_vpids;
 	uint64_t wo_replayed; /* accesses of recorded programs, all vCPUs together */
 	uint64_t wo_next_content;
 	uint64_t wo_count[WC_COUNT];
 	struct pmap_stats wo_stats; /* summed over spaces when they are destroyed */
+	struct vmspace_stats wo_vm_stats;
 };
 
 extern const char *const world_count_names[WC_COUNT];
@@ -178,7 +246,9 @@ struct space_plan {
 	const char *sl_name;
 	const struct ept_profile *sl_profile; /* of the type the arch needs */
 	struct ept_policy sl_policy;
-	unsigned int sl_flags; /* PMAP_REFERENCE, PMAP_DEFER */
+	unsigned int sl_flags;	  /* PMAP_REFERENCE, PMAP_DEFER */
+	unsigned int sl_vm_flags; /* VM_* */
+	uint64_t sl_limit_pages;
 	unsigned int sl_nvcpus;
 	uint32_t sl_kindness; /* HW_KIND_* */
 };
@@ -191,13 +261,10 @@ int world_create(struct world *w, const struct sim_options *o, struct sim_machin
 /* Adds a space without regions; 0 or a negative errno. Driver or fiber. */
 int world_add_space(struct world *w, const struct space_plan *plan, struct space **out);
 
-/* A region of `npages`; rights prot for each page. In any order, not overlapping. */
-void space_add_region(struct space *sp, gpa_t base, unsigned int npages, unsigned int prot,
-		      enum pt_memattr memattr, bool super);
-/* Makes room for n regions first. */
-void space_reserve_regions(struct space *sp, unsigned int n);
-
-/* pmap and slots: made when the space is, and again after space_close(). */
+/*
+ * vmspace and slots: made when the space is, and again after space_close(), with the same
+ * segments and maps; memory is empty then, but for boot ROMs. -ENOMEM: nothing was made.
+ */
 int space_open(struct space *sp);
 void space_close(struct space *sp);
 
@@ -214,20 +281,91 @@ uint64_t space_ghost_of(const struct space *sp, uint64_t gen);
 
 /* ---- space.c -------------------------------------------------------------------------------- */
 
+/* Makes room for segments and maps first. */
+void space_reserve(struct space *sp, unsigned int nsegs, unsigned int nregions);
+
+/*
+ * A segment of `npages`, and a map of it; in the driver's context, while the space is open.
+ * Failed allocations are tried again. What the tables of this CPU cannot express is not made:
+ * NULL.
+ */
+struct seg *space_add_seg(struct space *sp, enum seg_kind kind, unsigned int npages);
+struct region *space_add_region(struct space *sp, gpa_t base, struct seg *sg, unsigned int first,
+				unsigned int npages, unsigned int prot);
+
+/* All segments and maps again, in a new vmspace. 0 or -ENOMEM. */
+int space_populate(struct space *sp);
+
 struct region *space_region(struct space *sp, gpa_t gpa);
 struct page *space_page(struct space *sp, gpa_t gpa);
 
-/* The content word of a page's frame is given; allocated if need be. False without memory. */
-bool page_fill(struct space *sp, struct region *rg, struct page *pg);
+static inline struct page *
+region_page(const struct region *rg, gpa_t gpa)
+{
+	return &rg->rg_seg->sg_pages[rg->rg_first + (gpa - rg->rg_base) / SIM_PAGE_SIZE];
+}
 
-/* Answers a fault: 0 to resume, -EACCES if denied, -EAGAIN to come back later, -ENOMEM. */
+/* Rights that a map grants or is about to lose. */
+static inline unsigned int
+region_rights(const struct region *rg)
+{
+	return rg->rg_prot | rg->rg_losing;
+}
+
+/*
+ * vm_fault() on behalf of a guest or, ahead of it, of the host: 0 to go on, -EACCES or -EFAULT if
+ * that is what the ghost says, too; -ENOMEM, -EINTR, -EIO to come back later.
+ */
 int space_fault(struct space *sp, gpa_t gpa, unsigned int access);
 
-/* Takes a decision back: new state is in place; publishes that, with a full fence. */
-void space_revoke(struct space *sp);
+/*
+ * Around a call of vmspace that may take anything out of the tables: what CPUs have cached of
+ * [start, end) is judged at the end, unless its flush may have been left for a later drain.
+ */
+void space_op_begin(struct space *sp, struct oracle_tlb_op *op);
+void space_op_end(struct space *sp, struct oracle_tlb_op *op, gpa_t start, gpa_t end);
 
-/* Waits until no fault that was decided before now is still being answered. */
-void space_await_faults(struct space *sp);
+/* Does what the space has put off. */
+void space_drain(struct space *sp);
+
+/* Whether somebody may be taking pages from anybody just now, for lack of memory. */
+bool world_may_reclaim(const struct world *w);
+
+/* Whether a fault is being handled on any CPU. */
+bool space_is_faulting(const struct space *sp);
+
+/* What vmspace knows of a page, without a scheduling point; false: no map, or a window. */
+bool space_page_info(struct space *sp, gpa_t gpa, struct vm_page_info *info);
+
+/* The frame that a page has now; 0: none. */
+uint64_t space_frame(struct space *sp, gpa_t gpa);
+
+/* ---- ghost.c -------------------------------------------------------------------------------- */
+
+/* A word as it must be, and whether `value` may be found there. A look settles what was loose. */
+uint64_t ghost_word(const struct page *pg, unsigned int word);
+bool ghost_found(struct page *pg, unsigned int word, uint64_t value);
+
+/* A word is written, at the instant when the bytes are. */
+void ghost_write(struct world *w, struct page *pg, unsigned int word, uint64_t value);
+
+/* From here on the page reads as zeros. */
+void ghost_clear(struct page *pg);
+
+/*
+ * Around a discard of a page. Meanwhile each word may be found as written or as 0. If it was
+ * done: zeros, but for what was written meanwhile, which is loose; if it may have been done, all
+ * is loose.
+ */
+enum ghost_fate { GHOST_KEPT, GHOST_DISCARDED, GHOST_UNKNOWN };
+void ghost_discard_begin(struct world *w, struct page *pg);
+void ghost_discard_end(struct page *pg, enum ghost_fate fate);
+
+/* Whether 4096 bytes are what the page must contain; if not, *word is the first that differs. */
+bool ghost_equal(const struct page *pg, const uint64_t *bytes, unsigned int *word);
+
+/* A new value to write, unlike all others. */
+uint64_t ghost_value(struct world *w);
 
 /* ---- vcpu.c --------------------------------------------------------------------------------- */
 
@@ -264,27 +402,57 @@ void oracle_access_done(struct space *sp, gpa_t gpa, unsigned int access,
 			const struct hw_translation *t);
 void oracle_access_failed(struct space *sp, gpa_t gpa, unsigned int access);
 
-/* The note callback of every pmap. */
+/* The note callback of every pmap, after vmspace's. */
 void oracle_note(void *arg, const struct pmap_leaf *leaf);
+
+/* What the tables show of a page now: M, or the right to write where M is emulated; A. */
+bool oracle_modified_now(struct space *sp, gpa_t gpa);
+bool oracle_used_now(struct space *sp, gpa_t gpa);
+
+/* The tables are about to be asked for M, and have told, without losing it. */
+void oracle_m_begin(struct space *sp, gpa_t start, gpa_t end);
+void oracle_m_end(struct space *sp, gpa_t start, gpa_t end, const uint64_t *bitmap);
+
+/* A collection of the dirty log begins on a range, and is over; bitmap is what it told. */
+void oracle_log_begin(struct space *sp, gpa_t start, gpa_t end);
+void oracle_log_end(struct space *sp, gpa_t start, gpa_t end, enum vm_dirty_op op,
+		    const uint64_t *bitmap);
+/* The log was switched on (initially_set as in vmspace.h) or off. */
+void oracle_log_switched(struct space *sp, bool initially_set);
+
+/* A was collected into a bitmap, and its shootdown is over. */
+void oracle_aged(struct space *sp, gpa_t start, gpa_t end, const uint64_t *bitmap,
+		 const uint64_t *used_before);
+
+/* ---- oracle_pages.c ------------------------------------------------------------------------- */
 
 /* A range after an operation: nothing dirty is lost; rights, frames and types are no wider. */
 void oracle_check_range(struct space *sp, gpa_t start, gpa_t end);
 
-/* M (or A) was collected into a bitmap, and its shootdown is over. */
-void oracle_cleaned(struct space *sp, gpa_t start, gpa_t end, const uint64_t *bitmap);
-void oracle_aged(struct space *sp, gpa_t start, gpa_t end, const uint64_t *bitmap,
-		 const uint64_t *used_before);
-
-/* pmap_check() and the whole space. Nothing else runs. */
+/*
+ * Everything, from vmspace_check() to the bytes of every page. Nothing else runs in this space.
+ */
 void oracle_check_quiet(struct space *sp);
 
-/* ---- hostop.c ------------------------------------------------------------------------------- */
+/* The system, when nothing runs at all; and when every space is gone. */
+void oracle_check_system(struct world *w);
+void oracle_check_empty(struct world *w);
 
-/* One operation of the host on [start, end) of a space. */
+/* ---- oracle_writes.c ------------------------------------------------------------------------ */
+
+/* Watches every write to tables, and every frame that is freed. */
+void oracle_write_hooks(struct world *w);
+
+/* ---- hostop*.c ------------------------------------------------------------------------------ */
+
+/*
+ * One operation of the host on [start, end) of a space. What they share is in hostop.h; those on
+ * the tables alone are in hostop_pmap.c, those of vmspace in hostop_vm.c.
+ */
 typedef void hostop_fn(struct space *sp, gpa_t start, gpa_t end);
 
 hostop_fn hostop_remove, hostop_migrate, hostop_discard, hostop_protect, hostop_widen, hostop_clean,
-	hostop_clear_modify, hostop_age, hostop_referenced, hostop_peek, hostop_promote,
+	hostop_log, hostop_clear_modify, hostop_age, hostop_referenced, hostop_peek, hostop_promote,
 	hostop_demote, hostop_prefault, hostop_wire, hostop_unwire, hostop_extract,
 	hostop_invalidate, hostop_drain, hostop_misuse, hostop_recreate;
 
