@@ -7,9 +7,9 @@
  * Order. Pages are pinned, then mapped; unmapped, flushed, then unpinned. On the way in everything
  * that can fail comes first: pages are mapped for the devices, the map is published that says so,
  * the device is attached; only then do the frames leave the host's domain, which cannot fail. On
- * the way out the device is detached first. The frames come back to the host's domain last: a host that
- * needs memory for that is asked again until it has some, and until then the frames stay pinned.
- * None is given away that the host's own devices could not reach.
+ * the way out the device is detached first. The frames come back to the host's domain last: a host
+ * that needs memory for that is asked again until it has some, and until then the frames stay
+ * pinned. None is given away that the host's own devices could not reach.
  *
  * A page that two wired maps show is mapped twice for the devices, and leaves the host's domain
  * once: with the first of them. Maps come in the order of the array, or one by one.
