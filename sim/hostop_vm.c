@@ -146,6 +146,7 @@ change_rights(struct space *sp, struct region *rg, unsigned int prot)
 	/* What is gained may show at once, what is lost until the end. */
 	rg->rg_changes++;
 	rg->rg_losing = was & (uint8_t)~prot;
+	rg->rg_gaining = (uint8_t)prot & (uint8_t)~was;
 	rg->rg_prot = (uint8_t)prot;
 	done = hostop_may(
 		sp, vm_protect_memmap(sp->sp_vs, rg->rg_base, region_end(rg) - rg->rg_base, prot),
@@ -153,6 +154,7 @@ change_rights(struct space *sp, struct region *rg, unsigned int prot)
 	if (!done)
 		rg->rg_prot = was;
 	rg->rg_losing = 0;
+	rg->rg_gaining = 0;
 	rg->rg_changes++;
 	return done;
 }
@@ -376,8 +378,6 @@ set_wired(struct space *sp, gpa_t start, bool wired, enum world_count c)
 
 	hostop_begin(&ho, sp, rg->rg_base, region_end(rg), c);
 	if (!rg->rg_absent) {
-		/* While a map is being unwired its entries may or may not be there. */
-		rg->rg_wired &= wired;
 		error = wired ? vm_wire_memmap(sp->sp_vs, rg->rg_base, len)
 			      : vm_unwire_memmap(sp->sp_vs, rg->rg_base, len);
 		if (rg->rg_seg->sg_kind != SEG_SYSMEM) {

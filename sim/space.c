@@ -97,26 +97,35 @@ page_renew(struct page *pg, bool keep)
 	*pg = (struct page){.pg_ghost = pg->pg_ghost};
 }
 
+static void
+renew(struct space *sp)
+{
+	for (unsigned int s = 0; s < sp->sp_nsegs; s++) {
+		struct seg *const sg = &sp->sp_segs[s];
+
+		for (unsigned int i = 0; i < sg->sg_npages; i++)
+			page_renew(&sg->sg_pages[i], sg->sg_kind == SEG_WINDOW);
+	}
+	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
+		struct region *const rg = &sp->sp_regions[r];
+
+		rg->rg_prot = rg->rg_prot_max;
+		rg->rg_losing = 0;
+		rg->rg_gaining = 0;
+		rg->rg_wired = false;
+	}
+}
+
 int
 space_populate(struct space *sp)
 {
 	int error = 0;
 
-	for (unsigned int s = 0; s < sp->sp_nsegs && error == 0; s++) {
-		struct seg *const sg = &sp->sp_segs[s];
-
-		for (unsigned int i = 0; i < sg->sg_npages; i++)
-			page_renew(&sg->sg_pages[i], sg->sg_kind == SEG_WINDOW);
-		error = make_seg(sp, sg);
-	}
-	for (unsigned int r = 0; r < sp->sp_nregions && error == 0; r++) {
-		struct region *const rg = &sp->sp_regions[r];
-
-		rg->rg_prot = rg->rg_prot_max;
-		rg->rg_losing = 0;
-		rg->rg_wired = false;
-		error = make_region(sp, rg);
-	}
+	renew(sp);
+	for (unsigned int s = 0; s < sp->sp_nsegs && error == 0; s++)
+		error = make_seg(sp, &sp->sp_segs[s]);
+	for (unsigned int r = 0; r < sp->sp_nregions && error == 0; r++)
+		error = make_region(sp, &sp->sp_regions[r]);
 	return error;
 }
 
@@ -282,7 +291,8 @@ check_refusal(struct space *sp, gpa_t gpa, unsigned int access, int error,
 	if (r->fr_error != error || r->fr_access != access || r->fr_reason == VM_FAULT_NONE)
 		sim_violation("CK-API", "I45", "%s: a fault at 0x%llx ends with %d, its record %d",
 			      sp->sp_name, ull(gpa), -error, -r->fr_error);
-	if (error == -EACCES && still && (access & ~(unsigned int)rg->rg_prot) == 0)
+	if (error == -EACCES && still &&
+	    (access & ~(unsigned int)(rg->rg_prot & ~rg->rg_gaining)) == 0)
 		sim_violation("CK-API", "I45", "%s: access %u to 0x%llx is denied; granted is %u",
 			      sp->sp_name, access, ull(gpa), rg->rg_prot);
 	if (error == -EFAULT && still)

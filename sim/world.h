@@ -96,6 +96,7 @@ struct region {
 	unsigned int rg_first;
 	uint8_t rg_prot;     /* granted */
 	uint8_t rg_losing;   /* being taken away: may be used until that is over */
+	uint8_t rg_gaining;  /* of rg_prot: being given, may be denied until that is over */
 	uint8_t rg_prot_max; /* when it was made */
 	uint64_t rg_changes; /* of its rights, begun or over */
 	enum pt_memattr rg_memattr;
