@@ -159,4 +159,7 @@ void vf_snapshot_free(struct vf_snapshot *s);
 /* Fails unless all is as before; unless exact, of what is loose anything may have changed. */
 void vf_same(struct vf *x, struct vf_snapshot *before, bool exact, const char *what);
 
+/* Fails unless two guests, of different runs maybe, are alike in what is firm. */
+void vf_same_firm(const struct vf_snapshot *a, const struct vf_snapshot *b, const char *what);
+
 #endif /* TESTS_UNIT_VM_FIXTURE_H */

@@ -132,7 +132,8 @@ snap_accounts(struct vf *x, struct vf_snapshot *s)
 }
 
 struct sum {
-	uint64_t su_sum;
+	uint64_t su_shown;  /* what devices reach, with which rights */
+	uint64_t su_frames; /* and where that is */
 };
 
 /* Order does not matter. */
@@ -141,14 +142,16 @@ sum_mapping(void *arg, gpa_t gpa, hpa_t hpa, unsigned int prot)
 {
 	struct sum *const s = arg;
 
-	s->su_sum += (gpa ^ (hpa * 0x9e3779b97f4a7c15) ^ prot) * 0xbf58476d1ce4e5b9;
+	s->su_shown += (gpa ^ prot) * 0xbf58476d1ce4e5b9;
+	s->su_frames += (gpa ^ (hpa * 0x9e3779b97f4a7c15)) * 0xbf58476d1ce4e5b9;
 }
 
 static void
-snap_devices(struct vf_text *t)
+snap_devices(struct vf_snapshot *sn)
 {
-	say(t, "iommu: %llu domains, %llu pages, %llu hidden\n", (ull)host_vm_posix_iommu_domains(),
-	    (ull)host_vm_posix_iommu_pages(), (ull)host_vm_posix_iommu_hidden());
+	say(&sn->sn_firm, "iommu: %llu domains, %llu pages, %llu hidden\n",
+	    (ull)host_vm_posix_iommu_domains(), (ull)host_vm_posix_iommu_pages(),
+	    (ull)host_vm_posix_iommu_hidden());
 	for (uint64_t d = 0; d < HOST_VM_POSIX_DEVICES; d++) {
 		struct host_iommu *const domain = host_vm_posix_iommu_domain(d);
 		struct sum s = {0};
@@ -156,7 +159,8 @@ snap_devices(struct vf_text *t)
 		if (domain == NULL)
 			continue;
 		host_vm_posix_iommu_foreach(domain, false, sum_mapping, &s);
-		say(t, "device %u: domain of %#llx\n", (unsigned int)d, (ull)s.su_sum);
+		say(&sn->sn_firm, "device %u: shows %#llx\n", (unsigned int)d, (ull)s.su_shown);
+		say(&sn->sn_loose, "device %u: of %#llx\n", (unsigned int)d, (ull)s.su_frames);
 	}
 }
 
@@ -167,7 +171,7 @@ vf_snapshot(struct vf *x, struct vf_snapshot *s)
 	snap_segments(x, &s->sn_firm);
 	snap_maps(x, s);
 	snap_accounts(x, s);
-	snap_devices(&s->sn_firm);
+	snap_devices(s);
 	pmap_dump(x->vf_pm, put, &s->sn_loose);
 }
 
@@ -194,6 +198,12 @@ same_text(const struct vf_text *a, const struct vf_text *b, const char *what)
 	}
 	vf_fail("%s: was \"%.*s\", is \"%.*s\"", what, (int)strcspn(p + line, "\n"), p + line,
 		(int)strcspn(q + line, "\n"), q + line);
+}
+
+void
+vf_same_firm(const struct vf_snapshot *a, const struct vf_snapshot *b, const char *what)
+{
+	same_text(&a->sn_firm, &b->sn_firm, what);
 }
 
 void
