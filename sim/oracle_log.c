@@ -370,15 +370,19 @@ goes_through(const struct hw_walk *walk, uint64_t hpa)
 	return false;
 }
 
-/* Whether `after` grants all that `before` does of the page that both lead to. */
+/*
+ * Whether `after` grants all that `before` does of the page that both lead to. What was hidden from
+ * the hardware and is shown again (accessed set by a fault) was taken by whoever hid it.
+ */
 static bool
 takes_nothing(const struct hw_walk *before, const struct hw_walk *after, uint64_t gpa)
 {
 	const uint64_t was = gpa & ((UINT64_C(1) << (12 + 9 * before->wk_level)) - 1);
 	const uint64_t is = gpa & ((UINT64_C(1) << (12 + 9 * after->wk_level)) - 1);
 
-	return before->wk_present && after->wk_present &&
-	       (before->wk_rights & ~after->wk_rights) == 0 &&
+	if (!before->wk_present)
+		return after->wk_present;
+	return after->wk_present && (before->wk_rights & ~after->wk_rights) == 0 &&
 	       (!before->wk_dirty || after->wk_dirty) && before->wk_memtype == after->wk_memtype &&
 	       before->wk_hpa + was == after->wk_hpa + is;
 }
