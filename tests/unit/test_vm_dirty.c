@@ -353,7 +353,7 @@ Test(vm_dirty, others)
 	vf_each(NULL, others);
 }
 
-/* What devices may write is reported each time, wherever it is asked; and once when they are gone. */
+/* What devices may write is reported each time, wherever asked; and once when they are gone. */
 static void
 devices(struct vf *x)
 {
