@@ -38,7 +38,8 @@ struct pageout {
 struct batch {
 	struct vm_object *ba_object;
 	struct vm_chunk *ba_chunk;
-	uint64_t ba_first; /* index of the chunk's first page */
+	uint64_t ba_first;    /* index of the chunk's first page */
+	unsigned int ba_next; /* page of the chunk where the next batch begins */
 	unsigned int ba_n;
 	uint64_t ba_index[BATCH];
 	bool ba_done[BATCH];
@@ -79,7 +80,7 @@ own_victim(const struct pageout *po, struct vm_object *ob, struct vm_page *pg)
 {
 	uint64_t state = host_load(&pg->vp_state);
 
-	if (!(state & VP_RESIDENT))
+	if (!(state & VP_RESIDENT) || ((state & VP_DIRTY) && (po->po_flags & VM_PAGEOUT_CLEAN)))
 		return false;
 	if ((state & VP_REFERENCED) && !po->po_hard) {
 		host_fetch_and(&pg->vp_state, ~VP_REFERENCED);
@@ -101,9 +102,9 @@ own_victims(const struct pageout *po, struct batch *ba)
 	const unsigned int most = left < BATCH ? (unsigned int)left : BATCH;
 
 	ba->ba_n = 0;
-	for (unsigned int i = 0; i < VM_CHUNK_PAGES && ba->ba_n < most; i++) {
-		if (own_victim(po, ba->ba_object, &ba->ba_chunk->ch_pages[i]))
-			ba->ba_index[ba->ba_n++] = ba->ba_first + i;
+	for (; ba->ba_next < VM_CHUNK_PAGES && ba->ba_n < most; ba->ba_next++) {
+		if (own_victim(po, ba->ba_object, &ba->ba_chunk->ch_pages[ba->ba_next]))
+			ba->ba_index[ba->ba_n++] = ba->ba_first + ba->ba_next;
 	}
 }
 
@@ -190,8 +191,8 @@ write_dirty(struct pageout *po, struct vmspace *vs, struct batch *ba)
 
 /* ---- The hand -------------------------------------------------------------------------------- */
 
-/* One batch of a chunk; whether another one may follow. */
-static bool
+/* One batch of a chunk. */
+static void
 visit_batch(struct pageout *po, struct vmspace *vs, struct batch *ba, bool age)
 {
 	struct pmap_gather g;
@@ -205,11 +206,8 @@ visit_batch(struct pageout *po, struct vmspace *vs, struct batch *ba, bool age)
 		unmap_batch(vs, ba, &g);
 	pmap_gather_finish(&g);
 	host_mutex_unlock(&vs->vs_sweep);
-	if (ba->ba_n == 0)
-		return false;
 	drop_clean(po, vs, ba);
 	write_dirty(po, vs, ba);
-	return po->po_freed < po->po_want;
 }
 
 static void
@@ -217,8 +215,6 @@ visit_chunk(struct pageout *po, struct vm_object *ob, uint64_t n)
 {
 	struct vmspace *const vs = ob->ob_space;
 	struct batch ba = {.ba_object = ob, .ba_first = n * VM_CHUNK_PAGES};
-	uint64_t freed;
-	bool more = true;
 
 	ba.ba_chunk = vm_object_peek(ob, ba.ba_first);
 	if (ba.ba_chunk == NULL)
@@ -226,10 +222,9 @@ visit_chunk(struct pageout *po, struct vm_object *ob, uint64_t n)
 	po->po_freed += vm_run_break(ob, ba.ba_chunk);
 	if (ob->ob_type != OBJT_DEFAULT || host_load(&ba.ba_chunk->ch_resident) == 0)
 		return;
-	for (bool age = true; more && po->po_freed < po->po_want; age = false) {
-		freed = po->po_freed;
-		more = visit_batch(po, vs, &ba, age) && po->po_freed != freed;
-	}
+	/* To the end of it: pages that cannot be written must not hide those that can go. */
+	while (ba.ba_next < VM_CHUNK_PAGES && po->po_freed < po->po_want)
+		visit_batch(po, vs, &ba, ba.ba_next == 0);
 }
 
 /* The object that the hand is at, with a reference. */
