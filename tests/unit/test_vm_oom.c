@@ -3,8 +3,8 @@
 
 /*
  * No memory: every call of vmspace.h, on pages in every state, with the first allocation failing,
- * then the second, until it needs no more; with all of them failing from one on; and, for calls that
- * clean up after a failure, with another one failing after that.
+ * then the second, until it needs no more; with all of them failing from one on; and, for calls
+ * that clean up after a failure, with another one failing after that.
  *
  * A call either does what it does when nothing fails, or says -ENOMEM and has changed nothing but
  * where pages are. Whichever it is, no byte is lost and every account is right.
