@@ -23,7 +23,7 @@ struct ref_cpu {
 	uint64_t pdpte[4];
 };
 
-#define REF_REGIONS 4
+#define REF_REGIONS 5
 
 struct ref_memory {
 	struct {

@@ -144,7 +144,7 @@ expect(struct rig *r, uint64_t gpa, uint64_t flags)
 
 /* ---- Walks ----------------------------------------------------------------------------------- */
 
-/* The leaf goes away, moves, loses its rights while it is about to be marked; at any of the marks. */
+/* The leaf goes away, moves, loses its rights while it is to be marked; at any of the marks. */
 Test(gla_window, leaf_changes)
 {
 	static const uint64_t values[] = {0xabcdef000, FRAME_2 | 7, FRAME_1 | 5, FRAME_1 | 3,
