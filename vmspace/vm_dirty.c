@@ -17,51 +17,13 @@
  * Holds for writing are looked at before the log bit: one that is gone by then has left its mark.
  *
  * A superpage is one leaf for 512 pages, so there are none that are writable while the log is on.
+ * Nothing splits them but collecting M: a writable superpage is modified, always (pmap.h), and one
+ * that is not modified any more is in pieces.
  */
 
 #include "vmspace/vm_priv.h"
 
 /* ---- Enabling -------------------------------------------------------------------------------- */
-
-/* Whether any page shown in [gpa, end) was ever touched; if not there is no superpage. */
-static bool
-is_touched(const struct vm_map_entry *e, gpa_t gpa, gpa_t end)
-{
-	const uint64_t index = e->me_first + (gpa - e->me_start) / HOST_PAGE_SIZE;
-
-	return vm_object_peek(e->me_object, index) != NULL ||
-	       vm_object_peek(e->me_object, index + (end - gpa - 1) / HOST_PAGE_SIZE) != NULL;
-}
-
-/* Down to single pages, unless there is no memory for it: then collecting M splits or removes. */
-static void
-split_at(struct vmspace *vs, gpa_t gpa, struct pmap_gather *g)
-{
-	struct pmap_leaf leaf;
-
-	while (pmap_extract(vs->vs_pmap, gpa, &leaf) == 0 && leaf.pl_level != 0 &&
-	       (leaf.pl_prot & PMAP_PROT_W)) {
-		if (pmap_demote(vs->vs_pmap, gpa, leaf.pl_level, g) == -ENOMEM)
-			return;
-	}
-}
-
-static void
-split_entry(struct vmspace *vs, const struct vm_map_entry *e, struct pmap_gather *g)
-{
-	gpa_t gpa = e->me_start;
-
-	while (gpa < e->me_end && e->me_object->ob_type != OBJT_SG) {
-		gpa_t end = (gpa & ~(VM_CHUNK_BYTES - 1)) + VM_CHUNK_BYTES;
-
-		if (end > e->me_end)
-			end = e->me_end;
-		if (is_touched(e, gpa, end))
-			split_at(vs, gpa, g);
-		gpa = end;
-		host_relax();
-	}
-}
 
 /*
  * Whether a page has contents. What somebody is busy with will have, or had: for once it is better
@@ -114,12 +76,9 @@ begin_log(struct vmspace *vs, bool initially_set)
 	host_fetch_add(&vs->vs_revoke, 1); /* a full fence: partner of the one in pmap_enter() */
 	host_mutex_lock(&vs->vs_sweep);
 	pmap_gather_begin(&g, vs->vs_pmap);
-	for (unsigned int i = 0; i < map->mp_n; i++) {
-		const struct vm_map_entry *const e = &map->mp_entries[i];
-
-		split_entry(vs, e, &g);
-		pmap_clear_modify(vs->vs_pmap, e->me_start, e->me_end, &g);
-	}
+	for (unsigned int i = 0; i < map->mp_n; i++)
+		pmap_clear_modify(vs->vs_pmap, map->mp_entries[i].me_start,
+				  map->mp_entries[i].me_end, &g);
 	pmap_gather_finish(&g);
 	for (unsigned int i = 0; i < VM_MAX_MEMSEGS; i++) {
 		if (vs->vs_segs[i].sg_object != NULL)

@@ -417,6 +417,8 @@ supers(struct vf *x)
 	for (uint64_t i = 0; i < 512; i++)
 		vf_poke(x, RAM + i * PAGE, i);
 	vf_assert(superpages(x) == 0);
+	vf_errno(vm_exec_recover(x->vf_vs), 0);
+	vf_assert(superpages(x) == 0);
 	vf_errno(vm_dirty_log_disable(x->vf_vs), 0);
 	/* All 512 agree: they are joined at once. The others are when they are written. */
 	vf_assert(superpages(x) == 1);

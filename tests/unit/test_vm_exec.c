@@ -104,6 +104,30 @@ Test(vm_exec, split)
 	vf_each(&o, split);
 }
 
+/* Who lets superpages come back for another reason leaves alone what executes. */
+static void
+kept(struct vf *x)
+{
+	open_ram(x, PMAP_PROT_RWX);
+	vf_errno(vm_dirty_log_enable(x->vf_vs, false), 0);
+	for (uint64_t i = 0; i < NPAGES; i++) {
+		vf_poke(x, RAM + i * PAGE, 10 + i);
+		if (i < 512)
+			fetch(x, RAM + i * PAGE);
+	}
+	vf_assert(superpages(x) == 0);
+	vf_errno(vm_dirty_log_disable(x->vf_vs), 0);
+	vf_assert(superpages(x) == 1 && executable(x, RAM, NPAGES) == 512);
+	vf_check(x);
+}
+
+Test(vm_exec, kept)
+{
+	const struct vf_options o = {.vo_flags = VM_EAGER_RUNS | VM_NX_SUPERPAGES};
+
+	vf_each(&o, kept);
+}
+
 /* Of a page shown twice the right goes at both places. */
 static void
 aliases(struct vf *x)
