@@ -362,7 +362,7 @@ Test(vm_pageout, host_limit)
 	vf_each(&o, host_limit);
 }
 
-/* All that there is is wired: an error, and soon. A trap of others: to wait for ever, unkillable. */
+/* All that there is is wired: an error, and soon. Others wait for ever unkillable. */
 static void
 all_wired(struct vf *x)
 {
