@@ -3,7 +3,7 @@
 
 /* The frame of every operation of the host: its pages, its shootdown, its judgment. */
 
-#include "sim/hostop.h"
+#include "sim/vmop.h"
 
 #include <errno.h>
 
@@ -11,8 +11,8 @@
 
 /* ---- Pages of a range ----------------------------------------------------------------------- */
 
-void
-hostop_pages(const struct range *ra, page_fn *fn, void *arg)
+static void
+all_pages(const struct range *ra, bool absent, page_fn *fn, void *arg)
 {
 	struct space *const sp = ra->ra_space;
 
@@ -20,11 +20,17 @@ hostop_pages(const struct range *ra, page_fn *fn, void *arg)
 		struct region *const rg = &sp->sp_regions[r];
 		gpa_t gpa = rg->rg_base > ra->ra_start ? rg->rg_base : ra->ra_start;
 
-		if (rg->rg_absent)
+		if (rg->rg_absent && !absent)
 			continue;
 		for (; gpa < region_end(rg) && gpa < ra->ra_end; gpa += SIM_PAGE_SIZE)
 			fn(sp, rg, region_page(rg, gpa), gpa, arg);
 	}
+}
+
+void
+hostop_pages(const struct range *ra, page_fn *fn, void *arg)
+{
+	all_pages(ra, false, fn, arg);
 }
 
 static void
@@ -50,7 +56,7 @@ pages_free(void *arg)
 {
 	unsigned int busy = 0;
 
-	hostop_pages(arg, count_busy, &busy);
+	all_pages(arg, true, count_busy, &busy);
 	return busy == 0;
 }
 
@@ -60,7 +66,8 @@ hostop_take(struct range *ra)
 	bool busy = true;
 
 	sim_wait_until("pages that another operation works on", pages_free, ra);
-	hostop_pages(ra, set_busy, &busy);
+	/* What is not mapped now may be before the operation is over. */
+	all_pages(ra, true, set_busy, &busy);
 }
 
 void
@@ -68,7 +75,7 @@ hostop_give(struct range *ra)
 {
 	bool busy = false;
 
-	hostop_pages(ra, set_busy, &busy);
+	all_pages(ra, true, set_busy, &busy);
 }
 
 struct region *
@@ -159,7 +166,9 @@ hostop_may(struct space *sp, int error, const char *what)
 	sim_invariant_hit(SIM_I40);
 	if (error == -EINTR)
 		sim_signal_clear();
-	if (error != 0 && error != -ENOMEM && error != -EINTR)
+	if (error == -EBUSY && vmop_has_devices(sp))
+		return false; /* what devices reach is not changed */
+	if (error != 0 && error != -ENOMEM && error != -EINTR && error != -EIO)
 		sim_violation("CK-API", "I40", "%s: %s failed with error %d", sp->sp_name, what,
 			      -error);
 	return error == 0;

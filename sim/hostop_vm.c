@@ -44,6 +44,11 @@ hostop_migrate(struct space *sp, gpa_t start, gpa_t stop)
 	if (!piece_of(sp, start, stop, PIECE_PAGES, &ra))
 		return;
 	hostop_begin(&ho, sp, ra.ra_start, ra.ra_end, WC_MIGRATE);
+	if (space_region(sp, ra.ra_start) == NULL) { /* unmapped meanwhile */
+		hostop_judge(&ho);
+		hostop_end(&ho);
+		return;
+	}
 	hostop_may(sp, vm_migrate(sp->sp_vs, ra.ra_start, ra.ra_end - ra.ra_start, &moved),
 		   "vm_migrate");
 	hostop_judge(&ho);
@@ -125,6 +130,11 @@ hostop_discard(struct space *sp, gpa_t start, gpa_t stop)
 		return;
 	hostop_begin(&ho, sp, ra.ra_start, ra.ra_end, WC_DISCARD);
 	rg = space_region(sp, ra.ra_start);
+	if (rg == NULL) { /* unmapped meanwhile */
+		hostop_judge(&ho);
+		hostop_end(&ho);
+		return;
+	}
 	hostop_pages(&ra, discard_begins, NULL);
 	error = vm_discard(sp->sp_vs, ra.ra_start, ra.ra_end - ra.ra_start);
 	hostop_pages(&ra, count_pinned, &pinned);
@@ -380,6 +390,8 @@ set_wired(struct space *sp, gpa_t start, bool wired, enum world_count c)
 	if (!rg->rg_absent) {
 		error = wired ? vm_wire_memmap(sp->sp_vs, rg->rg_base, len)
 			      : vm_unwire_memmap(sp->sp_vs, rg->rg_base, len);
+		if (error == -EFAULT && rg->rg_seg->sg_kind == SEG_SYSMEM)
+			error = -EIO; /* a page cannot be read back */
 		if (rg->rg_seg->sg_kind != SEG_SYSMEM) {
 			sim_invariant_hit(SIM_I39);
 			if (error != -EINVAL)
@@ -428,6 +440,7 @@ hostop_recreate(struct space *sp, gpa_t start, gpa_t stop)
 		return;
 	sp->sp_closing = true;
 	sim_wait_until("a space to be left by all", space_unused, sp);
+	host_fence();
 	world_tick(sp->sp_world, WC_RECREATE);
 	oracle_check_quiet(sp);
 	space_close(sp);

@@ -11,7 +11,7 @@
  * next collection; until then the tables show it, or the page is marked.
  */
 
-#include "sim/world.h"
+#include "sim/vmop.h"
 
 #include <string.h>
 
@@ -53,7 +53,9 @@ oracle_used_now(struct space *sp, gpa_t gpa)
 void
 oracle_access_begin(struct space *sp, gpa_t gpa, unsigned int access)
 {
-	struct page *pg = space_page(sp, gpa);
+	/* Mapped or not: it may be before the access is over. */
+	const struct region *const rg = vmop_slot(sp, gpa);
+	struct page *const pg = rg != NULL ? region_page(rg, gpa) : NULL;
 
 	if (pg == NULL)
 		return;
@@ -68,9 +70,10 @@ oracle_access_begin(struct space *sp, gpa_t gpa, unsigned int access)
 void
 oracle_access_failed(struct space *sp, gpa_t gpa, unsigned int access)
 {
-	struct page *pg = space_page(sp, gpa);
+	const struct region *const rg = vmop_slot(sp, gpa);
+	struct page *const pg = rg != NULL ? region_page(rg, gpa) : NULL;
 
-	if (pg != NULL && (access & PMAP_PROT_W))
+	if (pg != NULL && (access & PMAP_PROT_W) && pg->pg_writers != 0)
 		pg->pg_writers--;
 }
 
@@ -82,8 +85,9 @@ check_translation(struct space *sp, const struct region *rg, gpa_t gpa, unsigned
 		  const struct hw_translation *t)
 {
 	const uint64_t frame = rg != NULL ? space_frame(sp, gpa) : 0;
+	const bool in_doubt = rg != NULL && region_in_doubt(rg);
 
-	if (frame == 0)
+	if (frame == 0 && !in_doubt)
 		sim_violation("CK-TLB", "I14",
 			      "%s: access to 0x%llx, where nothing is, reached 0x%llx", sp->sp_name,
 			      ull(gpa), ull(t->ht_hpa));
@@ -91,7 +95,7 @@ check_translation(struct space *sp, const struct region *rg, gpa_t gpa, unsigned
 	if (t->ht_cached)
 		sim_invariant_hit(SIM_I18);
 	sim_invariant_hit(SIM_I30);
-	if (PAGE_OF(t->ht_hpa) != frame)
+	if (PAGE_OF(t->ht_hpa) != frame && !(frame == 0 && in_doubt))
 		sim_violation("CK-TLB", "I14",
 			      "%s: access to 0x%llx reached frame 0x%llx, not 0x%llx", sp->sp_name,
 			      ull(gpa), ull(PAGE_OF(t->ht_hpa)), ull(frame));
@@ -112,16 +116,18 @@ check_translation(struct space *sp, const struct region *rg, gpa_t gpa, unsigned
 }
 
 /*
- * A page was written. If the tables show it, they owe a note from here on; if not, the
- * translation was cached, and the note has been made.
+ * A page was written. If the tables show it, they owe a note from here on; if not, the translation
+ * was cached, and the note has been made. While an operation works on the page M may be cleared and
+ * noted already, and the store that clears it not have arrived.
  */
 static void
 page_written(struct space *sp, struct page *pg, gpa_t gpa)
 {
 	pg->pg_dirty = true;
 	pg->pg_logdirty = true;
-	pg->pg_writers--;
-	if (oracle_modified_now(sp, gpa))
+	if (pg->pg_writers != 0)
+		pg->pg_writers--;
+	if (!pg->pg_busy && oracle_modified_now(sp, gpa))
 		pg->pg_noted = false;
 }
 
@@ -156,16 +162,19 @@ oracle_access_done(struct space *sp, gpa_t gpa, unsigned int access, const struc
 
 /* ---- Notes ---------------------------------------------------------------------------------- */
 
-/* vmspace heard of it first: the page is marked already. */
+/*
+ * vmspace heard of it first: the page is marked already. A collection or a discard that works on the
+ * page may have taken the mark off again.
+ */
 static void
-check_heard(struct space *sp, gpa_t gpa)
+check_heard(struct space *sp, const struct page *pg, gpa_t gpa)
 {
 	struct vm_page_info info;
 
-	if (!space_page_info(sp, gpa, &info) || !info.pi_resident)
+	if (pg->pg_busy || !space_page_info(sp, gpa, &info) || !info.pi_resident)
 		return;
 	sim_invariant_hit(SIM_I27);
-	if (!info.pi_dirty || !info.pi_logged)
+	if (!info.pi_dirty || (!info.pi_logged && sp->sp_log && !sp->sp_log_changing))
 		sim_violation("CK-DIRTY", "I27", "%s: 0x%llx was noted, and vmspace forgot it",
 			      sp->sp_name, ull(gpa));
 }
@@ -188,8 +197,9 @@ oracle_note(void *arg, const struct pmap_leaf *leaf)
 				      ull(gpa));
 		if (leaf->pl_modified) {
 			pg->pg_maylog = true;
-			if (pg->pg_touched)
-				check_heard(sp, gpa);
+			/* Of a superpage the first marks are old when the last one is made. */
+			if (pg->pg_touched && leaf->pl_level == 0)
+				check_heard(sp, pg, gpa);
 		}
 		pg->pg_noted |= leaf->pl_modified;
 		pg->pg_noted_used |= leaf->pl_accessed;
@@ -249,12 +259,15 @@ oracle_m_end(struct space *sp, gpa_t start, gpa_t end, const uint64_t *bitmap)
 	}
 }
 
+/* The log will tell of the page: it is marked, held for writing, or within reach of devices. */
 static bool
 is_logged(struct space *sp, gpa_t gpa)
 {
+	const struct region *const rg = space_region(sp, gpa);
 	struct vm_page_info info;
 
-	return space_page_info(sp, gpa, &info) && info.pi_logged;
+	return space_page_info(sp, gpa, &info) &&
+	       (info.pi_logged || info.pi_write_holds != 0 || vmop_device_writes(sp, rg));
 }
 
 void
@@ -263,8 +276,11 @@ oracle_log_begin(struct space *sp, gpa_t start, gpa_t end)
 	for (gpa_t gpa = start; gpa < end; gpa += SIM_PAGE_SIZE) {
 		struct page *pg = space_page(sp, gpa);
 
-		if (pg != NULL)
-			pg->pg_asked = pg->pg_logdirty;
+		if (pg == NULL)
+			continue;
+		/* What is written through a hold ends with the release. */
+		pg->pg_asked = pg->pg_logdirty && pg->pg_holds == 0;
+		pg->pg_asked_held = pg->pg_write_holds != 0;
 	}
 }
 
@@ -279,8 +295,13 @@ log_told(struct space *sp, struct page *pg, gpa_t gpa, enum vm_dirty_op op, bool
 	if (pg->pg_asked && !told)
 		sim_violation("CK-DIRTY", "I25", "%s: 0x%llx was written, and the log did not tell",
 			      sp->sp_name, ull(gpa));
+	if (pg->pg_asked_held && !told)
+		sim_violation("CK-DIRTY", "I29",
+			      "%s: 0x%llx is held for writing, and the log did not tell",
+			      sp->sp_name, ull(gpa));
 	sim_invariant_hit(SIM_I26);
-	if (told && !sp->sp_had_super && !pg->pg_maylog && pg->pg_write_holds == 0)
+	if (told && !sp->sp_had_super && !pg->pg_maylog && pg->pg_write_holds == 0 &&
+	    !vmop_device_writes(sp, space_region(sp, gpa)))
 		sim_violation("CK-DIRTY", "I26", "%s: 0x%llx was reported written, and was not",
 			      sp->sp_name, ull(gpa));
 	if (op == VM_DIRTY_PEEK)
@@ -321,7 +342,8 @@ page_switched(struct space *sp, struct page *pg, gpa_t gpa, bool initially_set)
 	const bool logged = is_logged(sp, gpa);
 
 	sim_invariant_hit(SIM_I29);
-	if (sp->sp_log && initially_set && pg->pg_asked && !logged)
+	if (sp->sp_log && initially_set && pg->pg_asked && pg->pg_logdirty && !pg->pg_discarding &&
+	    !logged)
 		sim_violation("CK-DIRTY", "I29",
 			      "%s: 0x%llx has contents, and the log begins without it", sp->sp_name,
 			      ull(gpa));

@@ -6,7 +6,7 @@
  * after operations, and when all is quiet.
  */
 
-#include "sim/world.h"
+#include "sim/vmop.h"
 
 #include "sim/invariants.h"
 
@@ -53,6 +53,8 @@ check_frame(const struct look *lo)
 	const uint64_t frame =
 		lo->lo_known ? lo->lo_info.pi_hpa : space_frame(lo->lo_space, lo->lo_gpa);
 
+	if (!lo->lo_known && region_in_doubt(lo->lo_region))
+		return;
 	sim_invariant_hit(SIM_I30);
 	if (lo->lo_walk.wk_hpa + offset != frame)
 		sim_violation("CK-WALK", "I30",
@@ -132,7 +134,8 @@ check_dirty(const struct look *lo)
 	if (!lo->lo_space->sp_log || !lo->lo_known)
 		return;
 	sim_invariant_hit(SIM_I29);
-	if (pg->pg_logdirty && !lo->lo_info.pi_logged && !lo->lo_modified)
+	if (pg->pg_logdirty && !lo->lo_info.pi_logged && !lo->lo_modified &&
+	    lo->lo_info.pi_write_holds == 0 && !vmop_device_writes(lo->lo_space, lo->lo_region))
 		sim_violation("CK-DIRTY", "I29",
 			      "%s: 0x%llx was written, and the dirty log will not tell", name,
 			      ull(lo->lo_gpa));
@@ -356,6 +359,7 @@ audit(void *arg)
 		if (w->wo_spaces[i]->sp_pmap != NULL)
 			check_pages(w->wo_spaces[i], 0, ~(gpa_t)0, false);
 	}
+	oracle_vm_audit(w);
 }
 
 void

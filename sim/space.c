@@ -57,8 +57,8 @@ fill_rom(struct space *sp, struct seg *sg)
 	return 0;
 }
 
-static int
-make_seg(struct space *sp, struct seg *sg)
+int
+space_make_seg(struct space *sp, struct seg *sg)
 {
 	int error;
 
@@ -97,19 +97,30 @@ page_renew(struct page *pg, bool keep)
 	*pg = (struct page){.pg_ghost = pg->pg_ghost};
 }
 
+void
+space_renew_seg(struct space *sp, struct seg *sg)
+{
+	bool held = false;
+
+	for (unsigned int i = 0; i < sg->sg_npages; i++)
+		held |= sg->sg_pages[i].pg_holds != 0;
+	if (held)
+		sg->sg_pages = sim_alloc(sizeof(*sg->sg_pages) * sg->sg_npages);
+	sp->sp_renewed |= held;
+	for (unsigned int i = 0; i < sg->sg_npages; i++)
+		page_renew(&sg->sg_pages[i], sg->sg_kind == SEG_WINDOW);
+}
+
 static void
 renew(struct space *sp)
 {
-	for (unsigned int s = 0; s < sp->sp_nsegs; s++) {
-		struct seg *const sg = &sp->sp_segs[s];
-
-		for (unsigned int i = 0; i < sg->sg_npages; i++)
-			page_renew(&sg->sg_pages[i], sg->sg_kind == SEG_WINDOW);
-	}
+	for (unsigned int s = 0; s < sp->sp_nsegs; s++)
+		space_renew_seg(sp, &sp->sp_segs[s]);
 	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
 		struct region *const rg = &sp->sp_regions[r];
 
-		rg->rg_prot = rg->rg_prot_max;
+		rg->rg_absent = !rg->rg_shown;
+		rg->rg_prot = rg->rg_shown ? rg->rg_prot_max : 0;
 		rg->rg_losing = 0;
 		rg->rg_gaining = 0;
 		rg->rg_wired = false;
@@ -123,7 +134,7 @@ space_populate(struct space *sp)
 
 	renew(sp);
 	for (unsigned int s = 0; s < sp->sp_nsegs && error == 0; s++)
-		error = make_seg(sp, &sp->sp_segs[s]);
+		error = space_make_seg(sp, &sp->sp_segs[s]);
 	for (unsigned int r = 0; r < sp->sp_nregions && error == 0; r++)
 		error = make_region(sp, &sp->sp_regions[r]);
 	return error;
@@ -149,7 +160,7 @@ space_add_seg(struct space *sp, enum seg_kind kind, unsigned int npages)
 	}
 	sg->sg_pages = sim_alloc(sizeof(*sg->sg_pages) * npages);
 	for (unsigned int i = 0; i < TRIES && error == -ENOMEM; i++)
-		error = make_seg(sp, sg);
+		error = space_make_seg(sp, sg);
 	if (error != 0)
 		sim_violation("internal", "", "%s: a segment cannot be made: error %d", sp->sp_name,
 			      -error);
@@ -169,12 +180,14 @@ insert_region(struct space *sp, const struct region *rg)
 	return &sp->sp_regions[at];
 }
 
-struct region *
-space_add_region(struct space *sp, gpa_t base, struct seg *sg, unsigned int first,
-		 unsigned int npages, unsigned int prot)
+/* The ghost of a map; false if the tables of this CPU cannot express its rights. */
+static bool
+region_init(const struct space *sp, struct region *rg, gpa_t base, struct seg *sg,
+	    unsigned int first, unsigned int npages, unsigned int prot)
 {
 	const struct pt_fmt *const f = pmap_fmt(sp->sp_pmap);
-	struct region rg = {
+
+	*rg = (struct region){
 		.rg_base = base,
 		.rg_npages = npages,
 		.rg_seg = sg,
@@ -182,18 +195,41 @@ space_add_region(struct space *sp, gpa_t base, struct seg *sg, unsigned int firs
 		.rg_prot = (uint8_t)prot,
 		.rg_prot_max = (uint8_t)prot,
 		.rg_memattr = sg->sg_kind == SEG_WINDOW ? PT_MEMATTR_UC : PT_MEMATTR_WB,
+		.rg_shown = true,
 		.rg_super = base % REGION_BYTES == 0 && first % REGION_PAGES == 0 &&
 			    npages >= REGION_PAGES && f->pf_leaf_levels > 1,
 	};
+	return ((f->pf_prot_ok >> prot) & 1) != 0;
+}
+
+struct region *
+space_add_region(struct space *sp, gpa_t base, struct seg *sg, unsigned int first,
+		 unsigned int npages, unsigned int prot)
+{
+	struct region rg;
 	int error = -ENOMEM;
 
-	if (!((f->pf_prot_ok >> prot) & 1))
+	if (!region_init(sp, &rg, base, sg, first, npages, prot))
 		return NULL;
 	for (unsigned int i = 0; i < TRIES && error == -ENOMEM; i++)
 		error = make_region(sp, &rg);
 	if (error != 0)
 		sim_violation("internal", "", "%s: a map cannot be made: error %d", sp->sp_name,
 			      -error);
+	return insert_region(sp, &rg);
+}
+
+struct region *
+space_add_place(struct space *sp, gpa_t base, struct seg *sg, unsigned int first,
+		unsigned int npages, unsigned int prot)
+{
+	struct region rg;
+
+	if (!region_init(sp, &rg, base, sg, first, npages, prot))
+		return NULL;
+	rg.rg_shown = false;
+	rg.rg_absent = true;
+	rg.rg_prot = 0;
 	return insert_region(sp, &rg);
 }
 
@@ -295,7 +331,7 @@ check_refusal(struct space *sp, gpa_t gpa, unsigned int access, int error,
 	    (access & ~(unsigned int)(rg->rg_prot & ~rg->rg_gaining)) == 0)
 		sim_violation("CK-API", "I45", "%s: access %u to 0x%llx is denied; granted is %u",
 			      sp->sp_name, access, ull(gpa), rg->rg_prot);
-	if (error == -EFAULT && still)
+	if (error == -EFAULT && still && !region_in_doubt(rg))
 		sim_violation("CK-API", "I38", "%s: 0x%llx is said to be unmapped", sp->sp_name,
 			      ull(gpa));
 	if (error != -EACCES && error != -EFAULT && error != -ENOMEM && error != -EINTR &&

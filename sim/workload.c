@@ -10,6 +10,7 @@
  */
 
 #include "sim/workload.h"
+#include "sim/vmop.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,21 +45,63 @@ enum op {
 	OP_MISUSE,
 	OP_RECREATE,
 	OP_OFFLINE,
+	OP_HOLD,
+	OP_HOLD_SEG,
+	OP_TOUCH,
+	OP_RELEASE,
+	OP_COPY,
+	OP_PAGEOUT,
+	OP_MOVE_MAP,
+	OP_MANY_MAPS,
+	OP_RESET,
+	OP_NEW_SEG,
+	OP_ATTACH,
+	OP_DETACH,
+	OP_LOG_BACK,
+	OP_NX,
+	OP_HOSTILE,
+	OP_QUIET,
 	OP_COUNT,
 };
 
 static hostop_fn *const op_fns[OP_COUNT] = {
-	[OP_REMOVE] = hostop_remove,	 [OP_MIGRATE] = hostop_migrate,
-	[OP_DISCARD] = hostop_discard,	 [OP_PROTECT] = hostop_protect,
-	[OP_WIDEN] = hostop_widen,	 [OP_CLEAN] = hostop_clean,
-	[OP_LOG] = hostop_log,		 [OP_CLEAR_MODIFY] = hostop_clear_modify,
-	[OP_AGE] = hostop_age,		 [OP_REFERENCED] = hostop_referenced,
-	[OP_PEEK] = hostop_peek,	 [OP_PROMOTE] = hostop_promote,
-	[OP_DEMOTE] = hostop_demote,	 [OP_PREFAULT] = hostop_prefault,
-	[OP_WIRE] = hostop_wire,	 [OP_UNWIRE] = hostop_unwire,
-	[OP_EXTRACT] = hostop_extract,	 [OP_INVALIDATE] = hostop_invalidate,
-	[OP_DRAIN] = hostop_drain,	 [OP_MISUSE] = hostop_misuse,
+	[OP_REMOVE] = hostop_remove,
+	[OP_MIGRATE] = hostop_migrate,
+	[OP_DISCARD] = hostop_discard,
+	[OP_PROTECT] = hostop_protect,
+	[OP_WIDEN] = hostop_widen,
+	[OP_CLEAN] = hostop_clean,
+	[OP_LOG] = hostop_log,
+	[OP_CLEAR_MODIFY] = hostop_clear_modify,
+	[OP_AGE] = hostop_age,
+	[OP_REFERENCED] = hostop_referenced,
+	[OP_PEEK] = hostop_peek,
+	[OP_PROMOTE] = hostop_promote,
+	[OP_DEMOTE] = hostop_demote,
+	[OP_PREFAULT] = hostop_prefault,
+	[OP_WIRE] = hostop_wire,
+	[OP_UNWIRE] = hostop_unwire,
+	[OP_EXTRACT] = hostop_extract,
+	[OP_INVALIDATE] = hostop_invalidate,
+	[OP_DRAIN] = hostop_drain,
+	[OP_MISUSE] = hostop_misuse,
 	[OP_RECREATE] = hostop_recreate,
+	[OP_HOLD] = vmop_hold,
+	[OP_HOLD_SEG] = vmop_hold_seg,
+	[OP_TOUCH] = vmop_touch,
+	[OP_RELEASE] = vmop_release,
+	[OP_COPY] = vmop_copy,
+	[OP_PAGEOUT] = vmop_pageout,
+	[OP_MOVE_MAP] = vmop_move,
+	[OP_MANY_MAPS] = vmop_many,
+	[OP_RESET] = vmop_reset,
+	[OP_NEW_SEG] = vmop_new_seg,
+	[OP_ATTACH] = vmop_attach,
+	[OP_DETACH] = vmop_detach,
+	[OP_LOG_BACK] = vmop_log_back,
+	[OP_NX] = vmop_nx,
+	[OP_HOSTILE] = vmop_hostile,
+	[OP_QUIET] = vmop_quiet,
 };
 
 /* What a scenario's spaces are made of. */
@@ -77,6 +120,13 @@ struct scenario {
 	bool sn_log;	   /* dirty logs are on from the beginning */
 };
 
+/* What is done to guests beyond their tables. */
+#define VM_WEIGHTS                                                                                 \
+	[OP_HOLD] = 4, [OP_HOLD_SEG] = 2, [OP_TOUCH] = 8, [OP_RELEASE] = 4, [OP_COPY] = 6,         \
+	[OP_PAGEOUT] = 2, [OP_MOVE_MAP] = 3, [OP_MANY_MAPS] = 1, [OP_RESET] = 1, [OP_NEW_SEG] = 1, \
+	[OP_ATTACH] = 2, [OP_DETACH] = 2, [OP_LOG_BACK] = 2, [OP_NX] = 1, [OP_HOSTILE] = 4,        \
+	[OP_QUIET] = 1
+
 #define RANDOM_WEIGHTS                                                                    \
 	{                                                                                 \
 		[OP_RUN] = 80, [OP_REMOVE] = 6, [OP_MIGRATE] = 5, [OP_DISCARD] = 4,       \
@@ -84,7 +134,7 @@ struct scenario {
 		[OP_AGE] = 3, [OP_REFERENCED] = 2, [OP_PEEK] = 2, [OP_PROMOTE] = 4,       \
 		[OP_DEMOTE] = 3, [OP_PREFAULT] = 5, [OP_WIRE] = 2, [OP_UNWIRE] = 2,       \
 		[OP_EXTRACT] = 2, [OP_INVALIDATE] = 2, [OP_DRAIN] = 2, [OP_RECREATE] = 1, \
-		[OP_MISUSE] = 1, [OP_OFFLINE] = 1, [OP_LOG] = 1,                          \
+		[OP_MISUSE] = 1, [OP_OFFLINE] = 1, [OP_LOG] = 1                           \
 	}
 
 static const struct scenario scenarios[] = {
@@ -212,6 +262,27 @@ static const struct scenario scenarios[] = {
 		.sn_weights = {[OP_RUN] = 3, [OP_INVALIDATE] = 60, [OP_MIGRATE] = 2},
 		.sn_guests_only = true,
 		.sn_scale = SCALE_SMALL,
+	},
+	{
+		.sn_info = {"overcommit",
+			    "more guests than memory: pageout and swap, holds, devices, "
+			    "maps that come and go"},
+		.sn_weights = {[OP_RUN] = 80,
+			       [OP_REMOVE] = 2,
+			       [OP_MIGRATE] = 4,
+			       [OP_DISCARD] = 3,
+			       [OP_PROTECT] = 3,
+			       [OP_WIDEN] = 4,
+			       [OP_CLEAN] = 4,
+			       [OP_LOG] = 1,
+			       [OP_PREFAULT] = 5,
+			       [OP_WIRE] = 2,
+			       [OP_UNWIRE] = 3,
+			       [OP_DRAIN] = 1,
+			       [OP_RECREATE] = 1,
+			       VM_WEIGHTS},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_FULL,
 	},
 	{
 		.sn_info = {"crowd", "one guest with a handful of pages, and everybody after them"},
@@ -348,7 +419,8 @@ struct workload {
 	struct world wl_world;
 	const struct scenario *wl_scenario;
 	uint64_t wl_until; /* step at which CPUs stop */
-	bool wl_reclaims;  /* allocations fail, which makes vmspace look for pages */
+	bool wl_iommu;
+	bool wl_reclaims; /* allocations fail, which makes vmspace look for pages */
 };
 
 static struct space *
@@ -379,6 +451,8 @@ do_some(struct world *w, enum op op)
 	if (op == OP_PROMOTE || op == OP_DEMOTE)
 		start = some_super(sp, start);
 	op_fns[op](sp, start, stop);
+	/* As a lock would: what was stored here is seen by whoever has the space next. */
+	host_fence();
 	sp->sp_users--;
 }
 
@@ -394,12 +468,14 @@ cpu_program(void *arg)
 								wl->wl_scenario->sn_weights);
 
 		sim_point(SIM_USER, NULL);
+		vmop_enter(w);
 		if (op == OP_RUN)
 			run_some(w);
 		else if (op == OP_OFFLINE)
 			cpu_bounce(w);
 		else
 			do_some(w, op);
+		vmop_leave(w);
 	}
 	cpu_end(w);
 }
@@ -490,6 +566,14 @@ add_maps(struct space *sp, gpa_t base, struct seg *sg, unsigned int npages, unsi
 				 npages, PMAP_PROT_RWX);
 }
 
+/* A map of a whole segment, and another place to which it may be moved. */
+static void
+add_movable(struct space *sp, gpa_t base, struct seg *sg, unsigned int prot)
+{
+	space_add_region(sp, base, sg, 0, sg->sg_npages, prot);
+	space_add_place(sp, base + 64 * SIM_PAGE_SIZE, sg, 0, sg->sg_npages, prot);
+}
+
 /*
  * Segments and maps: system memory in pieces next to each other, at the edges of upper tables and
  * at the end of the space; a boot ROM, a framebuffer, a device.
@@ -504,7 +588,8 @@ add_memory(const struct workload *wl, struct space *sp, gpa_t base)
 	/* Processes and the kernel have no addresses in the upper half. */
 	const gpa_t limit = sp->sp_arch == SIM_ARCH_X86 ? base + (gib << 4) : f->pf_limit;
 
-	space_reserve(sp, 7, 12);
+	space_reserve(sp, 7, 18);
+	sp->sp_many_base = base + 5 * gib;
 	add_maps(sp, base, space_add_seg(sp, SEG_SYSMEM, 16), 4, 4);
 	if (scale == SCALE_TINY)
 		return;
@@ -516,13 +601,12 @@ add_memory(const struct workload *wl, struct space *sp, gpa_t base)
 		fill_region(sp, space_add_region(sp, base + gib - REGION_BYTES, sg, REGION_PAGES,
 						 REGION_PAGES, PMAP_PROT_RWX));
 	}
-	space_add_region(sp, base + gib, space_add_seg(sp, SEG_ROM, 24), 0, 24, PMAP_PROT_RX);
-	space_add_region(sp, base + gib + REGION_BYTES, space_add_seg(sp, SEG_FRAMEBUFFER, 8), 0, 8,
-			 nx ? PMAP_PROT_RW : PMAP_PROT_RWX);
+	add_movable(sp, base + gib, space_add_seg(sp, SEG_ROM, 24), PMAP_PROT_RX);
+	add_movable(sp, base + gib + REGION_BYTES, space_add_seg(sp, SEG_FRAMEBUFFER, 8),
+		    nx ? PMAP_PROT_RW : PMAP_PROT_RWX);
 	/* A window onto a device is never executable, so it takes NX. */
 	if (nx)
-		space_add_region(sp, base + 2 * gib, space_add_seg(sp, SEG_WINDOW, 8), 0, 8,
-				 PMAP_PROT_RW);
+		add_movable(sp, base + 2 * gib, space_add_seg(sp, SEG_WINDOW, 8), PMAP_PROT_RW);
 	space_add_region(sp, limit - 32 * SIM_PAGE_SIZE, space_add_seg(sp, SEG_SYSMEM, 32), 0, 32,
 			 PMAP_PROT_RWX);
 }
@@ -540,6 +624,7 @@ set_up(void *arg)
 	int error = 0;
 
 	w->wo_may_reclaim = wl->wl_reclaims;
+	w->wo_iommu = wl->wl_iommu;
 	for (unsigned int i = 0; i < nguests && error == 0; i++) {
 		error = add_space(w, o->arch, o->arch == SIM_ARCH_X86 ? "process 0" : names[i],
 				  o->vcpus, false, &sp);
@@ -574,6 +659,8 @@ tear_down(void *arg)
 		oracle_check_quiet(w->wo_spaces[i]);
 	}
 	oracle_check_system(w);
+	oracle_vm_quiet(w);
+	oracle_vm_read_back(w);
 	world_destroy(w);
 }
 
@@ -605,7 +692,8 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 
 	workload_machine_config(o, &cfg);
 	inject(o, &cfg);
-	wl.wl_reclaims = cfg.sc_fault_ppm[SIM_FAULT_ALLOC] != 0;
+	wl.wl_reclaims = cfg.sc_fault_ppm[SIM_FAULT_ALLOC] != 0 ||
+			 wl.wl_scenario->sn_weights[OP_PAGEOUT] != 0;
 	return workload_run(o, &cfg, &wl.wl_world, &parts, wl.wl_scenario->sn_every_run, out);
 }
 

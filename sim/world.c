@@ -6,7 +6,7 @@
  * made from profiles, through the same decoders that a kernel would use.
  */
 
-#include "sim/world.h"
+#include "sim/vmop.h"
 
 #include <errno.h>
 #include <string.h>
@@ -226,6 +226,8 @@ space_open(struct space *sp)
 	sp->sp_backlogged = false;
 	sp->sp_had_super = false;
 	sp->sp_log = false;
+	sp->sp_nx = (sp->sp_config.vc_flags & VM_NX_SUPERPAGES) != 0;
+	sp->sp_renewed = false;
 	sp->sp_vs = vs;
 	sp->sp_pmap = vmspace_pmap(vs);
 	attach(sp);
@@ -315,6 +317,7 @@ space_close(struct space *sp)
 	sp->sp_vs = NULL;
 	sp->sp_pmap = NULL;
 	vmspace_destroy(vs);
+	vmop_space_closed(sp);
 	HOST_ASSERT(sp->sp_dying_root == 0);
 	sim_invariant_hit(SIM_I43);
 }
@@ -385,6 +388,7 @@ world_create(struct world *w, const struct sim_options *o, struct sim_machine *m
 	oracle_write_hooks(w);
 	sim_set_irq_handler(vcpu_kick_handler, w);
 	vcpu_tlb_hooks(w);
+	vmop_create(w);
 	return pmap_vpids_init(w->wo_vpids, 64);
 }
 
@@ -393,6 +397,7 @@ world_destroy(struct world *w)
 {
 	for (unsigned int i = 0; i < w->wo_nspaces; i++)
 		space_close(w->wo_spaces[i]);
+	vmop_release_all(w);
 	host_epoch_drain();
 	oracle_check_empty(w);
 	vm_system_destroy(w->wo_system);

@@ -58,12 +58,13 @@ struct page {
 	bool pg_discarding : 1;
 	bool pg_pinned : 1; /* while being discarded: was held or wired at some time */
 
-	bool pg_dirty : 1;    /* written since the tables were last emptied of M */
-	bool pg_maydirty : 1; /* a write was begun since then */
-	bool pg_noted : 1;    /* pc_note said modified */
-	bool pg_asked : 1;    /* what was so when a question was asked */
-	bool pg_logdirty : 1; /* written since the log was last cleared */
-	bool pg_maylog : 1;   /* the log may report it */
+	bool pg_dirty : 1;	/* written since the tables were last emptied of M */
+	bool pg_maydirty : 1;	/* a write was begun since then */
+	bool pg_noted : 1;	/* pc_note said modified */
+	bool pg_asked : 1;	/* what was so when a question was asked */
+	bool pg_logdirty : 1;	/* written since the log was last cleared */
+	bool pg_maylog : 1;	/* the log may report it */
+	bool pg_asked_held : 1; /* held for writing since a question was asked */
 
 	bool pg_used : 1;	/* accessed since last aged */
 	bool pg_noted_used : 1; /* pc_note said accessed */
@@ -81,7 +82,9 @@ struct seg {
 	int sg_ident; /* -1: SEG_WINDOW */
 	enum seg_kind sg_kind;
 	unsigned int sg_npages;
-	uint64_t sg_hpa; /* SEG_WINDOW: of the first frame */
+	uint64_t sg_hpa;       /* SEG_WINDOW: of the first frame */
+	unsigned int sg_users; /* fibers that count on its pages to stay what they are */
+	bool sg_remaking;
 	struct page *sg_pages;
 };
 
@@ -102,10 +105,12 @@ struct region {
 	enum pt_memattr rg_memattr;
 	bool rg_wired;
 	bool rg_absent; /* not mapped at the time (moved, being unmapped) */
+	bool rg_shown;	/* it is mapped when the space is made */
 	bool rg_super;	/* may be mapped by a superpage */
 };
 
 struct space;
+struct vmops;
 
 /* A vCPU of a guest, or a thread of an X86 space: what makes accesses. */
 struct vcpu {
@@ -153,8 +158,13 @@ struct space {
 	bool sp_log;	   /* the dirty log is on */
 	bool sp_log_changing;
 	unsigned int sp_log_users; /* fibers that count on it to stay on or off */
-	uint64_t sp_ghost_gen;	   /* the generation, never wrapped */
-	uint64_t sp_last_gen;	   /* as last read */
+	bool sp_nx;		   /* execute control is on, for sure */
+	bool sp_nx_changing;
+	bool sp_many;	       /* somebody shows more maps than there are regions */
+	gpa_t sp_many_base;    /* where: nothing else is near */
+	bool sp_renewed;       /* a segment was freed: what is held of it is in the accounts */
+	uint64_t sp_ghost_gen; /* the generation, never wrapped */
+	uint64_t sp_last_gen;  /* as last read */
 };
 
 /* What a CPU is doing, as far as others must know. */
@@ -232,7 +242,9 @@ struct world {
 	struct ghost *wo_ghosts;      /* not in use yet; wo_nghosts of them */
 	unsigned int wo_nghosts;
 	struct pmap_vpids *wo_vpids;
-	uint64_t wo_replayed; /* accesses of recorded programs, all vCPUs together */
+	struct vmops *wo_vmops; /* vmop.h */
+	bool wo_iommu;		/* there is one */
+	uint64_t wo_replayed;	/* accesses of recorded programs, all vCPUs together */
 	uint64_t wo_next_content;
 	uint64_t wo_count[WC_COUNT];
 	struct pmap_stats wo_stats; /* summed over spaces when they are destroyed */
@@ -294,6 +306,16 @@ struct seg *space_add_seg(struct space *sp, enum seg_kind kind, unsigned int npa
 struct region *space_add_region(struct space *sp, gpa_t base, struct seg *sg, unsigned int first,
 				unsigned int npages, unsigned int prot);
 
+/* The same, for a place at which a segment may be shown later; NULL if it cannot be. */
+struct region *space_add_place(struct space *sp, gpa_t base, struct seg *sg, unsigned int first,
+			       unsigned int npages, unsigned int prot);
+
+/* Makes a segment in vmspace, with its first contents. 0 or as vm_alloc_memseg(). */
+int space_make_seg(struct space *sp, struct seg *sg);
+
+/* Its pages are new ones; those that are held live on without it. */
+void space_renew_seg(struct space *sp, struct seg *sg);
+
 /* All segments and maps again, in a new vmspace. 0 or -ENOMEM. */
 int space_populate(struct space *sp);
 
@@ -311,6 +333,13 @@ static inline unsigned int
 region_rights(const struct region *rg)
 {
 	return rg->rg_prot | rg->rg_losing;
+}
+
+/* Its map is coming or going: vmspace may know it or not, and it grants nothing for sure. */
+static inline bool
+region_in_doubt(const struct region *rg)
+{
+	return rg->rg_prot == 0;
 }
 
 /*
