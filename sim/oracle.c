@@ -343,7 +343,7 @@ page_switched(struct space *sp, struct page *pg, gpa_t gpa, bool initially_set)
 
 	sim_invariant_hit(SIM_I29);
 	if (sp->sp_log && initially_set && pg->pg_asked && pg->pg_logdirty && !pg->pg_discarding &&
-	    !logged)
+	    !logged && !now)
 		sim_violation("CK-DIRTY", "I29",
 			      "%s: 0x%llx has contents, and the log begins without it", sp->sp_name,
 			      ull(gpa));
@@ -369,13 +369,25 @@ has_super(struct space *sp)
 	return false;
 }
 
+/* Whether another region shows the segment of one that is not mapped. */
+static bool
+is_shown(const struct space *sp, const struct region *rg)
+{
+	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
+		if (sp->sp_regions[r].rg_seg == rg->rg_seg && !sp->sp_regions[r].rg_absent &&
+		    sp->sp_regions[r].rg_first == rg->rg_first)
+			return true;
+	}
+	return false;
+}
+
 void
 oracle_log_switched(struct space *sp, bool initially_set)
 {
 	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
 		const struct region *const rg = &sp->sp_regions[r];
 
-		if (rg->rg_absent || rg->rg_seg->sg_kind == SEG_WINDOW)
+		if (rg->rg_seg->sg_kind == SEG_WINDOW || (rg->rg_absent && is_shown(sp, rg)))
 			continue;
 		for (unsigned int i = 0; i < rg->rg_npages; i++)
 			page_switched(sp, &rg->rg_seg->sg_pages[rg->rg_first + i],
