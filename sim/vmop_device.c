@@ -96,8 +96,7 @@ vmop_has_devices(const struct space *sp)
 bool
 vmop_device_writes(const struct space *sp, const struct region *rg)
 {
-	return rg->rg_seg->sg_kind == SEG_SYSMEM && (region_rights(rg) & PMAP_PROT_W) != 0 &&
-	       vmop_has_devices(sp);
+	return rg->rg_wired && (region_rights(rg) & PMAP_PROT_W) != 0 && vmop_has_devices(sp);
 }
 
 /* Whatever a device could write may be in the log from here on. */
