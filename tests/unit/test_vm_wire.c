@@ -224,8 +224,10 @@ swap_error(struct vf *x)
 		vf_pageout_all(x);
 		vf_snapshot(x, &before);
 		host_vm_posix_fail_swap(HOST_VM_POSIX_READ, n, true);
-		if (vm_wire_memmap(x->vf_vs, RAM, 40 * PAGE) == 0)
+		if (vm_wire_memmap(x->vf_vs, RAM, 40 * PAGE) == 0) {
+			vf_snapshot_free(&before);
 			break;
+		}
 		vf_errno(vm_wire_memmap(x->vf_vs, RAM, 40 * PAGE), -EFAULT);
 		wire(x, 2 * RAM, 0, 0, 40, PMAP_PROT_RW, -EFAULT);
 		host_vm_posix_fail_swap(0, 0, false);
