@@ -111,8 +111,8 @@ space_renew_seg(struct space *sp, struct seg *sg)
 		page_renew(&sg->sg_pages[i], sg->sg_kind == SEG_WINDOW);
 }
 
-static void
-renew(struct space *sp)
+void
+space_renew(struct space *sp)
 {
 	for (unsigned int s = 0; s < sp->sp_nsegs; s++)
 		space_renew_seg(sp, &sp->sp_segs[s]);
@@ -132,7 +132,6 @@ space_populate(struct space *sp)
 {
 	int error = 0;
 
-	renew(sp);
 	for (unsigned int s = 0; s < sp->sp_nsegs && error == 0; s++)
 		error = space_make_seg(sp, &sp->sp_segs[s]);
 	for (unsigned int r = 0; r < sp->sp_nregions && error == 0; r++)

@@ -228,6 +228,7 @@ space_open(struct space *sp)
 	sp->sp_log = false;
 	sp->sp_nx = (sp->sp_config.vc_flags & VM_NX_SUPERPAGES) != 0;
 	sp->sp_renewed = false;
+	space_renew(sp);
 	sp->sp_vs = vs;
 	sp->sp_pmap = vmspace_pmap(vs);
 	attach(sp);

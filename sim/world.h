@@ -316,6 +316,9 @@ int space_make_seg(struct space *sp, struct seg *sg);
 /* Its pages are new ones; those that are held live on without it. */
 void space_renew_seg(struct space *sp, struct seg *sg);
 
+/* The ghosts as they are when a space is new, before anybody sees it. */
+void space_renew(struct space *sp);
+
 /* All segments and maps again, in a new vmspace. 0 or -ENOMEM. */
 int space_populate(struct space *sp);
 
