@@ -141,7 +141,7 @@ own_movable(struct batch *ba)
 		    !vm_page_own(pg, &state))
 			continue;
 		/* Pins are added by sharers: there are no more to come. */
-		if ((state & VP_RESIDENT) && host_load(&pg->vp_pins) == 0)
+		if ((state & VP_RESIDENT) && host_load_acquire(&pg->vp_pins) == 0)
 			ba->ba_owned |= (uint64_t)1 << i;
 		else
 			vm_page_disown(ba->ba_object, pg, 0, 0);
@@ -270,7 +270,7 @@ own_discardable(struct batch *ba)
 			vm_page_wait(ba->ba_object, pg, false);
 			continue;
 		}
-		if (host_load(&pg->vp_pins) != 0)
+		if (host_load_acquire(&pg->vp_pins) != 0)
 			error = -EBUSY;
 		else if ((state & VP_RESIDENT) || pg->vp_slot != 0)
 			ba->ba_owned |= (uint64_t)1 << i;

@@ -143,7 +143,7 @@ reap(struct vm_object *ob, uint64_t index)
 
 	while (!vm_page_own(pg, &state))
 		vm_page_wait(ob, pg, false);
-	if (host_load(&pg->vp_pins) == 0) {
+	if (host_load_acquire(&pg->vp_pins) == 0) {
 		if (state & VP_RESIDENT)
 			vm_page_empty(ob, index);
 		vm_swap_forget(ob, pg);

@@ -89,7 +89,7 @@ own_victim(const struct pageout *po, struct vm_object *ob, struct vm_page *pg)
 	if (host_load(&pg->vp_pins) != 0 || !vm_page_own(pg, &state))
 		return false;
 	/* Pins are added by sharers: now that it is owned there are no more to come. */
-	if ((state & VP_RESIDENT) && host_load(&pg->vp_pins) == 0)
+	if ((state & VP_RESIDENT) && host_load_acquire(&pg->vp_pins) == 0)
 		return true;
 	vm_page_disown(ob, pg, 0, 0);
 	return false;
