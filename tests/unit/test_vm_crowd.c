@@ -93,6 +93,27 @@ live(const char *format, unsigned int flags, unsigned int n, void (*fn)(void *, 
 
 /* ---- Who lives there ------------------------------------------------------------------------- */
 
+/* Writes by a hold that lasts: the page keeps its frame meanwhile, and is where others read it. */
+static void
+write_held(gpa_t gpa, uint64_t value)
+{
+	struct vm_page_info pi = {0};
+	struct vm_hold hold;
+	uint64_t word = ~value;
+	uint64_t done;
+	hpa_t hpa;
+
+	CHECK(vm_gpa_hold(town.to_vs, gpa, sizeof(value), PMAP_PROT_W, &hold, NULL) == 0);
+	hpa = hold.vh_pages[0].hp_hpa;
+	host_relax();
+	vm_hold_write(&hold, 0, &value, sizeof(value));
+	host_relax();
+	CHECK(vm_gpa_read(town.to_vs, gpa, &word, sizeof(word), &done) == 0 && word == value);
+	CHECK(vmspace_page_info(town.to_vs, gpa, &pi) == 0);
+	CHECK(pi.pi_hpa == hpa && pi.pi_resident && pi.pi_write_holds != 0);
+	vm_gpa_release(&hold);
+}
+
 /* Writes, and reads again what was written. */
 static void
 writer(unsigned int who, unsigned int round)
@@ -107,7 +128,10 @@ writer(unsigned int who, unsigned int round)
 
 		CHECK(vm_gpa_read(town.to_vs, gpa, &was, sizeof(was), &done) == 0);
 		CHECK(was == town.to_mine[page][who]);
-		CHECK(vm_gpa_write(town.to_vs, gpa, &i, sizeof(i), &done) == 0);
+		if (who == 0)
+			write_held(gpa, i);
+		else
+			CHECK(vm_gpa_write(town.to_vs, gpa, &i, sizeof(i), &done) == 0);
 		town.to_mine[page][who] = i;
 	}
 	host_fetch_add(&town.to_done, 1);
