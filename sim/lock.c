@@ -116,6 +116,18 @@ sim_unlock(struct host_lock *l)
 }
 
 bool
+sim_locks_held(void)
+{
+	const struct sim_machine *m = sim_the_machine;
+
+	for (unsigned int i = 0; i <= m->m_ncpus; i++) {
+		if (m->m_cpus[i].cp_nheld > 0)
+			return true;
+	}
+	return false;
+}
+
+bool
 sim_lock_held(const struct host_lock *l)
 {
 	return held_index(self(sim_the_machine), l) >= 0;

@@ -126,6 +126,9 @@ void sim_point(enum sim_access kind, const void *addr);
  */
 void sim_wait_until(const char *what, bool (*ready)(void *arg), void *arg);
 
+/* Whether any CPU holds a spin lock: what it guards may be in the middle of a change. */
+bool sim_locks_held(void);
+
 /* Feeds an event of the caller's into the trace: deterministic values only, no addresses. */
 void sim_trace(enum sim_access kind, uint64_t id, uint64_t value);
 

@@ -181,6 +181,9 @@ check_page(struct space *sp, const struct region *rg, unsigned int i, bool settl
 	 */
 	if (!w->wk_present && (pmap_flags(sp->sp_pmap) & PMAP_MIXED_SIZE_ERRATUM))
 		lo.lo_settled = false;
+	/* Pageout takes pages that no operation here has: under a table's lock M is on its way. */
+	if (sp->sp_world->wo_may_reclaim && sim_locks_held())
+		lo.lo_settled = false;
 	check_legal(&lo);
 	if (lo.lo_settled && rg->rg_seg->sg_kind != SEG_WINDOW) {
 		check_dirty(&lo);
