@@ -276,7 +276,7 @@ report(const char *check, const char *name, const char *why)
 }
 
 static void
-check_all(void *arg)
+check_tables(void *arg)
 {
 	struct space *const sp = arg;
 	char why[256];
@@ -288,6 +288,13 @@ check_all(void *arg)
 	if (pmap_check(sp->sp_pmap, why, sizeof(why)) != 0)
 		report("CK-WALK", sp->sp_name, why);
 	check_wirings(sp);
+}
+
+static void
+check_all(void *arg)
+{
+	struct space *const sp = arg;
+
 	check_pages(sp, 0, ~(gpa_t)0, true);
 	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
 		if (!sp->sp_regions[r].rg_absent)
@@ -312,11 +319,11 @@ void
 oracle_check_quiet(struct space *sp)
 {
 	sim_aside(check_all, sp);
-	/*
-	 * Whoever looks for memory on behalf of another guest may be in the middle of this one.
-	 */
-	if (!sim_in_fiber() ||
-	    (!sp->sp_world->wo_may_reclaim && sim_choose(SIM_CHOICE_WORKLOAD, 4) == 0))
+	/* Whoever looks for memory for another guest may be in the middle of this one. */
+	if (sim_in_fiber() && sp->sp_world->wo_may_reclaim)
+		return;
+	sim_aside(check_tables, sp);
+	if (!sim_in_fiber() || sim_choose(SIM_CHOICE_WORKLOAD, 4) == 0)
 		check_vmspace(sp);
 }
 
