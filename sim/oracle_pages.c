@@ -109,7 +109,8 @@ check_clean(const struct look *lo)
 	unsigned int word;
 
 	if (!lo->lo_known || !pi->pi_resident || pi->pi_dirty || pi->pi_busy || pi->pi_swapped ||
-	    pi->pi_write_holds != 0 || lo->lo_modified || lo->lo_page->pg_ghost == NULL)
+	    pi->pi_write_holds != 0 || lo->lo_modified || lo->lo_page->pg_ghost == NULL ||
+	    vmop_device_writes(lo->lo_space, lo->lo_region, false))
 		return;
 	sim_invariant_hit(SIM_I27);
 	static const uint64_t zeros[PAGE_WORDS];
@@ -135,7 +136,8 @@ check_dirty(const struct look *lo)
 		return;
 	sim_invariant_hit(SIM_I29);
 	if (pg->pg_logdirty && !lo->lo_info.pi_logged && !lo->lo_modified &&
-	    lo->lo_info.pi_write_holds == 0 && !vmop_device_writes(lo->lo_space, lo->lo_region))
+	    lo->lo_info.pi_write_holds == 0 &&
+	    !vmop_device_writes(lo->lo_space, lo->lo_region, false))
 		sim_violation("CK-DIRTY", "I29",
 			      "%s: 0x%llx was written, and the dirty log will not tell", name,
 			      ull(lo->lo_gpa));

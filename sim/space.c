@@ -5,7 +5,7 @@
  * Segments, maps and faults of a space: what the simulator asks of vmspace, and the ghosts of it.
  */
 
-#include "sim/world.h"
+#include "sim/vmop.h"
 
 #include <errno.h>
 
@@ -158,7 +158,7 @@ space_add_seg(struct space *sp, enum seg_kind kind, unsigned int npages)
 		w->wo_device_pages += npages;
 	}
 	sg->sg_pages = sim_alloc(sizeof(*sg->sg_pages) * npages);
-	for (unsigned int i = 0; i < TRIES && error == -ENOMEM; i++)
+	for (unsigned int i = 0; i < TRIES && vmop_excused(error); i++)
 		error = space_make_seg(sp, sg);
 	if (error != 0)
 		sim_violation("internal", "", "%s: a segment cannot be made: error %d", sp->sp_name,
@@ -210,7 +210,7 @@ space_add_region(struct space *sp, gpa_t base, struct seg *sg, unsigned int firs
 
 	if (!region_init(sp, &rg, base, sg, first, npages, prot))
 		return NULL;
-	for (unsigned int i = 0; i < TRIES && error == -ENOMEM; i++)
+	for (unsigned int i = 0; i < TRIES && vmop_excused(error); i++)
 		error = make_region(sp, &rg);
 	if (error != 0)
 		sim_violation("internal", "", "%s: a map cannot be made: error %d", sp->sp_name,

@@ -140,8 +140,11 @@ hostop_fn vmop_attach, vmop_detach;
 /* Whether any device is attached to a space, or about to be. */
 bool vmop_has_devices(const struct space *sp);
 
-/* Whether devices may write what a region shows: the dirty log then always tells of it. */
-bool vmop_device_writes(const struct space *sp, const struct region *rg);
+/*
+ * Whether devices may write what a region shows: the dirty log then always tells of it. Surely, or
+ * also while the only device is being attached or detached.
+ */
+bool vmop_device_writes(const struct space *sp, const struct region *rg, bool surely);
 
 /* ---- vmop_hostile.c ------------------------------------------------------------------------- */
 

@@ -32,6 +32,9 @@ check_reached(struct space *sp, unsigned int device, uint64_t gpa, uint64_t hpa)
 		sim_violation("CK-IOMMU", "I37", "device %u, which is nobody's, reaches 0x%llx",
 			      device, ull(hpa));
 	rg = vmop_slot(sp, gpa);
+	/* A guest that ends takes its devices along, a step at a time. */
+	if (rg != NULL && sp->sp_vs == NULL)
+		return rg;
 	if (rg == NULL || rg->rg_seg->sg_kind != SEG_SYSMEM || !space_page_info(sp, gpa, &info))
 		sim_violation("CK-IOMMU", "I37", "%s: device %u reaches 0x%llx, where no memory is",
 			      sp->sp_name, device, ull(gpa));
@@ -83,20 +86,28 @@ vmop_create(struct world *w)
 
 /* ---- Attaching ------------------------------------------------------------------------------ */
 
-bool
-vmop_has_devices(const struct space *sp)
+static bool
+has_devices(const struct space *sp, bool surely)
 {
 	for (unsigned int i = 0; i < SIM_DEVICES; i++) {
-		if (sp->sp_world->wo_vmops->vo_devices[i].dd_space == sp)
+		const struct dma_device *const dd = &sp->sp_world->wo_vmops->vo_devices[i];
+
+		if (dd->dd_space == sp && !(surely && dd->dd_changing))
 			return true;
 	}
 	return false;
 }
 
 bool
-vmop_device_writes(const struct space *sp, const struct region *rg)
+vmop_has_devices(const struct space *sp)
 {
-	return rg->rg_wired && (region_rights(rg) & PMAP_PROT_W) != 0 && vmop_has_devices(sp);
+	return has_devices(sp, false);
+}
+
+bool
+vmop_device_writes(const struct space *sp, const struct region *rg, bool surely)
+{
+	return rg->rg_wired && (region_rights(rg) & PMAP_PROT_W) != 0 && has_devices(sp, surely);
 }
 
 /* Whatever a device could write may be in the log from here on. */

@@ -677,6 +677,15 @@ inject(const struct sim_options *o, struct sim_config *cfg)
 	if (workload_hash(o->seed, 4) % 2 != 0) {
 		cfg->sc_fault_ppm[SIM_FAULT_TABLE_ALLOC] = 50000;
 		cfg->sc_fault_ppm[SIM_FAULT_ALLOC] = 100000;
+		cfg->sc_fault_ppm[SIM_FAULT_PAGE_ALLOC] = 20000;
+		cfg->sc_fault_ppm[SIM_FAULT_IOMMU] = 20000;
+	}
+	cfg->sc_iommu = workload_hash(o->seed, 5) % 8 != 0;
+	cfg->sc_swap_slots = workload_hash(o->seed, 6) % 8 != 0 ? 8192 : 0;
+	if (workload_hash(o->seed, 7) % 2 != 0) {
+		cfg->sc_fault_ppm[SIM_FAULT_SWAP_READ] = 50000;
+		cfg->sc_fault_ppm[SIM_FAULT_SWAP_WRITE] = 50000;
+		cfg->sc_fault_ppm[SIM_FAULT_INTERRUPT] = 20000;
 	}
 }
 
@@ -692,6 +701,7 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 
 	workload_machine_config(o, &cfg);
 	inject(o, &cfg);
+	wl.wl_iommu = cfg.sc_iommu;
 	wl.wl_reclaims = cfg.sc_fault_ppm[SIM_FAULT_ALLOC] != 0 ||
 			 wl.wl_scenario->sn_weights[OP_PAGEOUT] != 0;
 	return workload_run(o, &cfg, &wl.wl_world, &parts, wl.wl_scenario->sn_every_run, out);

@@ -361,7 +361,7 @@ world_add_space(struct world *w, const struct space_plan *plan, struct space **o
 	/* Injected failures may hit here, too: whoever wants a space tries again. */
 	for (unsigned int tries = 0; tries < 100 && error == 0; tries++) {
 		error = space_open(sp);
-		if (error != -ENOMEM)
+		if (!vmop_excused(error))
 			break;
 		error = 0;
 	}
