@@ -262,18 +262,15 @@ oracle_m_end(struct space *sp, gpa_t start, gpa_t end, const uint64_t *bitmap)
 	}
 }
 
-/*
- * The log will tell of the page: it is marked, held for writing, or within reach of devices; surely,
- * or if a device that is being attached or detached is one.
- */
+/* The log will tell of the page: it is marked, held for writing, or within reach of devices. */
 static bool
-is_logged(struct space *sp, gpa_t gpa, bool surely)
+is_logged(struct space *sp, gpa_t gpa)
 {
 	const struct region *const rg = space_region(sp, gpa);
 	struct vm_page_info info;
 
 	return space_page_info(sp, gpa, &info) &&
-	       (info.pi_logged || info.pi_write_holds != 0 || vmop_device_writes(sp, rg, surely));
+	       (info.pi_logged || info.pi_write_holds != 0 || vmop_device_writes(sp, rg));
 }
 
 void
@@ -295,7 +292,7 @@ static void
 log_told(struct space *sp, struct page *pg, gpa_t gpa, enum vm_dirty_op op, bool told)
 {
 	const bool now = oracle_modified_now(sp, gpa);
-	const bool logged = is_logged(sp, gpa, false);
+	const bool logged = is_logged(sp, gpa);
 
 	sim_invariant_hit(SIM_I25);
 	if (pg->pg_asked && !told)
@@ -307,7 +304,7 @@ log_told(struct space *sp, struct page *pg, gpa_t gpa, enum vm_dirty_op op, bool
 			      sp->sp_name, ull(gpa));
 	sim_invariant_hit(SIM_I26);
 	if (told && !sp->sp_had_super && !pg->pg_maylog && pg->pg_write_holds == 0 &&
-	    !vmop_device_writes(sp, space_region(sp, gpa), false))
+	    !vmop_device_writes(sp, space_region(sp, gpa)))
 		sim_violation("CK-DIRTY", "I26", "%s: 0x%llx was reported written, and was not",
 			      sp->sp_name, ull(gpa));
 	if (op == VM_DIRTY_PEEK)
@@ -321,7 +318,7 @@ log_told(struct space *sp, struct page *pg, gpa_t gpa, enum vm_dirty_op op, bool
 	if (op == VM_DIRTY_GET)
 		return;
 	/* All up to now is told. What still shows will be told again. */
-	pg->pg_logdirty = pg->pg_logdirty && (now || is_logged(sp, gpa, true));
+	pg->pg_logdirty = pg->pg_logdirty && (now || logged);
 	pg->pg_maylog = now || logged || pg->pg_writers != 0;
 }
 
@@ -345,7 +342,7 @@ static void
 page_switched(struct space *sp, struct page *pg, gpa_t gpa, bool initially_set)
 {
 	const bool now = oracle_modified_now(sp, gpa);
-	const bool logged = is_logged(sp, gpa, false);
+	const bool logged = is_logged(sp, gpa);
 
 	sim_invariant_hit(SIM_I29);
 	if (sp->sp_log && initially_set && pg->pg_asked && pg->pg_logdirty && !pg->pg_discarding &&
@@ -354,7 +351,7 @@ page_switched(struct space *sp, struct page *pg, gpa_t gpa, bool initially_set)
 			      "%s: 0x%llx has contents, and the log begins without it", sp->sp_name,
 			      ull(gpa));
 	m_collected(sp, pg, now, !pg->pg_busy);
-	pg->pg_logdirty = pg->pg_logdirty && (now || is_logged(sp, gpa, true));
+	pg->pg_logdirty = pg->pg_logdirty && (now || logged);
 	pg->pg_maylog = now || logged || pg->pg_writers != 0;
 }
 
