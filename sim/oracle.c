@@ -262,15 +262,18 @@ oracle_m_end(struct space *sp, gpa_t start, gpa_t end, const uint64_t *bitmap)
 	}
 }
 
-/* The log will tell of the page: it is marked, held for writing, or within reach of devices. */
+/*
+ * The log will tell of the page: it is marked, held for writing, or within reach of devices;
+ * surely, or if a device that is being attached or detached is one.
+ */
 static bool
-is_logged(struct space *sp, gpa_t gpa)
+is_logged(struct space *sp, gpa_t gpa, bool surely)
 {
 	const struct region *const rg = space_region(sp, gpa);
 	struct vm_page_info info;
 
 	return space_page_info(sp, gpa, &info) &&
-	       (info.pi_logged || info.pi_write_holds != 0 || vmop_device_writes(sp, rg));
+	       (info.pi_logged || info.pi_write_holds != 0 || vmop_device_writes(sp, rg, surely));
 }
 
 void
@@ -292,7 +295,7 @@ static void
 log_told(struct space *sp, struct page *pg, gpa_t gpa, enum vm_dirty_op op, bool told)
 {
 	const bool now = oracle_modified_now(sp, gpa);
-	const bool logged = is_logged(sp, gpa);
+	const bool logged = is_logged(sp, gpa, false);
 
 	sim_invariant_hit(SIM_I25);
 	if (pg->pg_asked && !told)
@@ -304,7 +307,7 @@ log_told(struct space *sp, struct page *pg, gpa_t gpa, enum vm_dirty_op op, bool
 			      sp->sp_name, ull(gpa));
 	sim_invariant_hit(SIM_I26);
 	if (told && !sp->sp_had_super && !pg->pg_maylog && pg->pg_write_holds == 0 &&
-	    !vmop_device_writes(sp, space_region(sp, gpa)))
+	    !vmop_device_writes(sp, space_region(sp, gpa), false))
 		sim_violation("CK-DIRTY", "I26", "%s: 0x%llx was reported written, and was not",
 			      sp->sp_name, ull(gpa));
 	if (op == VM_DIRTY_PEEK)
@@ -318,7 +321,7 @@ log_told(struct space *sp, struct page *pg, gpa_t gpa, enum vm_dirty_op op, bool
 	if (op == VM_DIRTY_GET)
 		return;
 	/* All up to now is told. What still shows will be told again. */
-	pg->pg_logdirty = pg->pg_logdirty && (now || logged);
+	pg->pg_logdirty = pg->pg_logdirty && (now || is_logged(sp, gpa, true));
 	pg->pg_maylog = now || logged || pg->pg_writers != 0;
 }
 
@@ -342,7 +345,7 @@ static void
 page_switched(struct space *sp, struct page *pg, gpa_t gpa, bool initially_set)
 {
 	const bool now = oracle_modified_now(sp, gpa);
-	const bool logged = is_logged(sp, gpa);
+	const bool logged = is_logged(sp, gpa, false);
 
 	sim_invariant_hit(SIM_I29);
 	if (sp->sp_log && initially_set && pg->pg_asked && pg->pg_logdirty && !pg->pg_discarding &&
@@ -351,7 +354,7 @@ page_switched(struct space *sp, struct page *pg, gpa_t gpa, bool initially_set)
 			      "%s: 0x%llx has contents, and the log begins without it", sp->sp_name,
 			      ull(gpa));
 	m_collected(sp, pg, now, !pg->pg_busy);
-	pg->pg_logdirty = pg->pg_logdirty && (now || logged);
+	pg->pg_logdirty = pg->pg_logdirty && (now || is_logged(sp, gpa, true));
 	pg->pg_maylog = now || logged || pg->pg_writers != 0;
 }
 
