@@ -51,7 +51,7 @@ fill_rom(struct space *sp, struct seg *sg)
 		const uint64_t value = ghost_value(sp->sp_world);
 
 		vm_hold_write(&hold, (uint64_t)i * SIM_PAGE_SIZE, &value, sizeof(value));
-		ghost_write(sp->sp_world, &sg->sg_pages[i], 0, value);
+		vmop_wrote(sp->sp_world, &sg->sg_pages[i], 0, value);
 	}
 	vm_gpa_release(&hold);
 	return 0;

@@ -54,12 +54,38 @@ vmop_tick(struct world *w, enum vmop_count c)
 	w->wo_vmops->vo_count[c]++;
 }
 
+/* What vmspace counts of itself, summed over all guests that ended. */
+static void
+report_stats(const struct vmspace_stats *st, unsigned int flags, struct sim_outcome *out)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} rows[] = {
+		{"pages-swapped-in", st->vt_swap_ins},
+		{"pages-read-ahead", st->vt_read_ahead},
+		{"pages-swapped-out", st->vt_swap_outs},
+		{"pages-not-swapped", st->vt_swap_errors},
+		{"pages-reclaimed", st->vt_reclaimed},
+		{"pages-reclaimed-clean", st->vt_reclaimed_clean},
+		{"runs", st->vt_runs},
+		{"runs-broken", st->vt_runs_broken},
+		{"run-promotions", st->vt_promotions},
+		{"exec-splits", st->vt_exec_splits},
+		{"pages-moved", st->vt_moved},
+	};
+
+	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		sim_outcome_count(out, SIM_COUNT_OPERATIONS, rows[i].name, rows[i].value, flags);
+}
+
 void
 vmop_report(const struct world *w, unsigned int flags, struct sim_outcome *out)
 {
-	for (unsigned int i = 0; i < VO_COUNT; i++)
+	for (unsigned int i = 0; i < VO_COUNT && w->wo_vmops != NULL; i++)
 		sim_outcome_count(out, SIM_COUNT_OPERATIONS, count_names[i],
 				  w->wo_vmops->vo_count[i], flags);
+	report_stats(&w->wo_vm_stats, flags, out);
 }
 
 bool

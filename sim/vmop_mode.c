@@ -30,6 +30,8 @@ vmop_pageout(struct space *sp, gpa_t start, gpa_t stop)
 
 	(void)start;
 	(void)stop;
+	if (!w->wo_may_reclaim)
+		return;
 	error = vm_pageout(w->wo_system, only, npages, flags, &freed);
 	if (error == -EINTR)
 		sim_signal_clear();

@@ -134,7 +134,7 @@ struct scenario {
 		[OP_AGE] = 3, [OP_REFERENCED] = 2, [OP_PEEK] = 2, [OP_PROMOTE] = 4,       \
 		[OP_DEMOTE] = 3, [OP_PREFAULT] = 5, [OP_WIRE] = 2, [OP_UNWIRE] = 2,       \
 		[OP_EXTRACT] = 2, [OP_INVALIDATE] = 2, [OP_DRAIN] = 2, [OP_RECREATE] = 1, \
-		[OP_MISUSE] = 1, [OP_OFFLINE] = 1, [OP_LOG] = 1                           \
+		[OP_MISUSE] = 1, [OP_OFFLINE] = 1, [OP_LOG] = 1, VM_WEIGHTS               \
 	}
 
 static const struct scenario scenarios[] = {
@@ -420,6 +420,7 @@ struct workload {
 	const struct scenario *wl_scenario;
 	uint64_t wl_until; /* step at which CPUs stop */
 	bool wl_iommu;
+	bool wl_pressed;  /* pages are taken out of memory, and memory may be short */
 	bool wl_reclaims; /* allocations fail, which makes vmspace look for pages */
 };
 
@@ -611,6 +612,15 @@ add_memory(const struct workload *wl, struct space *sp, gpa_t base)
 			 PMAP_PROT_RWX);
 }
 
+/* Less than the guests' memory together, in two seeds of three; 0: as much as there is. */
+static uint64_t
+memory_limit(const struct sim_options *o)
+{
+	const uint64_t hash = workload_hash(o->seed, 10);
+
+	return hash % 3 == 0 ? 0 : (300 + hash / 3 % 2400) * SIM_PAGE_SIZE;
+}
+
 static void
 set_up(void *arg)
 {
@@ -625,6 +635,8 @@ set_up(void *arg)
 
 	w->wo_may_reclaim = wl->wl_reclaims;
 	w->wo_iommu = wl->wl_iommu;
+	if (wl->wl_pressed)
+		w->wo_mem_limit = memory_limit(o);
 	for (unsigned int i = 0; i < nguests && error == 0; i++) {
 		error = add_space(w, o->arch, o->arch == SIM_ARCH_X86 ? "process 0" : names[i],
 				  o->vcpus, false, &sp);
@@ -702,8 +714,9 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 	workload_machine_config(o, &cfg);
 	inject(o, &cfg);
 	wl.wl_iommu = cfg.sc_iommu;
-	wl.wl_reclaims = cfg.sc_fault_ppm[SIM_FAULT_ALLOC] != 0 ||
-			 wl.wl_scenario->sn_weights[OP_PAGEOUT] != 0;
+	wl.wl_pressed =
+		wl.wl_scenario->sn_weights[OP_PAGEOUT] != 0 && workload_hash(o->seed, 9) % 4 != 0;
+	wl.wl_reclaims = wl.wl_pressed || cfg.sc_fault_ppm[SIM_FAULT_ALLOC] != 0;
 	return workload_run(o, &cfg, &wl.wl_world, &parts, wl.wl_scenario->sn_every_run, out);
 }
 

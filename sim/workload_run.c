@@ -6,6 +6,7 @@
  * them, everything taken down, and what happened written into an outcome.
  */
 
+#include "sim/vmop.h"
 #include "sim/workload.h"
 
 #include <errno.h>
@@ -100,6 +101,7 @@ workload_count(const struct world *w, const struct sim_report *report, bool requ
 		sim_outcome_count(out, SIM_COUNT_OPERATIONS, "program-accesses", w->wo_replayed,
 				  SIM_COUNTER_HEADLINE);
 	count_pmaps(w, flags, out);
+	vmop_report(w, flags, out);
 	for (unsigned int i = 0; i < SIM_FAULT_COUNT; i++)
 		sim_outcome_count(out, SIM_COUNT_FAULTS,
 				  dashed(sim_fault_name((enum sim_fault)i), name, sizeof(name)),
