@@ -478,7 +478,7 @@ attempt(struct plan *p, uint64_t n, bool persistent, uint64_t again)
 	world_begin(NULL);
 	vf_open(&a.at_x, p->pl_format, &p->pl_state->st_options);
 	furnish(&a);
-	vf_snapshot(&a.at_x, &before);
+	vf_snapshot_firm(&a.at_x, &before);
 	host_posix_fail_alloc(n, persistent);
 	if (again != 0)
 		host_posix_fail_alloc_again(again);
@@ -491,7 +491,7 @@ attempt(struct plan *p, uint64_t n, bool persistent, uint64_t again)
 		vf_fail("%s: %d, not %d", what, error, p->pl_want);
 	if (a.at_x.vf_vs != NULL) {
 		vf_check(&a.at_x);
-		vf_snapshot(&a.at_x, &after);
+		vf_snapshot_firm(&a.at_x, &after);
 		if (error != 0)
 			vf_same_firm(&before, &after, what);
 		else if (n != 0)

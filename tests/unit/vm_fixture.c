@@ -106,17 +106,21 @@ vf_open(struct vf *x, const char *format, const struct vf_options *options)
 {
 	static const struct vf_options none;
 	const struct vf_options *const o = options != NULL ? options : &none;
-	const uint64_t slots = o->vo_swap_slots != 0 ? o->vo_swap_slots : VF_SWAP_SLOTS;
+	const uint64_t memory = o->vo_memory_bytes != 0 ? o->vo_memory_bytes : VF_MEMORY_BYTES;
+	const uint64_t slots = o->vo_no_swap	       ? 0
+			       : o->vo_swap_slots != 0 ? o->vo_swap_slots
+						       : VF_SWAP_SLOTS;
 	const struct vm_system_config sc = {
 		.vy_mem_limit_bytes =
 			(o->vo_system_pages != 0 ? o->vo_system_pages : VF_SYSTEM_PAGES) * PAGE,
 	};
 
 	*x = (struct vf){0};
-	vf_errno(host_vm_posix_set_memory(o->vo_memory_bytes != 0 ? o->vo_memory_bytes
-								  : VF_MEMORY_BYTES),
-		 0);
-	vf_errno(host_vm_posix_set_swap(o->vo_no_swap ? 0 : slots), 0);
+	/* Setting what is set already costs time. */
+	if (host_vm_posix_memory_pages() * PAGE != memory)
+		vf_errno(host_vm_posix_set_memory(memory), 0);
+	if (host_swap_slots() != slots)
+		vf_errno(host_vm_posix_set_swap(slots), 0);
 	vf_errno(vm_system_create(&sc, &x->vf_sys), 0);
 	create(x, format, o);
 }

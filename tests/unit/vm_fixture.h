@@ -149,11 +149,13 @@ struct vf_text {
 };
 
 struct vf_snapshot {
+	bool sn_only_firm;	 /* looks at no contents and no tables */
 	struct vf_text sn_firm;	 /* segments, maps, holds, wirings, devices */
 	struct vf_text sn_loose; /* where pages are, their contents, the tables, the accounts */
 };
 
 void vf_snapshot(struct vf *x, struct vf_snapshot *s);
+void vf_snapshot_firm(struct vf *x, struct vf_snapshot *s);
 void vf_snapshot_free(struct vf_snapshot *s);
 
 /* Fails unless all is as before; unless exact, of what is loose anything may have changed. */

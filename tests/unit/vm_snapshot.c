@@ -81,6 +81,8 @@ snap_page(struct vf *x, struct vf_snapshot *s, gpa_t gpa)
 		say(&s->sn_firm, "page %#llx holds %u write %u wirings %u\n", (ull)gpa, pi.pi_holds,
 		    pi.pi_write_holds, pi.pi_wirings);
 	vf_assert(!pi.pi_busy);
+	if (s->sn_only_firm)
+		return;
 	if (pi.pi_resident || pi.pi_swapped || pi.pi_logged)
 		say(&s->sn_loose, "page %#llx%s%s%s%s", (ull)gpa, pi.pi_resident ? " resident" : "",
 		    pi.pi_dirty ? " dirty" : "", pi.pi_swapped ? " swapped" : "",
@@ -162,6 +164,16 @@ snap_devices(struct vf_snapshot *sn)
 		say(&sn->sn_firm, "device %u: shows %#llx\n", (unsigned int)d, (ull)s.su_shown);
 		say(&sn->sn_loose, "device %u: of %#llx\n", (unsigned int)d, (ull)s.su_frames);
 	}
+}
+
+void
+vf_snapshot_firm(struct vf *x, struct vf_snapshot *s)
+{
+	*s = (struct vf_snapshot){.sn_only_firm = true};
+	snap_segments(x, &s->sn_firm);
+	snap_maps(x, s);
+	snap_accounts(x, s);
+	snap_devices(s);
 }
 
 void
