@@ -398,6 +398,17 @@ some_super(const struct space *sp, gpa_t place)
 	return place;
 }
 
+/*
+ * A program knows its memory: holes, and what no map of it ever grants, it tries now and then only.
+ */
+static bool
+makes_sense(struct space *sp, gpa_t gpa, unsigned int access)
+{
+	const struct region *const rg = space_region(sp, gpa);
+
+	return rg != NULL && (access & ~(unsigned int)rg->rg_prot_max) == 0;
+}
+
 /* What a vCPU does next. */
 static bool
 next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
@@ -408,8 +419,12 @@ next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
 	(void)arg;
 	if (sim_choose(SIM_CHOICE_WORKLOAD, 16) == 0)
 		return false;
-	*gpa = some_place(v->vc_space) + some_word();
-	*access = kinds[sim_choose_weighted(SIM_CHOICE_WORKLOAD, 3, odds)];
+	for (unsigned int i = 0; i < 3; i++) {
+		*gpa = some_place(v->vc_space) + some_word();
+		*access = kinds[sim_choose_weighted(SIM_CHOICE_WORKLOAD, 3, odds)];
+		if (makes_sense(v->vc_space, *gpa, *access))
+			break;
+	}
 	return true;
 }
 
