@@ -169,6 +169,8 @@ vm_iommu_show(struct vmspace *vs, const struct vm_map_entry *e)
 	error = map_all(vs, &shown);
 	if (error == 0)
 		move_frames(&shown, &ot, true);
+	else
+		mark_written(&shown); /* devices have seen a part of it */
 	return error;
 }
 
