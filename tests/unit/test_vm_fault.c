@@ -7,6 +7,7 @@
  */
 
 #include "tests/unit/vm_fixture.h"
+#include "vmspace/vm_priv.h"
 
 #include <string.h>
 
@@ -265,8 +266,85 @@ Test(vm_fault, interrupted)
 	vf_each(&o, interrupted);
 }
 
+/* Without a table page, and without patience: the second is what is told. */
+static void
+interrupted_table(struct vf *x)
+{
+	struct vm_fault_record r = {0};
+
+	vf_segment(x, 0, 4, NULL);
+	vf_map(x, RAM, 0, 0, 4, PMAP_PROT_RW);
+	vf_map(x, RAM + GIB, 0, 0, 4, PMAP_PROT_RW);
+	vf_poke(x, RAM, 9);
+	host_vm_posix_interrupt(host_cpu(), true);
+	host_posix_fail_alloc(1, true);
+	vf_errno(vm_fault(x->vf_vs, RAM + GIB, PMAP_PROT_R, &r), -EINTR);
+	host_posix_fail_alloc(0, false);
+	host_vm_posix_interrupt(host_cpu(), false);
+	vf_assert(r.fr_reason == VM_FAULT_INTERRUPTED && r.fr_gpa == RAM + GIB);
+	vf_check(x);
+	vf_assert(vf_peek(x, RAM + GIB) == 9);
+}
+
+Test(vm_fault, interrupted_table)
+{
+	vf_each(NULL, interrupted_table);
+}
+
+/* The page is being brought in by another, who does not get on. */
+static void
+interrupted_wait(struct vf *x)
+{
+	struct vm_fault_record r = {0};
+	struct vm_object *ob;
+	struct vm_hold h;
+	struct vm_page *pg;
+	uint64_t state;
+
+	vf_segment(x, 0, 4, NULL);
+	vf_map(x, RAM, 0, 0, 4, PMAP_PROT_RW);
+	vf_poke(x, RAM, 9);
+	vf_swap_out(x, RAM);
+	ob = x->vf_vs->vs_segs[0].sg_object;
+	pg = vm_object_page(ob, 0);
+	vf_assert(vm_page_own(pg, &state));
+	host_vm_posix_interrupt(host_cpu(), true);
+	vf_errno(vm_fault(x->vf_vs, RAM, PMAP_PROT_R, &r), -EINTR);
+	vf_assert(r.fr_reason == VM_FAULT_INTERRUPTED && r.fr_gpa == RAM);
+	vf_errno(vm_gpa_hold(x->vf_vs, RAM, 1, PMAP_PROT_R, &h, &r), -EINTR);
+	vf_assert(r.fr_reason == VM_FAULT_INTERRUPTED);
+	vf_errno(vm_memseg_hold(x->vf_vs, 0, 0, 1, PMAP_PROT_R, &h), -EINTR);
+	vf_assert(vf_info(x, RAM).pi_busy && !vf_info(x, RAM + PAGE).pi_busy);
+	host_vm_posix_interrupt(host_cpu(), false);
+	vm_page_disown(ob, pg, 0, 0);
+	vf_check(x);
+	vf_assert(vf_peek(x, RAM) == 9);
+}
+
+Test(vm_fault, interrupted_wait)
+{
+	vf_each(NULL, interrupted_wait);
+}
+
+static void
+no_right(struct vf *x)
+{
+	vf_segment(x, 0, 4, NULL);
+	vf_map(x, RAM, 0, 0, 4, PMAP_PROT_RW);
+	vf_errno(vm_fault(x->vf_vs, RAM, 0, NULL), -EINVAL);
+	vf_errno(vm_fault(x->vf_vs, RAM, 8, NULL), -EINVAL);
+	vf_errno(vm_fault(x->vf_vs, RAM, ~0u, NULL), -EINVAL);
+	vf_assert(vf_accounts(x).va_resident == 0);
+}
+
+Test(vm_fault, no_right)
+{
+	vf_each(NULL, no_right);
+}
+
 Test(vm_fault, names)
 {
+	cr_assert_str_eq(vm_fault_reason_name(VM_FAULT_REASON_COUNT), "unknown");
 	for (unsigned int i = 0; i < VM_FAULT_REASON_COUNT; i++) {
 		const char *const name = vm_fault_reason_name((enum vm_fault_reason)i);
 

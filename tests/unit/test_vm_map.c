@@ -439,3 +439,77 @@ Test(vm_map, zeros)
 {
 	vf_each(NULL, zeros);
 }
+
+/* ---- Other CPUs ------------------------------------------------------------------------------ */
+
+/* Small pages only, and all of them executable: no rights but all, no windows, no superpages. */
+static void
+plain_cpu(unsigned int flags)
+{
+	const struct vf_options o = {.vo_flags = flags, .vo_limit_pages = 900};
+	struct vm_hold h;
+	struct vf x;
+
+	world_begin(NULL);
+	vf_open(&x, "x86-small", &o);
+	vf_segment(&x, 0, 1100, NULL);
+	vf_errno(vm_mmap_memseg(x.vf_vs, RAM, 0, 0, 4 * PAGE, PMAP_PROT_RW, 0), -EOPNOTSUPP);
+	vf_errno(vm_map_mmio(x.vf_vs, GIB, PAGE, FX_HPA), -EOPNOTSUPP);
+	vf_map(&x, RAM, 0, 0, 1100, PMAP_PROT_RWX);
+	for (unsigned int i = 0; i < 1100; i += 1 + i % 2)
+		vf_poke(&x, RAM + i * PAGE, i + 1);
+	vf_assert(vf_accounts(&x).va_reserved == 0 && vf_stats(&x).vt_runs == 0);
+	vf_errno(vm_protect_memmap(x.vf_vs, RAM, 1100 * PAGE, PMAP_PROT_RX), 0);
+	vf_errno(vm_fault(x.vf_vs, RAM, PMAP_PROT_W, NULL), -EACCES);
+	vf_errno(vm_protect_memmap(x.vf_vs, RAM, 1100 * PAGE, PMAP_PROT_RWX), 0);
+	vf_errno(vm_gpa_hold(x.vf_vs, RAM, 600 * PAGE, PMAP_PROT_RW, &h, NULL), 0);
+	vf_errno(vm_dirty_log_enable(x.vf_vs, false), 0);
+	vf_errno(vm_dirty_log_disable(x.vf_vs), 0);
+	vm_gpa_release(&h);
+	vf_errno(vm_exec_recover(x.vf_vs), 0);
+	vf_errno(vm_set_nx_superpages(x.vf_vs, true), -EOPNOTSUPP);
+	vf_assert(vf_stats(&x).vt_super_enters == 0 && vf_stats(&x).vt_promotions == 0);
+	vf_verify(&x);
+	vf_close(&x);
+	CHECK(true);
+	world_end();
+}
+
+Test(vm_map, plain_cpu)
+{
+	plain_cpu(0);
+	plain_cpu(VM_EAGER_RUNS);
+	plain_cpu(VM_NO_SUPERPAGES);
+}
+
+/* Tables that are flushed and freed later are counted until then. */
+static void
+deferred(struct vf *x)
+{
+	struct vm_accounts va;
+
+	/* Two runs that are joined when they are complete: what their tables were is not needed. */
+	vf_segment(x, 0, 1024, NULL);
+	vf_map(x, RAM, 0, 0, 1024, PMAP_PROT_RW);
+	for (unsigned int i = 0; i < 1024; i++)
+		vf_poke(x, RAM + i * PAGE, i + 1);
+	vf_assert(vf_stats(x).vt_promotions == 2);
+	vf_check(x);
+	va = vf_accounts(x);
+	vf_assert(vf_system_accounts(x).va_tables == va.va_tables);
+	vf_assert(x->vf_backlogs > 0);
+	vmspace_drain(x->vf_vs);
+	vf_check(x);
+	vf_assert(vf_accounts(x).va_tables < va.va_tables);
+	va = vf_accounts(x);
+	vf_assert(vm_mem_total(x->vf_sys) - vm_mem_free(x->vf_sys) ==
+		  (va.va_resident + va.va_reserved + va.va_tables) * PAGE);
+	vf_verify(x);
+}
+
+Test(vm_map, deferred)
+{
+	static const struct vf_options o = {.vo_pmap_flags = PMAP_DEFER};
+
+	vf_each(&o, deferred);
+}

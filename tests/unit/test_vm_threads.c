@@ -258,6 +258,8 @@ pager(void)
 		const uint64_t want = rng_below(&rng, 200);
 		uint64_t freed = 0;
 
+		if (n % 8 == 0)
+			vmspace_drain(env.en_x.vf_vs);
 		if (now_ns() < env.en_calm_ns)
 			continue;
 		CHECK(vm_pageout(env.en_x.vf_sys, n % 2 ? env.en_x.vf_vs : NULL, want,
