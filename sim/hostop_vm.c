@@ -6,7 +6,7 @@
  * log. Most of it concerns a map as a whole.
  */
 
-#include "sim/hostop.h"
+#include "sim/vmop.h"
 
 #include <errno.h>
 #include <string.h>
@@ -400,6 +400,8 @@ set_wired(struct space *sp, gpa_t start, bool wired, enum world_count c)
 					      sp->sp_name, -error);
 		} else if (hostop_may(sp, error, wired ? "vm_wire_memmap" : "vm_unwire_memmap")) {
 			rg->rg_wired = wired;
+		} else if (wired && vmop_has_devices(sp)) {
+			vmop_may_be_logged(sp); /* devices have seen a part of it */
 		}
 	}
 	hostop_judge(&ho);

@@ -125,7 +125,10 @@ may_go_on(void *arg)
 void
 vmop_enter(struct world *w)
 {
-	sim_wait_until("everything to be looked at", may_go_on, w->wo_vmops);
+	/* The wait may end with an interrupt: who looks may have begun again. */
+	do {
+		sim_wait_until("everything to be looked at", may_go_on, w->wo_vmops);
+	} while (w->wo_vmops->vo_stopping);
 	w->wo_vmops->vo_active++;
 }
 
@@ -484,6 +487,7 @@ vmop_hold(struct space *sp, gpa_t start, gpa_t stop)
 	struct world *const w = sp->sp_world;
 	struct grip *const gr = free_grip(w);
 	struct vm_fault_record record = {0};
+	struct oracle_tlb_op op;
 	struct stretch st;
 	int error;
 
@@ -497,7 +501,9 @@ vmop_hold(struct space *sp, gpa_t start, gpa_t stop)
 	gr->gr_taken = true;
 	gr->gr_name = sp->sp_name;
 	pages_may_be_held(st.st_pages, st.st_npages, st.st_prot);
+	space_op_begin(sp, &op);
 	error = vm_gpa_hold(sp->sp_vs, st.st_gpa, st.st_len, st.st_prot, &gr->gr_hold, &record);
+	space_op_end(sp, &op, 0, 0);
 	if (error != 0 && (record.fr_error != error || record.fr_reason == VM_FAULT_NONE))
 		sim_violation("CK-API", "I45", "%s: a hold ends with %d, its record with %d",
 			      sp->sp_name, -error, -record.fr_error);
@@ -518,6 +524,7 @@ vmop_hold_seg(struct space *sp, gpa_t start, gpa_t stop)
 				  : sim_choose(SIM_CHOICE_WORKLOAD, 3) == 0 ? PMAP_PROT_R
 									    : PMAP_PROT_RW;
 	struct page *pages[GRIP_PAGES];
+	struct oracle_tlb_op op;
 	unsigned int first = sim_choose(SIM_CHOICE_WORKLOAD, sg->sg_npages);
 	unsigned int n = 1 + sim_choose(SIM_CHOICE_WORKLOAD, 3);
 	int error;
@@ -536,8 +543,10 @@ vmop_hold_seg(struct space *sp, gpa_t start, gpa_t stop)
 	gr->gr_name = sp->sp_name;
 	sg->sg_users++;
 	pages_may_be_held(pages, n, prot);
+	space_op_begin(sp, &op);
 	error = vm_memseg_hold(sp->sp_vs, sg->sg_ident, (uint64_t)first * SIM_PAGE_SIZE,
 			       (uint64_t)n * SIM_PAGE_SIZE, prot, &gr->gr_hold);
+	space_op_end(sp, &op, 0, 0);
 	if (error != 0 && !vmop_excused(error))
 		sim_violation("CK-OOM", "I40", "%s: a hold of segment %d ends with error %d",
 			      sp->sp_name, sg->sg_ident, -error);
@@ -630,6 +639,7 @@ vmop_copy(struct space *sp, gpa_t start, gpa_t stop)
 	struct world *const w = sp->sp_world;
 	const bool write = sim_choose(SIM_CHOICE_WORKLOAD, 2) == 0;
 	char bytes[GRIP_PAGES * SIM_PAGE_SIZE];
+	struct oracle_tlb_op op;
 	struct stretch st;
 	uint64_t done = ~UINT64_C(0);
 	int error;
@@ -647,6 +657,7 @@ vmop_copy(struct space *sp, gpa_t start, gpa_t stop)
 	pages_may_be_held(st.st_pages, st.st_npages, st.st_prot);
 	vmop_follow(w, st.st_pages, st.st_npages, st.st_gpa % SIM_PAGE_SIZE, "CK-API", "I46",
 		    sp->sp_name);
+	space_op_begin(sp, &op);
 	if (write) {
 		fill_values(w, bytes, st.st_len);
 		error = vm_gpa_write(sp->sp_vs, st.st_gpa, bytes, st.st_len, &done);
@@ -654,6 +665,7 @@ vmop_copy(struct space *sp, gpa_t start, gpa_t stop)
 		error = vm_gpa_read(sp->sp_vs, st.st_gpa, bytes, st.st_len, &done);
 	}
 	vmop_unfollow(w);
+	space_op_end(sp, &op, 0, 0);
 	check_answer(&st, error, write ? "a copy to the guest" : "a copy from the guest");
 	for (unsigned int i = 0; i < st.st_npages; i++) {
 		if (write && st.st_pages[i] != NULL)

@@ -111,8 +111,8 @@ vmop_device_writes(const struct space *sp, const struct region *rg, bool surely)
 }
 
 /* Whatever a device could write may be in the log from here on. */
-static void
-all_may_be_logged(struct space *sp)
+void
+vmop_may_be_logged(struct space *sp)
 {
 	for (unsigned int s = 0; s < sp->sp_nsegs; s++) {
 		const struct seg *const sg = &sp->sp_segs[s];
@@ -122,21 +122,22 @@ all_may_be_logged(struct space *sp)
 	}
 }
 
-/* One that is somebody's already, or is being: refused. */
+/* One that is somebody's already, whose end waits meanwhile: refused. */
 static void
-attach_refused(struct space *sp, unsigned int device, const struct dma_device *dd)
+attach_refused(struct space *sp, unsigned int device, struct space *owner)
 {
-	const bool here = dd->dd_space == sp;
 	int error;
 
-	if (dd->dd_changing)
+	if (owner->sp_closing)
 		return;
+	owner->sp_users++;
 	error = vm_attach_device(sp->sp_vs, device);
-	/* Meanwhile it may have become free, but not ours: devices change hands by our leave. */
-	if (error == 0 || (error != (here ? -EEXIST : -EBUSY) && !vmop_excused(error)))
+	if (error == 0 || (error != (owner == sp ? -EEXIST : -EBUSY) && !vmop_excused(error) &&
+			   !(error == -ENXIO && !sp->sp_world->wo_iommu)))
 		sim_violation("CK-API", "I40",
 			      "%s: device %u, which is taken, is attached with error %d",
 			      sp->sp_name, device, -error);
+	owner->sp_users--;
 }
 
 void
@@ -153,9 +154,7 @@ vmop_attach(struct space *sp, gpa_t start, gpa_t stop)
 		return;
 	if (dd->dd_space != NULL) {
 		dd->dd_changing = true;
-		const struct dma_device was = {dd->dd_space, false};
-
-		attach_refused(sp, device, &was);
+		attach_refused(sp, device, dd->dd_space);
 		dd->dd_changing = false;
 		return;
 	}
@@ -165,7 +164,7 @@ vmop_attach(struct space *sp, gpa_t start, gpa_t stop)
 		sim_violation("CK-API", "I40", "%s: attaching of device %u ends with error %d",
 			      sp->sp_name, device, -error);
 	if (error != 0) {
-		all_may_be_logged(sp);
+		vmop_may_be_logged(sp);
 		dd->dd_space = NULL;
 	} else {
 		vmop_tick(w, VO_ATTACH);
@@ -203,12 +202,12 @@ vmop_detach(struct space *sp, gpa_t start, gpa_t stop)
 		return;
 	dd = &w->wo_vmops->vo_devices[device];
 	dd->dd_changing = true;
-	all_may_be_logged(sp);
+	vmop_may_be_logged(sp);
 	error = vm_detach_device(sp->sp_vs, (uint64_t)device);
 	if (error != 0 && !vmop_excused(error))
 		sim_violation("CK-API", "I40", "%s: detaching of device %d ends with error %d",
 			      sp->sp_name, device, -error);
-	all_may_be_logged(sp);
+	vmop_may_be_logged(sp);
 	if (error == 0) {
 		dd->dd_space = NULL;
 		vmop_tick(w, VO_DETACH);

@@ -507,7 +507,9 @@ see_page(struct sight *si, gpa_t gpa)
 				(uint64_t)info.pi_swapped << 2 | (uint64_t)info.pi_logged << 3);
 	}
 	hw_walk_quiet(&si->si_space->sp_ctx, gpa, &walk);
-	mix(si, walk.wk_present ? walk.wk_entries[walk.wk_n - 1] : 0);
+	/* Hardware that speculates sets A at any time. */
+	mix(si,
+	    walk.wk_present ? walk.wk_hpa << 8 | walk.wk_level << 4 | (walk.wk_rights & 15) : 1);
 }
 
 static void

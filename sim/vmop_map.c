@@ -87,7 +87,7 @@ unmap_region(struct space *sp, struct region *rg)
 {
 	const unsigned int prot = rg->rg_prot;
 	const bool wired = rg->rg_wired;
-	const bool device = vmop_has_devices(sp);
+	bool device = vmop_has_devices(sp);
 	const uint64_t len = region_end(rg) - rg->rg_base;
 	struct oracle_tlb_op op;
 	int error;
@@ -97,6 +97,7 @@ unmap_region(struct space *sp, struct region *rg)
 	error = rg->rg_seg->sg_kind == SEG_WINDOW ? vm_unmap_mmio(sp->sp_vs, rg->rg_base, len)
 						  : vm_munmap_memseg(sp->sp_vs, rg->rg_base, len);
 	sim_invariant_hit(SIM_I40);
+	device |= vmop_has_devices(sp);
 	if (error != 0 && !vmop_excused(error) && !(error == -EINVAL && wired && device))
 		sim_violation("CK-API", "I40", "%s: unmapping of 0x%llx ends with error %d",
 			      sp->sp_name, ull(rg->rg_base), -error);
@@ -145,6 +146,8 @@ map_region(struct space *sp, struct region *rg)
 	if (error != 0 && !vmop_excused(error) && !(error == -EFAULT && wired))
 		sim_violation("CK-API", "I40", "%s: mapping of 0x%llx ends with error %d",
 			      sp->sp_name, ull(rg->rg_base), -error);
+	if (error != 0 && wired)
+		vmop_may_be_logged(sp);
 	region_settled(rg, error == 0 ? rg->rg_prot_max : 0, error == 0 && wired);
 	space_op_end(sp, &op, rg->rg_base, region_end(rg));
 	vmop_tick(sp->sp_world, wired && error == 0 ? VO_MAP_WIRED : VO_MAP);
@@ -293,6 +296,8 @@ vmop_many(struct space *sp, gpa_t start, gpa_t stop)
 				: 1 + sim_choose(SIM_CHOICE_WORKLOAD, 5),
 	};
 
+	struct oracle_tlb_op op;
+
 	(void)stop;
 	if (sp->sp_many || rg->rg_seg->sg_kind == SEG_WINDOW || rg->rg_seg->sg_remaking)
 		return;
@@ -300,6 +305,7 @@ vmop_many(struct space *sp, gpa_t start, gpa_t stop)
 	my.my_seg->sg_users++;
 	my.my_base = sp->sp_many_base;
 	my.my_first = sim_choose(SIM_CHOICE_WORKLOAD, my.my_seg->sg_npages);
+	space_op_begin(sp, &op);
 	make_many(&my);
 	for (unsigned int i = 0; i < 3 && my.my_made != 0; i++) {
 		const unsigned int one = sim_choose(SIM_CHOICE_WORKLOAD, my.my_made);
@@ -318,6 +324,7 @@ vmop_many(struct space *sp, gpa_t start, gpa_t stop)
 	if (my.my_made != 0)
 		vmop_tick(sp->sp_world, VO_MANY_MAPS);
 	unmake_many(&my);
+	space_op_end(sp, &op, 0, 0);
 	my.my_seg->sg_users--;
 	sp->sp_many = false;
 }

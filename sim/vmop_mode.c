@@ -25,6 +25,7 @@ vmop_pageout(struct space *sp, gpa_t start, gpa_t stop)
 	const uint64_t npages = amounts[sim_choose_weighted(SIM_CHOICE_WORKLOAD, 5, odds)];
 	struct vmspace *const only = sim_choose(SIM_CHOICE_WORKLOAD, 3) == 0 ? sp->sp_vs : NULL;
 	const unsigned int flags = sim_choose(SIM_CHOICE_WORKLOAD, 4) == 0 ? VM_PAGEOUT_CLEAN : 0;
+	struct oracle_tlb_op op;
 	uint64_t freed = 0;
 	int error;
 
@@ -32,7 +33,9 @@ vmop_pageout(struct space *sp, gpa_t start, gpa_t stop)
 	(void)stop;
 	if (!w->wo_may_reclaim)
 		return;
+	space_op_begin(sp, &op);
 	error = vm_pageout(w->wo_system, only, npages, flags, &freed);
+	space_op_end(sp, &op, 0, 0);
 	if (error == -EINTR)
 		sim_signal_clear();
 	if (error != 0 && error != -EINTR)

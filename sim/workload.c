@@ -285,6 +285,41 @@ static const struct scenario scenarios[] = {
 		.sn_scale = SCALE_FULL,
 	},
 	{
+		.sn_info = {"devices",
+			    "memory wired for devices that read and write it by themselves"},
+		.sn_weights = {[OP_RUN] = 30,
+			       [OP_ATTACH] = 12,
+			       [OP_DETACH] = 8,
+			       [OP_WIRE] = 14,
+			       [OP_UNWIRE] = 8,
+			       [OP_PAGEOUT] = 8,
+			       [OP_MOVE_MAP] = 8,
+			       [OP_PROTECT] = 2,
+			       [OP_WIDEN] = 3,
+			       [OP_DISCARD] = 3,
+			       [OP_CLEAN] = 4,
+			       [OP_LOG] = 1,
+			       [OP_COPY] = 4,
+			       [OP_RECREATE] = 1,
+			       [OP_QUIET] = 1},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_SMALL,
+	},
+	{
+		.sn_info = {"exec", "superpages that may not be executable, while guests execute"},
+		.sn_weights = {[OP_RUN] = 50,
+			       [OP_NX] = 12,
+			       [OP_PROMOTE] = 6,
+			       [OP_PREFAULT] = 12,
+			       [OP_REMOVE] = 6,
+			       [OP_PROTECT] = 2,
+			       [OP_WIDEN] = 3,
+			       [OP_LOG] = 1,
+			       [OP_QUIET] = 1},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_FULL,
+	},
+	{
 		.sn_info = {"crowd", "one guest with a handful of pages, and everybody after them"},
 		.sn_weights = {[OP_RUN] = 60,
 			       [OP_REMOVE] = 8,
@@ -553,7 +588,8 @@ add_space(struct world *w, enum sim_arch arch, const char *name, unsigned int nv
 		plan.sl_vm_flags |= VM_EAGER_RUNS;
 	if (o->reference)
 		plan.sl_flags |= PMAP_REFERENCE;
-	else if (workload_hash(o->seed, 2) % 2 != 0)
+	/* Whoever ages pages of any guest would leave flushes to all of them. */
+	else if (workload_hash(o->seed, 2) % 2 != 0 && !w->wo_short)
 		plan.sl_flags |= PMAP_DEFER;
 	return world_add_space(w, &plan, out);
 }
@@ -650,6 +686,7 @@ set_up(void *arg)
 
 	w->wo_may_reclaim = wl->wl_reclaims;
 	w->wo_iommu = wl->wl_iommu;
+	w->wo_short = wl->wl_pressed;
 	if (wl->wl_pressed)
 		w->wo_mem_limit = memory_limit(o);
 	for (unsigned int i = 0; i < nguests && error == 0; i++) {
@@ -705,7 +742,7 @@ inject(const struct sim_options *o, struct sim_config *cfg)
 		cfg->sc_fault_ppm[SIM_FAULT_TABLE_ALLOC] = 50000;
 		cfg->sc_fault_ppm[SIM_FAULT_ALLOC] = 100000;
 		cfg->sc_fault_ppm[SIM_FAULT_PAGE_ALLOC] = 20000;
-		cfg->sc_fault_ppm[SIM_FAULT_IOMMU] = 20000;
+		cfg->sc_fault_ppm[SIM_FAULT_IOMMU] = 100000;
 	}
 	cfg->sc_iommu = workload_hash(o->seed, 5) % 8 != 0;
 	cfg->sc_swap_slots = workload_hash(o->seed, 6) % 8 != 0 ? 8192 : 0;
