@@ -429,9 +429,12 @@ merely_early(const struct oracle_judged *j)
 		else if (!take_back_harmless(j, w))
 			pin(w->wr_hpa);
 		changed |= on_path(j, w->wr_hpa);
-		/* A superpage has many words: look once per run of writes by one operation. */
+		/*
+		 * A superpage has many words: look once per run of writes by one operation, and
+		 * where one of them took a superpage (bit 7 of an entry in every format).
+		 */
 		if (j->jd_entry->te_level > 0 && i > lg->lg_head &&
-		    lg->lg_log[i - 1].wr_op == w->wr_op)
+		    lg->lg_log[i - 1].wr_op == w->wr_op && !(w->wr_old & 0x80))
 			continue;
 		if (changed && allowed(j, load_then))
 			return !over;
