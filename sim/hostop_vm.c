@@ -43,6 +43,9 @@ hostop_migrate(struct space *sp, gpa_t start, gpa_t stop)
 
 	if (!piece_of(sp, start, stop, PIECE_PAGES, &ra))
 		return;
+	/* A page that has left its run keeps its neighbors from being joined for long. */
+	if (hostop_region(sp, start)->rg_npages > 64 && sim_choose(SIM_CHOICE_WORKLOAD, 8) != 0)
+		return;
 	hostop_begin(&ho, sp, ra.ra_start, ra.ra_end, WC_MIGRATE);
 	if (space_region(sp, ra.ra_start) == NULL) { /* unmapped meanwhile */
 		hostop_judge(&ho);
@@ -203,7 +206,7 @@ hostop_protect(struct space *sp, gpa_t start, gpa_t stop)
 	struct hostop ho;
 	unsigned int prot;
 
-	if (rg->rg_seg->sg_kind == SEG_WINDOW || sim_choose(SIM_CHOICE_WORKLOAD, 4) == 0) {
+	if (rg->rg_seg->sg_kind == SEG_WINDOW || sim_choose(SIM_CHOICE_WORKLOAD, 3) == 0) {
 		protect_range(sp, start, stop);
 		return;
 	}
@@ -275,6 +278,38 @@ collect_tables(struct space *sp, gpa_t start, gpa_t stop)
 	hostop_give(&ra);
 }
 
+/*
+ * A framebuffer, which is never paged: nobody but the display has an interest in M there, and it may
+ * be taken out of the tables.
+ */
+static void
+collect_display(struct space *sp, const struct region *rg)
+{
+	uint64_t bitmap[BITMAP_WORDS] = {0};
+	struct hostop ho;
+
+	hostop_begin(&ho, sp, rg->rg_base, region_end(rg), WC_HARVEST);
+	oracle_m_begin(sp, rg->rg_base, region_end(rg));
+	hostop_must(pmap_harvest(sp->sp_pmap, rg->rg_base, region_end(rg), PMAP_HARVEST_MODIFIED,
+				 bitmap, NULL, &ho.ho_gather),
+		    "pmap_harvest");
+	hostop_flush(&ho);
+	oracle_m_taken(sp, rg->rg_base, region_end(rg), bitmap);
+	hostop_end(&ho);
+}
+
+static const struct region *
+display_of(const struct space *sp)
+{
+	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
+		const struct region *const rg = &sp->sp_regions[r];
+
+		if (rg->rg_seg->sg_kind == SEG_FRAMEBUFFER && !rg->rg_absent)
+			return rg;
+	}
+	return NULL;
+}
+
 static void
 collect_log(struct space *sp, gpa_t start, gpa_t stop)
 {
@@ -306,6 +341,8 @@ hostop_clean(struct space *sp, gpa_t start, gpa_t stop)
 	sp->sp_log_users++;
 	if (sp->sp_log)
 		collect_log(sp, start, stop);
+	else if (display_of(sp) != NULL && sim_choose(SIM_CHOICE_WORKLOAD, 2) == 0)
+		collect_display(sp, display_of(sp));
 	else
 		collect_tables(sp, start, stop);
 	sp->sp_log_users--;

@@ -262,6 +262,18 @@ oracle_m_end(struct space *sp, gpa_t start, gpa_t end, const uint64_t *bitmap)
 	}
 }
 
+void
+oracle_m_taken(struct space *sp, gpa_t start, gpa_t end, const uint64_t *bitmap)
+{
+	oracle_m_end(sp, start, end, bitmap);
+	for (gpa_t gpa = start; gpa < end; gpa += SIM_PAGE_SIZE) {
+		struct page *const pg = space_page(sp, gpa);
+
+		if (pg != NULL)
+			m_collected(sp, pg, oracle_modified_now(sp, gpa), true);
+	}
+}
+
 /*
  * The log will tell of the page: it is marked, held for writing, or within reach of devices;
  * surely, or if a device that is being attached or detached is one.
@@ -375,7 +387,7 @@ has_super(struct space *sp)
 		const struct region *const rg = &sp->sp_regions[r];
 		struct hw_walk w;
 
-		for (unsigned int i = 0; rg->rg_super && i < rg->rg_npages; i += REGION_PAGES) {
+		for (unsigned int i = 0; i < rg->rg_npages; i += REGION_PAGES) {
 			hw_walk_quiet(&sp->sp_ctx, rg->rg_base + (gpa_t)i * SIM_PAGE_SIZE, &w);
 			if (w.wk_present && w.wk_level > 0)
 				return true;

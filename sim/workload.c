@@ -117,6 +117,7 @@ struct scenario {
 	bool sn_guests_only; /* no process, no kernel */
 	enum scale sn_scale;
 	bool sn_every_run; /* promises that every counter is exercised over many seeds */
+	bool sn_fill;	   /* one 2 MiB is mapped page by page from the beginning */
 	bool sn_log;	   /* dirty logs are on from the beginning */
 };
 
@@ -187,6 +188,7 @@ static const struct scenario scenarios[] = {
 			       [OP_MIGRATE] = 2},
 		.sn_guests_only = true,
 		.sn_scale = SCALE_FULL,
+		.sn_fill = true,
 	},
 	{
 		.sn_info =
@@ -249,12 +251,14 @@ static const struct scenario scenarios[] = {
 			       [OP_PROMOTE] = 25,
 			       [OP_DEMOTE] = 10,
 			       [OP_CLEAN] = 5,
-			       [OP_PROTECT] = 6,
+			       [OP_CLEAR_MODIFY] = 8,
+			       [OP_PROTECT] = 8,
 			       [OP_WIDEN] = 4,
 			       [OP_UNWIRE] = 5,
 			       [OP_REMOVE] = 2},
 		.sn_guests_only = true,
 		.sn_scale = SCALE_FULL,
+		.sn_fill = true,
 	},
 	{
 		.sn_info = {"turns",
@@ -427,7 +431,7 @@ some_super(const struct space *sp, gpa_t place)
 	for (unsigned int i = 0; i < sp->sp_nregions; i++) {
 		const struct region *rg = &sp->sp_regions[(first + i) % sp->sp_nregions];
 
-		if (rg->rg_super)
+		if (rg->rg_npages > 64)
 			return rg->rg_base + (gpa_t)some_page(rg) * SIM_PAGE_SIZE;
 	}
 	return place;
@@ -609,6 +613,29 @@ fill_region(struct space *sp, const struct region *rg)
 		vm_fault(sp->sp_vs, rg->rg_base, PMAP_PROT_R, NULL);
 }
 
+/*
+ * Two maps of one 2 MiB, whose pages lie in one run: only the tables could join them. In half of the
+ * seeds with runs they are full from the beginning, in scenarios that are about joining.
+ */
+static void
+add_two(const struct workload *wl, struct space *sp, gpa_t base, struct seg *sg, unsigned int first)
+{
+	const unsigned int split = REGION_PAGES - 8;
+	const bool fill = wl->wl_scenario->sn_fill && (sp->sp_config.vc_flags & VM_EAGER_RUNS) &&
+			  workload_hash(wl->wl_world.wo_options->seed, 11) % 2 != 0;
+
+	space_add_region(sp, base, sg, first, split, PMAP_PROT_RWX);
+	space_add_region(sp, base + (gpa_t)split * SIM_PAGE_SIZE, sg, first + split, 8,
+			 PMAP_PROT_RWX);
+	for (unsigned int i = 0; i < REGION_PAGES && fill; i++) {
+		const gpa_t gpa = base + (gpa_t)i * SIM_PAGE_SIZE;
+
+		/* As after a write that was given up. */
+		if (vm_fault(sp->sp_vs, gpa, PMAP_PROT_W, NULL) == 0)
+			space_page(sp, gpa)->pg_maydirty = true;
+	}
+}
+
 /* Maps of one segment next to each other; n of them. */
 static void
 add_maps(struct space *sp, gpa_t base, struct seg *sg, unsigned int npages, unsigned int n)
@@ -640,18 +667,19 @@ add_memory(const struct workload *wl, struct space *sp, gpa_t base)
 	/* Processes and the kernel have no addresses in the upper half. */
 	const gpa_t limit = sp->sp_arch == SIM_ARCH_X86 ? base + (gib << 4) : f->pf_limit;
 
-	space_reserve(sp, 7, 18);
+	space_reserve(sp, 7, 20);
 	sp->sp_many_base = base + 5 * gib;
 	add_maps(sp, base, space_add_seg(sp, SEG_SYSMEM, 16), 4, 4);
 	if (scale == SCALE_TINY)
 		return;
 	if (scale == SCALE_FULL) {
-		struct seg *const sg = space_add_seg(sp, SEG_SYSMEM, 2 * REGION_PAGES);
+		struct seg *const sg = space_add_seg(sp, SEG_SYSMEM, 3 * REGION_PAGES);
 
 		fill_region(sp, space_add_region(sp, base + REGION_BYTES, sg, 0, REGION_PAGES,
 						 PMAP_PROT_RWX));
 		fill_region(sp, space_add_region(sp, base + gib - REGION_BYTES, sg, REGION_PAGES,
 						 REGION_PAGES, PMAP_PROT_RWX));
+		add_two(wl, sp, base + 2 * REGION_BYTES, sg, 2 * REGION_PAGES);
 	}
 	add_movable(sp, base + gib, space_add_seg(sp, SEG_ROM, 24), PMAP_PROT_RX);
 	add_movable(sp, base + gib + REGION_BYTES, space_add_seg(sp, SEG_FRAMEBUFFER, 8),

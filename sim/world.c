@@ -33,6 +33,7 @@ const char *const world_count_names[WC_COUNT] = {
 	[WC_PROTECT] = "protect",
 	[WC_WIDEN] = "widen",
 	[WC_CLEAN] = "collect-dirty",
+	[WC_HARVEST] = "harvest-modified",
 	[WC_LOG] = "dirty-log",
 	[WC_CLEAR_MODIFY] = "clear-modify",
 	[WC_AGE] = "harvest-accessed",

@@ -203,6 +203,7 @@ enum world_count {
 	WC_PROTECT,
 	WC_WIDEN,
 	WC_CLEAN,
+	WC_HARVEST,
 	WC_LOG,
 	WC_CLEAR_MODIFY,
 	WC_AGE,
@@ -445,6 +446,8 @@ bool oracle_used_now(struct space *sp, gpa_t gpa);
 /* The tables are about to be asked for M, and have told, without losing it. */
 void oracle_m_begin(struct space *sp, gpa_t start, gpa_t end);
 void oracle_m_end(struct space *sp, gpa_t start, gpa_t end, const uint64_t *bitmap);
+/* The same, and they have lost it. */
+void oracle_m_taken(struct space *sp, gpa_t start, gpa_t end, const uint64_t *bitmap);
 
 /* A collection of the dirty log begins on a range, and is over; bitmap is what it told. */
 void oracle_log_begin(struct space *sp, gpa_t start, gpa_t end);
