@@ -593,3 +593,42 @@ Test(vm_fault, no_exec_superpages)
 
 	vf_each(&o, no_exec_superpages);
 }
+
+/* While the log is on every page is told of alone: no superpage is writable, none comes to be. */
+static void
+log_splits(struct vf *x)
+{
+	uint64_t bits[1024 / 64];
+	struct pmap_gather g;
+
+	vf_segment(x, 0, 1024, NULL);
+	vf_map(x, RAM, 0, 0, 1024, PMAP_PROT_RWX);
+	vf_poke(x, RAM, 1);
+	vf_errno(vm_dirty_log_enable(x->vf_vs, false), 0);
+	for (unsigned int round = 0; round < 3; round++) {
+		vf_poke(x, RAM + 9 * PAGE, round);
+		vf_poke(x, RAM + 900 * PAGE, round);
+		vf_peek(x, RAM + 10 * PAGE);
+		vf_assert(level_at(x, RAM + 9 * PAGE) == 0 && level_at(x, RAM + 900 * PAGE) == 0);
+		memset(bits, 0, sizeof(bits));
+		vf_errno(vm_dirty_log(x->vf_vs, RAM, 1024 * PAGE, VM_DIRTY_CLEAR, bits), 0);
+		for (unsigned int i = 0; i < 1024; i++)
+			vf_assert((bits[i / 64] >> i % 64 & 1) == (i == 9 || i == 900));
+		/* From empty tables. */
+		pmap_gather_begin(&g, x->vf_pm);
+		vf_errno(pmap_remove(x->vf_pm, 0, x->vf_limit, &g), 0);
+		pmap_gather_finish(&g);
+	}
+	vf_errno(vm_dirty_log_disable(x->vf_vs), 0);
+	vf_poke(x, RAM + 9 * PAGE, 10);
+	vf_assert(level_at(x, RAM + 9 * PAGE) == (has_superpages(x) ? 1 : 0));
+	vf_check(x);
+	vf_verify(x);
+}
+
+Test(vm_fault, log_splits)
+{
+	static const struct vf_options o = {.vo_flags = VM_EAGER_RUNS};
+
+	vf_each(&o, log_splits);
+}

@@ -178,13 +178,17 @@ vf_each(const struct vf_options *options, void (*body)(struct vf *x))
 	static const char *const kinds[] = {"ept",   "ept-noad", "ept-exec-only",
 					    "rvi-4", "rvi-5",	 "x86-kernel"};
 
+	/* Under a tool, some of them: each format, and each form, has its turn. */
+	const unsigned int one_in = fx_scale(20) == 20 ? 1 : fx_scale(20) == 1 ? 4 : 2;
+	static unsigned int turn;
+
+	turn++;
 	for (unsigned int i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		for (unsigned int form = 0; form < 2; form++) {
 			struct vf_options o = {0};
 			struct vf x;
 
-			/* Under a tool, every other one: each format, and each form, is there. */
-			if (fx_scale(2) == 1 && (i + form) % 2 != 0)
+			if ((i + form + turn) % one_in != 0)
 				continue;
 			if (options != NULL)
 				o = *options;
