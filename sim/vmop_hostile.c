@@ -526,7 +526,7 @@ see(void *arg)
 	mix(si, va.va_reserved);
 	mix(si, va.va_devmem);
 	mix(si, va.va_swapped);
-	mix(si, va.va_tables);
+	/* Not va_tables: unlinked ones go when their epoch is over, whoever calls what. */
 	for (gpa_t at = 0; vm_mmap_getnext(sp->sp_vs, at, &map) == 0;
 	     at = map.vp_gpa + map.vp_len_bytes) {
 		mix(si, map.vp_gpa);
