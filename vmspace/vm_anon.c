@@ -21,13 +21,6 @@
  */
 #define ROOM_ROUNDS 32
 
-static void
-count(struct vm_object *ob, enum vm_counter c, uint64_t n)
-{
-	if (ob->ob_space != NULL)
-		vm_count(ob->ob_space, c, n);
-}
-
 static struct host_word *
 resident_account(struct vm_object *ob)
 {
@@ -91,7 +84,7 @@ reserve_run(struct vm_object *ob, struct vm_chunk *ch)
 		host_fetch_add(&ob->ob_account->ac_reserved, -(uint64_t)VM_CHUNK_PAGES);
 		vm_uncharge(ob->ob_account, VM_CHUNK_PAGES);
 	} else {
-		count(ob, VM_C_RUNS, 1);
+		vm_object_count(ob, VM_C_RUNS, 1);
 	}
 	return true;
 }
@@ -120,7 +113,7 @@ vm_run_break(struct vm_object *ob, struct vm_chunk *ch)
 	if (n != 0) {
 		host_fetch_add(&ob->ob_account->ac_reserved, -n);
 		vm_uncharge(ob->ob_account, n);
-		count(ob, VM_C_RUNS_BROKEN, 1);
+		vm_object_count(ob, VM_C_RUNS_BROKEN, 1);
 	}
 	return n;
 }
@@ -244,7 +237,7 @@ fill_run(struct vm_object *ob, uint64_t index)
 		if (pg->vp_slot == 0 && take_from_run(ob, ch, i, &hpa)) {
 			host_page_zero(hpa);
 			vm_page_settle(ob, first + i, hpa);
-			count(ob, VM_C_ZERO_FILLS, 1);
+			vm_object_count(ob, VM_C_ZERO_FILLS, 1);
 		}
 		vm_page_disown(ob, pg, 0, 0);
 	}
@@ -267,10 +260,10 @@ vm_page_fill(struct vm_object *ob, uint64_t index, enum vm_fault_reason *why)
 			*why = VM_FAULT_SWAP_READ;
 			return error;
 		}
-		count(ob, VM_C_SWAP_INS, 1);
+		vm_object_count(ob, VM_C_SWAP_INS, 1);
 	} else {
 		host_page_zero(hpa);
-		count(ob, VM_C_ZERO_FILLS, 1);
+		vm_object_count(ob, VM_C_ZERO_FILLS, 1);
 	}
 	vm_page_settle(ob, index, hpa);
 	if (run && (host_load(&ob->ob_space->vs_mode) & VM_EAGER_RUNS) != 0)

@@ -170,7 +170,7 @@ check_shown(struct audit *au, struct vmspace *vs, const struct vm_map_entry *e)
 static int
 check_wirings(struct audit *au, const struct vm_map_entry *e)
 {
-	const uint64_t n = (e->me_end - e->me_start) / HOST_PAGE_SIZE;
+	const uint64_t n = vm_entry_pages(e);
 
 	if (!(e->me_flags & VM_MEMMAP_F_WIRED))
 		return 0;
@@ -193,7 +193,7 @@ wired_places(const struct vm_map *map)
 		const struct vm_map_entry *const e = &map->mp_entries[i];
 
 		if (e->me_flags & VM_MEMMAP_F_WIRED)
-			n += (e->me_end - e->me_start) / HOST_PAGE_SIZE;
+			n += vm_entry_pages(e);
 	}
 	return n;
 }
@@ -237,8 +237,7 @@ check_map(struct audit *au, struct vmspace *vs, const struct vm_map *map)
 		    ((e->me_start | e->me_end) & (HOST_PAGE_SIZE - 1)) != 0 ||
 		    e->me_end > pmap_fmt(vs->vs_pmap)->pf_limit)
 			return complain(au, "I38: maps out of order: 0x", e->me_start);
-		if (e->me_first + (e->me_end - e->me_start) / HOST_PAGE_SIZE >
-		    e->me_object->ob_npages)
+		if (e->me_first + vm_entry_pages(e) > e->me_object->ob_npages)
 			return complain(au, "I38: a map beyond its segment: 0x", e->me_start);
 		if (e->me_object->ob_type != OBJT_SG && !is_segment(vs, e))
 			return complain(au, "I38: a map of no segment: 0x", e->me_start);

@@ -161,7 +161,7 @@ is_device_writable(const struct vm_map *map, const struct vm_object *ob, uint64_
 
 		if ((e->me_flags & VM_MEMMAP_F_IOMMU) && (e->me_prot & PMAP_PROT_W) &&
 		    e->me_object == ob && index >= e->me_first &&
-		    index - e->me_first < (e->me_end - e->me_start) / HOST_PAGE_SIZE)
+		    index - e->me_first < vm_entry_pages(e))
 			return true;
 	}
 	return false;
@@ -257,24 +257,13 @@ ask(struct query *q)
 	flush_leaving(q);
 }
 
-static int
-range_valid(const struct vmspace *vs, gpa_t gpa, uint64_t len)
-{
-	const uint64_t limit = pmap_fmt(vs->vs_pmap)->pf_limit;
-
-	return ((gpa | len) & (HOST_PAGE_SIZE - 1)) == 0 && len != 0 && gpa < limit &&
-			       len <= limit - gpa
-		       ? 0
-		       : -EINVAL;
-}
-
 int
 vm_dirty_log(struct vmspace *vs, gpa_t gpa, uint64_t len, enum vm_dirty_op op, uint64_t *bitmap)
 {
 	struct query q = {vs, gpa, gpa + len, op, bitmap, false};
 	int error = 0;
 
-	if (range_valid(vs, gpa, len) != 0 ||
+	if (vm_range_valid(vs, gpa, len) != 0 ||
 	    (op != VM_DIRTY_PEEK && op != VM_DIRTY_GET && op != VM_DIRTY_CLEAR))
 		return -EINVAL;
 	host_mutex_lock(&vs->vs_sweep);
@@ -305,7 +294,7 @@ vm_dirty_log_set(struct vmspace *vs, gpa_t gpa, uint64_t len, const uint64_t *bi
 {
 	int error = 0;
 
-	if (range_valid(vs, gpa, len) != 0)
+	if (vm_range_valid(vs, gpa, len) != 0)
 		return -EINVAL;
 	host_mutex_lock(&vs->vs_sweep);
 	if (!(host_load(&vs->vs_mode) & VM_MODE_LOG))

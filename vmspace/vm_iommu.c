@@ -7,9 +7,9 @@
  * Order. Pages are pinned, then mapped; unmapped, flushed, then unpinned. On the way in everything
  * that can fail comes first: pages are mapped for the devices, the map is published that says so,
  * the device is attached; only then do the frames leave the host's domain, which cannot fail. On
- * the way out the device is detached first. The frames come back to the host's domain last: a host
- * that needs memory for that is asked again until it has some, and until then the frames stay
- * pinned. None is given away that the host's own devices could not reach.
+ * the way out the device is detached first. The frames come back to the host's domain last, which
+ * cannot fail either (vm_host.h), and before they are unpinned: none is given away that the host's
+ * own devices could not reach.
  *
  * A page that two wired maps show is mapped twice for the devices, and leaves the host's domain
  * once: with the first of them. Maps come in the order of the array, or one by one.
@@ -19,12 +19,6 @@
  */
 
 #include "vmspace/vm_priv.h"
-
-static uint64_t
-entry_pages(const struct vm_map_entry *e)
-{
-	return (e->me_end - e->me_start) / HOST_PAGE_SIZE;
-}
 
 /* A device's rights are to read and to write: a map that grants neither is not for devices. */
 static bool
@@ -47,7 +41,7 @@ run_length(const struct vm_map_entry *e, uint64_t page)
 	const hpa_t first = frame_at(e, page);
 	uint64_t n = 1;
 
-	while (page + n < entry_pages(e) && frame_at(e, page + n) == first + n * HOST_PAGE_SIZE)
+	while (page + n < vm_entry_pages(e) && frame_at(e, page + n) == first + n * HOST_PAGE_SIZE)
 		n++;
 	return n;
 }
@@ -67,7 +61,7 @@ map_all(struct vmspace *vs, const struct vm_map_entry *e)
 {
 	uint64_t page = 0;
 
-	while (page < entry_pages(e)) {
+	while (page < vm_entry_pages(e)) {
 		const uint64_t n = run_length(e, page);
 		const int error = host_iommu_map(vs->vs_domain, e->me_start + page * HOST_PAGE_SIZE,
 						 frame_at(e, page), n * HOST_PAGE_SIZE, e->me_prot);
@@ -86,7 +80,7 @@ map_all(struct vmspace *vs, const struct vm_map_entry *e)
 static void
 mark_written(const struct vm_map_entry *e)
 {
-	for (uint64_t page = 0; (e->me_prot & PMAP_PROT_W) && page < entry_pages(e); page++)
+	for (uint64_t page = 0; (e->me_prot & PMAP_PROT_W) && page < vm_entry_pages(e); page++)
 		vm_page_mark(vm_object_page(e->me_object, e->me_first + page),
 			     VP_DIRTY | VP_LOGGED);
 }
@@ -111,18 +105,19 @@ shown_by(const struct others *ot, const struct vm_map_entry *e, uint64_t page)
 
 		if (o->me_object == e->me_object && o->me_start != e->me_start &&
 		    (o->me_flags & ot->ot_flag) && is_for_devices(o) && index >= o->me_first &&
-		    index - o->me_first < entry_pages(o))
+		    index - o->me_first < vm_entry_pages(o))
 			return true;
 	}
 	return false;
 }
 
-/* See above: frames that cannot come back yet are waited for. */
 static void
 restore_frames(hpa_t hpa, uint64_t npages)
 {
-	while (host_iommu_map(NULL, hpa, hpa, npages * HOST_PAGE_SIZE, PMAP_PROT_RW) != 0)
-		host_relax();
+	const int error = host_iommu_map(NULL, hpa, hpa, npages * HOST_PAGE_SIZE, PMAP_PROT_RW);
+
+	HOST_ASSERT(error == 0);
+	(void)error;
 }
 
 /* Takes the frames of e that no other map shows to devices out of the host's domain, or puts them
@@ -132,7 +127,7 @@ move_frames(const struct vm_map_entry *e, const struct others *ot, bool hide)
 {
 	uint64_t page = 0;
 
-	while (page < entry_pages(e)) {
+	while (page < vm_entry_pages(e)) {
 		const hpa_t hpa = frame_at(e, page);
 		const uint64_t most = run_length(e, page);
 		const bool other = shown_by(ot, e, page);
@@ -178,22 +173,9 @@ vm_iommu_show(struct vmspace *vs, const struct vm_map_entry *e)
 static void
 unshow(struct vmspace *vs, const struct vm_map_entry *e, const struct others *ot)
 {
-	unmap_first(vs, e, entry_pages(e));
+	unmap_first(vs, e, vm_entry_pages(e));
 	mark_written(e);
 	move_frames(e, ot, false);
-}
-
-void
-vm_iommu_unshow(struct vmspace *vs, const struct vm_map_entry *e)
-{
-	const struct vm_map *const map = vm_map_current(vs);
-	const struct others ot = {map, 0, map->mp_n, VM_MEMMAP_F_IOMMU};
-	struct vm_map_entry shown = *e;
-
-	HOST_ASSERT(host_mutex_held(&vs->vs_lock));
-	shown.me_flags |= VM_MEMMAP_F_WIRED;
-	if (is_for_devices(&shown))
-		unshow(vs, &shown, &ot);
 }
 
 /* ---- All maps -------------------------------------------------------------------------------- */
@@ -214,7 +196,7 @@ open_domain(struct vmspace *vs)
 		while (error != 0 && i-- > 0) {
 			if (is_for_devices(&map->mp_entries[i]))
 				unmap_first(vs, &map->mp_entries[i],
-					    entry_pages(&map->mp_entries[i]));
+					    vm_entry_pages(&map->mp_entries[i]));
 		}
 		if (error != 0) {
 			host_iommu_destroy(vs->vs_domain);
@@ -280,7 +262,7 @@ abandon(struct vmspace *vs, struct vm_map *back)
 
 	for (unsigned int i = 0; i < map->mp_n; i++) {
 		if (is_for_devices(&map->mp_entries[i]))
-			unmap_first(vs, &map->mp_entries[i], entry_pages(&map->mp_entries[i]));
+			unmap_first(vs, &map->mp_entries[i], vm_entry_pages(&map->mp_entries[i]));
 	}
 	host_iommu_destroy(vs->vs_domain);
 	vs->vs_domain = NULL;

@@ -62,6 +62,17 @@ vm_map_exact(const struct vm_map *map, gpa_t gpa, uint64_t len)
 	return e != NULL && e->me_start == gpa && e->me_end - e->me_start == len ? e : NULL;
 }
 
+int
+vm_range_valid(const struct vmspace *vs, gpa_t gpa, uint64_t len)
+{
+	const uint64_t limit = pmap_fmt(vs->vs_pmap)->pf_limit;
+
+	return ((gpa | len) & (HOST_PAGE_SIZE - 1)) == 0 && len != 0 && gpa < limit &&
+			       len <= limit - gpa
+		       ? 0
+		       : -EINVAL;
+}
+
 /* ---- Making ---------------------------------------------------------------------------------- */
 
 struct vm_map *
@@ -173,43 +184,13 @@ vm_map_revoke(struct vmspace *vs, struct vm_map *map, vm_sweep_fn *sweep, void *
 		const struct vm_map_entry *const e = &old->mp_entries[i];
 
 		if (!is_kept(map, e))
-			vm_object_quiesce(e->me_object, e->me_first,
-					  (e->me_end - e->me_start) / HOST_PAGE_SIZE);
+			vm_object_quiesce(e->me_object, e->me_first, vm_entry_pages(e));
 	}
 	host_xchg(&vs->vs_leaving, 0);
 	host_epoch_defer(&old->mp_epoch, map_free);
 }
 
 /* ---- The other way round --------------------------------------------------------------------- */
-
-static void
-foreach_in(struct vmspace *vs, const struct vm_map *map, const struct vm_object *ob, uint64_t first,
-	   uint64_t npages, vm_shown_fn *fn, void *arg)
-{
-	for (unsigned int i = 0; i < map->mp_n; i++) {
-		const struct vm_map_entry *const e = &map->mp_entries[i];
-		const uint64_t n = (e->me_end - e->me_start) / HOST_PAGE_SIZE;
-
-		if (e->me_object == ob && e->me_first < first + npages && first < e->me_first + n)
-			fn(vs, e, arg);
-	}
-}
-
-/*
- * The current map before the leaving one: an entry that is in neither has been swept. One that is
- * in both is visited twice, which every caller bears.
- */
-void
-vm_map_foreach_shown(struct vmspace *vs, const struct vm_object *ob, uint64_t first,
-		     uint64_t npages, vm_shown_fn *fn, void *arg)
-{
-	const struct vm_map *const map = vm_map_current(vs);
-	const struct vm_map *const leaving = map_of(&vs->vs_leaving);
-
-	foreach_in(vs, map, ob, first, npages, fn, arg);
-	if (leaving != NULL)
-		foreach_in(vs, leaving, ob, first, npages, fn, arg);
-}
 
 /* The first entry of a map that begins at or beyond place->pl_next and shows what is wanted. */
 static bool
@@ -218,7 +199,7 @@ place_in(const struct vm_map *map, const struct vm_object *ob, uint64_t first, u
 {
 	for (unsigned int i = vm_map_search(map, place->pl_next); i < map->mp_n; i++) {
 		const struct vm_map_entry *const e = &map->mp_entries[i];
-		const uint64_t n = (e->me_end - e->me_start) / HOST_PAGE_SIZE;
+		const uint64_t n = vm_entry_pages(e);
 		const uint64_t low = e->me_first > first ? e->me_first : first;
 		const uint64_t high =
 			e->me_first + n < first + npages ? e->me_first + n : first + npages;

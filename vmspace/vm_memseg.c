@@ -187,17 +187,6 @@ prot_valid(const struct vmspace *vs, unsigned int prot)
 	return (pmap_fmt(vs->vs_pmap)->pf_prot_ok >> prot & 1) != 0 ? 0 : -EOPNOTSUPP;
 }
 
-static int
-range_valid(const struct vmspace *vs, gpa_t gpa, uint64_t len)
-{
-	const uint64_t limit = pmap_fmt(vs->vs_pmap)->pf_limit;
-
-	return ((gpa | len) & (HOST_PAGE_SIZE - 1)) == 0 && len != 0 && gpa < limit &&
-			       len <= limit - gpa
-		       ? 0
-		       : -EINVAL;
-}
-
 static bool
 overlaps(const struct vm_map *map, const struct vm_map_entry *e)
 {
@@ -285,7 +274,7 @@ vm_mmap_memseg(struct vmspace *vs, gpa_t gpa, int ident, int64_t first, int64_t 
 
 	if (error == -EINVAL || (flags & ~VM_MEMMAP_F_WIRED) != 0 || first < 0 || len <= 0 ||
 	    first % (int64_t)HOST_PAGE_SIZE != 0 || INT64_MAX - first < len ||
-	    range_valid(vs, gpa, (uint64_t)len) != 0)
+	    vm_range_valid(vs, gpa, (uint64_t)len) != 0)
 		return -EINVAL;
 	if (error != 0)
 		return error;
@@ -432,7 +421,7 @@ vm_map_mmio(struct vmspace *vs, gpa_t gpa, uint64_t len, hpa_t hpa)
 	struct vm_map *map;
 	int error = prot_valid(vs, PMAP_PROT_RW);
 
-	if (range_valid(vs, gpa, len) != 0 || hpa % HOST_PAGE_SIZE != 0 || hpa >= limit ||
+	if (vm_range_valid(vs, gpa, len) != 0 || hpa % HOST_PAGE_SIZE != 0 || hpa >= limit ||
 	    len > limit - hpa)
 		return -EINVAL;
 	if (error != 0)

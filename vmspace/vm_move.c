@@ -26,17 +26,6 @@ struct batch {
 	uint64_t ba_owned;	     /* bit i: page ba_first + i is ours */
 };
 
-static int
-range_valid(const struct vmspace *vs, gpa_t gpa, uint64_t len)
-{
-	const uint64_t limit = pmap_fmt(vs->vs_pmap)->pf_limit;
-
-	return ((gpa | len) & (HOST_PAGE_SIZE - 1)) == 0 && len != 0 && gpa < limit &&
-			       len <= limit - gpa
-		       ? 0
-		       : -EINVAL;
-}
-
 static struct vm_page *
 batch_page(const struct batch *ba, unsigned int i)
 {
@@ -134,17 +123,8 @@ static void
 own_movable(struct batch *ba)
 {
 	for (unsigned int i = 0; i < ba->ba_n; i++) {
-		struct vm_page *const pg = batch_page(ba, i);
-		uint64_t state;
-
-		if (!(host_load(&pg->vp_state) & VP_RESIDENT) || host_load(&pg->vp_pins) != 0 ||
-		    !vm_page_own(pg, &state))
-			continue;
-		/* Pins are added by sharers: there are no more to come. */
-		if ((state & VP_RESIDENT) && host_load_acquire(&pg->vp_pins) == 0)
+		if (vm_page_own_unpinned(ba->ba_object, batch_page(ba, i)))
 			ba->ba_owned |= (uint64_t)1 << i;
-		else
-			vm_page_disown(ba->ba_object, pg, 0, 0);
 	}
 }
 
@@ -198,7 +178,7 @@ vm_migrate(struct vmspace *vs, gpa_t gpa, uint64_t len, uint64_t *moved)
 	const gpa_t end = gpa + len;
 
 	*moved = 0;
-	if (range_valid(vs, gpa, len) != 0)
+	if (vm_range_valid(vs, gpa, len) != 0)
 		return -EINVAL;
 	while (gpa < end) {
 		struct batch ba;
@@ -310,7 +290,7 @@ vm_discard(struct vmspace *vs, gpa_t gpa, uint64_t len)
 {
 	const gpa_t end = gpa + len;
 	int busy = 0;
-	int error = range_valid(vs, gpa, len);
+	int error = vm_range_valid(vs, gpa, len);
 
 	if (error == 0)
 		error = range_discardable(vs, gpa, end);

@@ -63,6 +63,20 @@ vm_page_own(struct vm_page *pg, uint64_t *state)
 	return true;
 }
 
+bool
+vm_page_own_unpinned(struct vm_object *ob, struct vm_page *pg)
+{
+	uint64_t state = host_load(&pg->vp_state);
+
+	if (!(state & VP_RESIDENT) || host_load(&pg->vp_pins) != 0 || !vm_page_own(pg, &state))
+		return false;
+	/* Pins are added by sharers: now that it is owned there are no more to come. */
+	if ((state & VP_RESIDENT) && host_load_acquire(&pg->vp_pins) == 0)
+		return true;
+	vm_page_disown(ob, pg, 0, 0);
+	return false;
+}
+
 void
 vm_page_disown(struct vm_object *ob, struct vm_page *pg, uint64_t clear, uint64_t set)
 {

@@ -78,7 +78,7 @@ age_chunk(struct vmspace *vs, const struct batch *ba, struct pmap_gather *g)
 static bool
 own_victim(const struct pageout *po, struct vm_object *ob, struct vm_page *pg)
 {
-	uint64_t state = host_load(&pg->vp_state);
+	const uint64_t state = host_load(&pg->vp_state);
 
 	if (!(state & VP_RESIDENT) || ((state & VP_DIRTY) && (po->po_flags & VM_PAGEOUT_CLEAN)))
 		return false;
@@ -86,13 +86,7 @@ own_victim(const struct pageout *po, struct vm_object *ob, struct vm_page *pg)
 		host_fetch_and(&pg->vp_state, ~VP_REFERENCED);
 		return false;
 	}
-	if (host_load(&pg->vp_pins) != 0 || !vm_page_own(pg, &state))
-		return false;
-	/* Pins are added by sharers: now that it is owned there are no more to come. */
-	if ((state & VP_RESIDENT) && host_load_acquire(&pg->vp_pins) == 0)
-		return true;
-	vm_page_disown(ob, pg, 0, 0);
-	return false;
+	return vm_page_own_unpinned(ob, pg);
 }
 
 static void

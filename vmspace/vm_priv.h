@@ -124,6 +124,8 @@ void vm_page_unshare(struct vm_object *ob, struct vm_page *pg);
 
 /* Owns a page that nobody shares or owns, with its state before in *state. Any context. */
 bool vm_page_own(struct vm_page *pg, uint64_t *state);
+/* Owns one that is in memory and not pinned; false if it is not to be had as such. Any context. */
+bool vm_page_own_unpinned(struct vm_object *ob, struct vm_page *pg);
 /* Ends that: clears and sets bits of the state in the same step. VP_OWNED is cleared. */
 void vm_page_disown(struct vm_object *ob, struct vm_page *pg, uint64_t clear, uint64_t set);
 /* From owner to the first sharer. */
@@ -296,6 +298,12 @@ struct vm_map_entry {
 	int me_ident;
 };
 
+static inline uint64_t
+vm_entry_pages(const struct vm_map_entry *e)
+{
+	return (e->me_end - e->me_start) / HOST_PAGE_SIZE;
+}
+
 /* Immutable once published. Sorted, not overlapping. */
 struct vm_map {
 	struct host_epoch_item mp_epoch;
@@ -309,6 +317,8 @@ const struct vm_map *vm_map_current(const struct vmspace *vs);
 /* The entry that covers gpa, or NULL; and the first that ends beyond gpa, mp_n if none. */
 const struct vm_map_entry *vm_map_lookup(const struct vm_map *map, gpa_t gpa);
 unsigned int vm_map_search(const struct vm_map *map, gpa_t gpa);
+/* 0 if it is pages within the address space, and not none; else -EINVAL. */
+int vm_range_valid(const struct vmspace *vs, gpa_t gpa, uint64_t len);
 /* The one that is exactly [gpa, gpa + len), or NULL. */
 const struct vm_map_entry *vm_map_exact(const struct vm_map *map, gpa_t gpa, uint64_t len);
 
@@ -355,12 +365,6 @@ struct vm_place {
 };
 bool vm_map_next_place(struct vmspace *vs, const struct vm_object *ob, uint64_t first,
 		       uint64_t npages, struct vm_place *place);
-
-/* Where entries show a page of an object, by the map in force and by one that is leaving. */
-typedef void vm_shown_fn(struct vmspace *vs, const struct vm_map_entry *e, void *arg);
-/* Calls fn for each entry that shows any of [first, first + npages). In an epoch section. */
-void vm_map_foreach_shown(struct vmspace *vs, const struct vm_object *ob, uint64_t first,
-			  uint64_t npages, vm_shown_fn *fn, void *arg);
 
 /* ---- Vmspaces (vmspace.c) -------------------------------------------------------------------- */
 
@@ -421,8 +425,9 @@ struct vmspace {
 
 #define VM_MODE_LOG (1u << 31) /* the dirty log is on; beside VM_* flags in vs_mode */
 
-/* Adds to a counter. Any context. */
+/* Adds to a counter; of an object's guest, if that is still there. Any context. */
 void vm_count(struct vmspace *vs, enum vm_counter c, uint64_t addend);
+void vm_object_count(const struct vm_object *ob, enum vm_counter c, uint64_t addend);
 
 /* Counts the tables that came or went since the last time into what is held. */
 void vm_charge_tables(struct vmspace *vs);
@@ -492,10 +497,9 @@ void vm_promote_all(struct vmspace *vs, struct pmap_gather *g);
 
 /*
  * A map of system memory has just been wired, every page pinned, and devices are attached: shows it
- * to them. All or nothing. Under vs_lock. Unshow is the reverse, flushed when it returns.
+ * to them. All or nothing. Under vs_lock.
  */
 int vm_iommu_show(struct vmspace *vs, const struct vm_map_entry *e);
-void vm_iommu_unshow(struct vmspace *vs, const struct vm_map_entry *e);
 
 /* Detaches all, without fail: at the guest's end. Under vs_lock. */
 void vm_iommu_detach_all(struct vmspace *vs);

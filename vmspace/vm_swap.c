@@ -21,13 +21,6 @@
 /* Slots that are looked at for a longer stretch once there is one at all. */
 #define SEARCH_SLOTS 65536
 
-static void
-count(struct vm_object *ob, enum vm_counter c, uint64_t n)
-{
-	if (n != 0 && ob->ob_space != NULL)
-		vm_count(ob->ob_space, c, n);
-}
-
 static struct vm_page *
 page_at(struct vm_object *ob, uint64_t index)
 {
@@ -164,8 +157,8 @@ write_cluster(struct vm_object *ob, const uint64_t *index, unsigned int n, uint6
 			give_slot(&ob->ob_sys->sy_swap, slot + i);
 		good += done[i];
 	}
-	count(ob, VM_C_SWAP_OUTS, good);
-	count(ob, VM_C_SWAP_ERRORS, n - good);
+	vm_object_count(ob, VM_C_SWAP_OUTS, good);
+	vm_object_count(ob, VM_C_SWAP_ERRORS, n - good);
 }
 
 /*
@@ -181,7 +174,7 @@ write_over(struct vm_object *ob, uint64_t index, bool *done)
 	if (pg->vp_slot == 0)
 		return;
 	*done = host_swap_write(pg->vp_slot - 1, &frame, 1) == 0;
-	count(ob, *done ? VM_C_SWAP_OUTS : VM_C_SWAP_ERRORS, 1);
+	vm_object_count(ob, *done ? VM_C_SWAP_OUTS : VM_C_SWAP_ERRORS, 1);
 	if (!*done)
 		vm_swap_forget(ob, pg);
 }
@@ -283,10 +276,10 @@ vm_swap_in(struct vm_object *ob, uint64_t index, hpa_t hpa)
 			finish_neighbor(&ra, d, error == 0);
 	}
 	if (error == 0)
-		count(ob, VM_C_READ_AHEAD, n);
+		vm_object_count(ob, VM_C_READ_AHEAD, n);
 	else if (n != 0)
 		error = host_swap_read(ra.ra_slot, &hpa, 1);
 	if (error != 0)
-		count(ob, VM_C_SWAP_ERRORS, 1);
+		vm_object_count(ob, VM_C_SWAP_ERRORS, 1);
 	return error;
 }

@@ -12,12 +12,6 @@
 
 #include "vmspace/vm_priv.h"
 
-static uint64_t
-entry_pages(const struct vm_map_entry *e)
-{
-	return (e->me_end - e->me_start) / HOST_PAGE_SIZE;
-}
-
 /* ---- Pins ------------------------------------------------------------------------------------ */
 
 static void
@@ -32,7 +26,7 @@ pin_all(const struct vm_map_entry *e)
 {
 	struct vm_object *const ob = e->me_object;
 
-	for (uint64_t i = 0; i < entry_pages(e); i++) {
+	for (uint64_t i = 0; i < vm_entry_pages(e); i++) {
 		enum vm_fault_reason why;
 		struct vm_page *pg;
 		const int error = host_interrupted()
@@ -54,7 +48,7 @@ void
 vm_unpin_entry(struct vmspace *vs, const struct vm_map_entry *e)
 {
 	(void)vs;
-	unpin_first(e, entry_pages(e));
+	unpin_first(e, vm_entry_pages(e));
 }
 
 void

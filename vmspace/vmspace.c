@@ -15,6 +15,13 @@ vm_count(struct vmspace *vs, enum vm_counter c, uint64_t addend)
 	host_epoch_exit();
 }
 
+void
+vm_object_count(const struct vm_object *ob, enum vm_counter c, uint64_t addend)
+{
+	if (addend != 0 && ob->ob_space != NULL)
+		vm_count(ob->ob_space, c, addend);
+}
+
 /* ---- What the pmap tells --------------------------------------------------------------------- */
 
 static void
