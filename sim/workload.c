@@ -493,9 +493,9 @@ run_some(struct world *w)
 }
 
 static void
-do_some(struct world *w, enum op op)
+do_some(struct workload *wl, enum op op)
 {
-	struct space *const sp = some_space(w);
+	struct space *const sp = some_space(&wl->wl_world);
 	gpa_t start;
 	gpa_t stop;
 
@@ -503,8 +503,15 @@ do_some(struct world *w, enum op op)
 		return;
 	sp->sp_users++;
 	some_range(sp, &start, &stop);
-	if (op == OP_PROMOTE || op == OP_DEMOTE)
+	/* Where joining is the matter, much is done to what can be joined. */
+	if (op == OP_PROMOTE || op == OP_DEMOTE ||
+	    (wl->wl_scenario->sn_fill && sim_choose(SIM_CHOICE_WORKLOAD, 2) == 0)) {
+		const gpa_t limit = pmap_fmt(sp->sp_pmap)->pf_limit;
+		const gpa_t len = stop - start;
+
 		start = some_super(sp, start);
+		stop = len < limit - start ? start + len : limit;
+	}
 	op_fns[op](sp, start, stop);
 	/* As a lock would: what was stored here is seen by whoever has the space next. */
 	host_fence();
@@ -529,7 +536,7 @@ cpu_program(void *arg)
 		else if (op == OP_OFFLINE)
 			cpu_bounce(w);
 		else
-			do_some(w, op);
+			do_some(wl, op);
 		vmop_leave(w);
 	}
 	cpu_end(w);
@@ -669,7 +676,8 @@ add_memory(const struct workload *wl, struct space *sp, gpa_t base)
 
 	space_reserve(sp, 7, 20);
 	sp->sp_many_base = base + 5 * gib;
-	add_maps(sp, base, space_add_seg(sp, SEG_SYSMEM, 16), 4, 4);
+	add_maps(sp, base, space_add_seg(sp, SEG_SYSMEM, 16), scale == SCALE_TINY ? 2 : 4,
+		 scale == SCALE_TINY ? 8 : 4);
 	if (scale == SCALE_TINY)
 		return;
 	if (scale == SCALE_FULL) {
