@@ -220,7 +220,9 @@ check_pages(struct space *sp, gpa_t start, gpa_t end, bool own)
 
 			/* A page that nobody ever touched has nothing to show. */
 			if (gpa >= start && gpa < end && pg->pg_touched)
-				check_page(sp, rg, i, still && (own || !pg->pg_busy));
+				check_page(sp, rg, i,
+					   still && (own || !pg->pg_busy) &&
+						   (quiet || !space_is_faulting_at(sp, gpa)));
 		}
 	}
 }

@@ -364,6 +364,7 @@ space_fault(struct space *sp, gpa_t gpa, unsigned int access)
 	/* A write fault sets M, whether the write is made again or not. */
 	oracle_access_begin(sp, gpa, access);
 	cp->cp_fault_space = sp;
+	cp->cp_fault_gpa = PAGE_OF(gpa);
 	cp->cp_faults++;
 	space_op_begin(sp, &op);
 	error = vm_fault(sp->sp_vs, gpa, access, &record);
@@ -374,6 +375,18 @@ space_fault(struct space *sp, gpa_t gpa, unsigned int access)
 		check_refusal(sp, gpa, access, error, rg, changes, &record);
 	count_failure(sp->sp_world, error);
 	return error;
+}
+
+bool
+space_is_faulting_at(const struct space *sp, gpa_t gpa)
+{
+	for (unsigned int cpu = 0; cpu < sim_cpu_count(); cpu++) {
+		const struct cpu *cp = &sp->sp_world->wo_cpus[cpu];
+
+		if ((cp->cp_faults & 1) != 0 && cp->cp_fault_space == sp && cp->cp_fault_gpa == gpa)
+			return true;
+	}
+	return false;
 }
 
 bool

@@ -174,6 +174,7 @@ struct cpu {
 	uint64_t cp_online; /* times it came online, from 1 */
 	uint64_t cp_faults; /* faults begun or over; odd while one is being handled */
 	struct space *cp_fault_space;
+	gpa_t cp_fault_gpa; /* of the page */
 	bool cp_inside;	      /* between space_op_begin() and space_op_end() */
 	uint64_t cp_failures; /* injected until then */
 };
@@ -367,6 +368,9 @@ bool world_may_reclaim(const struct world *w);
 
 /* Whether a fault is being handled on any CPU. */
 bool space_is_faulting(const struct space *sp);
+
+/* Whether one is at this page: who finds himself revoked takes back what he has entered. */
+bool space_is_faulting_at(const struct space *sp, gpa_t gpa);
 
 /* What vmspace knows of a page, without a scheduling point; false: no map, or a window. */
 bool space_page_info(struct space *sp, gpa_t gpa, struct vm_page_info *info);
