@@ -218,8 +218,8 @@ vm_enter(struct vmspace *vs, const struct vm_decision *d)
 
 /* ---- Faults ---------------------------------------------------------------------------------- */
 
-static int
-fault(struct vmspace *vs, gpa_t gpa, unsigned int access, struct vm_fault_record *r)
+int
+vm_fault_in(struct vmspace *vs, gpa_t gpa, unsigned int access, struct vm_fault_record *r)
 {
 	unsigned int rounds = 0;
 
@@ -261,7 +261,7 @@ vm_fault(struct vmspace *vs, gpa_t gpa, unsigned int access, struct vm_fault_rec
 		vm_count(vs, VM_C_SPURIOUS, 1);
 		return 0;
 	}
-	error = fault(vs, gpa, access, &r);
+	error = vm_fault_in(vs, gpa, access, &r);
 	if (error != 0) {
 		vm_count(vs, VM_C_FAILED, 1);
 		if (record != NULL)

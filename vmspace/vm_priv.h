@@ -462,6 +462,12 @@ int vm_decide(struct vmspace *vs, gpa_t gpa, unsigned int access, struct vm_deci
 int vm_decide_page(struct vmspace *vs, gpa_t gpa, unsigned int access, struct vm_decision *d,
 		   struct vm_fault_record *r);
 
+/*
+ * Maps the page at gpa for that access, or for none (ahead of it), as vm_fault() does for a mapping
+ * that is not there. *r is filled on failure.
+ */
+int vm_fault_in(struct vmspace *vs, gpa_t gpa, unsigned int access, struct vm_fault_record *r);
+
 /* Maps the page as decided, by a superpage if that is right. As pmap_enter(). */
 int vm_enter(struct vmspace *vs, const struct vm_decision *d);
 

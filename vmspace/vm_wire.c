@@ -64,29 +64,6 @@ vm_unwire_all(struct vmspace *vs)
 
 /* ---- Entries --------------------------------------------------------------------------------- */
 
-static int
-enter_page(struct vmspace *vs, gpa_t gpa)
-{
-	unsigned int rounds = 0;
-
-	for (;;) {
-		struct vm_fault_record r;
-		struct vm_decision d;
-		int error = vm_decide_page(vs, gpa, 0, &d, &r);
-
-		if (error != 0)
-			return error;
-		error = vm_enter(vs, &d);
-		vm_page_unshare(d.fl_entry.me_object, d.fl_page);
-		if (error == 0)
-			return 0;
-		if (error == -ENOMEM)
-			error = vm_make_table_room(vs, &rounds);
-		if (error != 0 && error != -EAGAIN && error != -EBUSY)
-			return error;
-	}
-}
-
 /* One enter may do for a whole superpage. */
 static int
 enter_all(struct vmspace *vs, const struct vm_map_entry *e)
@@ -94,6 +71,7 @@ enter_all(struct vmspace *vs, const struct vm_map_entry *e)
 	gpa_t gpa = e->me_start;
 
 	while (gpa < e->me_end) {
+		struct vm_fault_record r;
 		struct pmap_leaf leaf;
 		int error;
 
@@ -101,7 +79,7 @@ enter_all(struct vmspace *vs, const struct vm_map_entry *e)
 			gpa = leaf.pl_gpa + pt_level_size(leaf.pl_level);
 			continue;
 		}
-		error = host_interrupted() ? -EINTR : enter_page(vs, gpa);
+		error = host_interrupted() ? -EINTR : vm_fault_in(vs, gpa, 0, &r);
 		if (error != 0)
 			return error;
 	}
