@@ -82,8 +82,12 @@ furnish(struct attempt *a)
 	vf_map(x, AT, 0, 0, s->st_npages, PMAP_PROT_RWX);
 	vf_map(x, OTHER, 1, 0, 2, PMAP_PROT_RX);
 	vf_errno(vm_map_mmio(x->vf_vs, WINDOW, 2 * PAGE, FX_HPA), 0);
-	for (unsigned int i = 0; s->st_how != ABSENT && i < s->st_npages; i += step)
-		vf_poke(x, AT + i * PAGE, i + 1);
+	/* Backwards: frames that are no neighbors must be shown to devices one by one. */
+	for (unsigned int i = 0; s->st_how != ABSENT && i < s->st_npages; i += step) {
+		const unsigned int page = s->st_how == DEVICE ? s->st_npages - 1 - i : i;
+
+		vf_poke(x, AT + page * PAGE, page + 1);
+	}
 	if (s->st_how == SWAPPED) {
 		vf_pageout_all(x);
 		vf_assert(vf_accounts(x).va_resident == 0);

@@ -300,6 +300,34 @@ Test(vm_pageout, guest_limit)
 	vf_each(&one, working_set);
 }
 
+/* Who is at its own limit makes room for itself, not at the cost of others. */
+static void
+own_limit(struct vf *x)
+{
+	struct vf y;
+
+	vf_open_second(&y, x, "ept", NULL);
+	vf_segment(&y, 0, 60, NULL);
+	vf_map(&y, RAM, 0, 0, 60, PMAP_PROT_RW);
+	fill(&y, 60, 500);
+	vf_segment(x, 0, 200, NULL);
+	vf_map(x, RAM, 0, 0, 200, PMAP_PROT_RW);
+	fill(x, 200, 1);
+	vf_assert(vf_accounts(&y).va_resident == 60 && vf_stats(&y).vt_reclaimed == 0);
+	vf_assert(vf_accounts(x).va_resident <= 40 && vf_stats(x).vt_reclaimed >= 160);
+	vf_verify(x);
+	vf_assert(vf_accounts(&y).va_resident == 60 && vf_stats(&y).vt_reclaimed == 0);
+	vf_verify(&y);
+	vf_close(&y);
+}
+
+Test(vm_pageout, own_limit)
+{
+	static const struct vf_options o = {.vo_limit_pages = 40, .vo_flags = VM_NO_SUPERPAGES};
+
+	vf_each(&o, own_limit);
+}
+
 /* Two guests share what is too little for either. */
 static void
 total_limit(struct vf *x)
@@ -595,4 +623,33 @@ Test(vm_pageout, superpages)
 
 	vf_each(&eager, superpages);
 	vf_each(&nx, superpages);
+}
+
+/* What was only read is clean, by whatever it was mapped: it is dropped, and is zeros again. */
+static void
+only_read(struct vf *x)
+{
+	struct host_vm_posix_swap_stats was = io();
+
+	vf_segment(x, 0, 1024, NULL);
+	vf_map(x, RAM, 0, 0, 1024, PMAP_PROT_RWX);
+	for (unsigned int i = 0; i < 1024; i++)
+		vf_assert(vf_peek(x, RAM + i * PAGE) == 0);
+	vf_assert(vf_pageout_all(x) == 1024);
+	vf_assert(io().ss_writes == was.ss_writes && vf_accounts(x).va_slots == 0);
+	vf_assert(vf_accounts(x).va_swapped == 0);
+	/* One page is written: it is one page that goes to swap, or its superpage. */
+	vf_peek(x, RAM);
+	vf_poke(x, RAM + 5 * PAGE, 5);
+	vf_pageout_all(x);
+	vf_assert(vf_accounts(x).va_swapped >= 1 && vf_accounts(x).va_swapped <= 512);
+	vf_verify(x);
+}
+
+Test(vm_pageout, only_read)
+{
+	static const struct vf_options eager = {.vo_flags = VM_EAGER_RUNS};
+
+	vf_each(NULL, only_read);
+	vf_each(&eager, only_read);
 }

@@ -7,6 +7,7 @@
 
 #include "tests/unit/rng.h"
 #include "tests/unit/vm_fixture.h"
+#include "vmspace/vm_priv.h"
 
 #include <string.h>
 #include <time.h>
@@ -340,6 +341,58 @@ Test(vm_traps, invalidation_waits)
 		take_and_wait("ept", (enum taking)t);
 		take_and_wait("ept-noad", (enum taking)t);
 		take_and_wait("rvi-4", (enum taking)t);
+	}
+}
+
+/* Nor do they wait for CPUs only: a fault that was decided before must be over, too. */
+
+static struct {
+	struct vf ff_x;
+	bool ff_protect;
+	struct host_word ff_inside;
+	struct host_word ff_over;
+} flight;
+
+static void
+revoker_or_fault(void *arg, unsigned int i)
+{
+	const struct timespec pause = {.tv_nsec = 5000000};
+	struct vmspace *const vs = flight.ff_x.vf_vs;
+	struct vm_object *const ob = vs->vs_segs[0].sg_object;
+	struct vm_page *const pg = vm_object_page(ob, 3);
+
+	(void)arg;
+	if (i == 0) {
+		CHECK(vm_page_share(pg));
+		host_store_release(&flight.ff_inside, 1);
+		nanosleep(&pause, NULL);
+		host_xchg(&flight.ff_over, 1);
+		vm_page_unshare(ob, pg);
+		return;
+	}
+	while (host_load_acquire(&flight.ff_inside) == 0)
+		host_relax();
+	CHECK((flight.ff_protect ? vm_protect_memmap(vs, RAM, 8 * PAGE, PMAP_PROT_R)
+				 : vm_munmap_memseg(vs, RAM, 8 * PAGE)) == 0);
+	CHECK(host_load_acquire(&flight.ff_over) == 1);
+}
+
+Test(vm_traps, faults_in_flight)
+{
+	for (unsigned int k = 0; k < 4; k++) {
+		struct vf *const x = &flight.ff_x;
+
+		world_begin(&(struct world_config){.wc_actors = 2});
+		memset(&flight, 0, sizeof(flight));
+		flight.ff_protect = k % 2 != 0;
+		vf_open(x, k < 2 ? "ept" : "rvi-4", NULL);
+		vf_segment(x, 0, 8, NULL);
+		vf_map(x, RAM, 0, 0, 8, PMAP_PROT_RW);
+		vf_poke(x, RAM + 3 * PAGE, 1);
+		world_run(2, revoker_or_fault, NULL);
+		vf_verify(x);
+		vf_close(x);
+		world_end();
 	}
 }
 

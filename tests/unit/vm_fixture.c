@@ -203,6 +203,30 @@ vf_each(const struct vf_options *options, void (*body)(struct vf *x))
 	}
 }
 
+static void
+count_stale(void *arg, gpa_t gpa, hpa_t hpa, unsigned int prot)
+{
+	(void)gpa;
+	(void)hpa;
+	(void)prot;
+	++*(unsigned int *)arg;
+}
+
+/* At rest no device can reach what was taken from it. */
+static void
+check_flushed(void)
+{
+	unsigned int stale = 0;
+
+	for (uint64_t d = 0; d < HOST_VM_POSIX_DEVICES; d++) {
+		struct host_iommu *const domain = host_vm_posix_iommu_domain(d);
+
+		if (domain != NULL)
+			host_vm_posix_iommu_foreach(domain, true, count_stale, &stale);
+	}
+	vf_assert(stale == 0);
+}
+
 void
 vf_check(struct vf *x)
 {
@@ -212,6 +236,8 @@ vf_check(struct vf *x)
 		vf_fail("%s", why);
 	if (vm_system_check(x->vf_sys, why, sizeof(why)) != 0)
 		vf_fail("system: %s", why);
+	if (host_vm_posix_iommu_domains() != 0)
+		check_flushed();
 }
 
 /* ---- Segments and maps ----------------------------------------------------------------------- */
