@@ -406,6 +406,9 @@ take_back_harmless(const struct oracle_judged *j, const struct write *w)
 	hw_walk_over(j->jd_ctx, j->jd_first, load_then, NULL, &before);
 	if (goes_through(&before, w->wr_hpa) && takes_nothing(&before, &after, j->jd_first))
 		return true;
+	/* Hidden before and after, and all that was in it still is: wired, say. */
+	if (!before.wk_present && !after.wk_present && (w->wr_old & ~value) == 0)
+		return true;
 	shadow_of(w->wr_hpa)->sh_value = value;
 	return false;
 }
