@@ -318,7 +318,7 @@ log_told(struct space *sp, struct page *pg, gpa_t gpa, enum vm_dirty_op op, bool
 			      "%s: 0x%llx is held for writing, and the log did not tell",
 			      sp->sp_name, ull(gpa));
 	sim_invariant_hit(SIM_I26);
-	if (told && !sp->sp_had_super && !pg->pg_maylog && pg->pg_write_holds == 0 &&
+	if (told && !sp->sp_had_super && !pg->pg_maylog && pg->pg_holds == 0 &&
 	    !vmop_device_writes(sp, space_region(sp, gpa), false))
 		sim_violation("CK-DIRTY", "I26", "%s: 0x%llx was reported written, and was not",
 			      sp->sp_name, ull(gpa));
@@ -334,7 +334,7 @@ log_told(struct space *sp, struct page *pg, gpa_t gpa, enum vm_dirty_op op, bool
 		return;
 	/* All up to now is told. What still shows will be told again. */
 	pg->pg_logdirty = pg->pg_logdirty && (now || is_logged(sp, gpa, true));
-	pg->pg_maylog = now || logged || pg->pg_writers != 0;
+	pg->pg_maylog = now || logged || pg->pg_writers != 0 || pg->pg_holds != 0;
 }
 
 void
@@ -376,7 +376,7 @@ page_switched(struct space *sp, struct page *pg, gpa_t gpa, bool initially_set)
 			      ull(gpa));
 	m_collected(sp, pg, now, !pg->pg_busy);
 	pg->pg_logdirty = pg->pg_logdirty && (now || is_logged(sp, gpa, true));
-	pg->pg_maylog = now || logged || pg->pg_writers != 0;
+	pg->pg_maylog = now || logged || pg->pg_writers != 0 || pg->pg_holds != 0;
 }
 
 /* While a log is on no superpage is writable: from here on pages are judged one by one. */

@@ -462,11 +462,30 @@ may_be_deferred(struct space *sp)
 	return li.li_stats.st_limbo != 0;
 }
 
+/* Who looked for pages to take may have aged other guests, and left their flushes to them. */
+static void
+drain_others(struct space *sp)
+{
+	struct world *const w = sp->sp_world;
+
+	for (unsigned int i = 0; i < w->wo_nspaces && w->wo_may_reclaim; i++) {
+		struct space *const other = w->wo_spaces[i];
+
+		if (other == sp || other->sp_vs == NULL || other->sp_closing ||
+		    !other->sp_backlogged || !(pmap_flags(other->sp_pmap) & PMAP_DEFER))
+			continue;
+		other->sp_users++;
+		space_drain(other);
+		other->sp_users--;
+	}
+}
+
 void
 space_op_end(struct space *sp, struct oracle_tlb_op *op, gpa_t start, gpa_t end)
 {
 	space_observe(sp);
 	sp->sp_world->wo_cpus[sim_cpu()].cp_inside = false;
+	drain_others(sp);
 	if (!may_be_deferred(sp)) {
 		oracle_tlb_op_done(op, start, end);
 		return;

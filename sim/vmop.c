@@ -405,11 +405,15 @@ pages_may_be_held(struct page *const *pages, unsigned int npages, unsigned int p
 }
 
 static void
-pages_let_go(struct page *const *pages, unsigned int npages)
+pages_let_go(struct page *const *pages, unsigned int npages, unsigned int prot)
 {
 	for (unsigned int i = 0; i < npages; i++) {
-		if (pages[i] != NULL)
-			pages[i]->pg_holds--;
+		if (pages[i] == NULL)
+			continue;
+		pages[i]->pg_holds--;
+		/* What was pinned and let go again is marked, too. */
+		if (prot & PMAP_PROT_W)
+			pages[i]->pg_maylog = true;
 	}
 }
 
@@ -432,7 +436,8 @@ grip_begin(struct grip *gr)
 static void
 grip_end(struct grip *gr)
 {
-	const bool writes = (gr->gr_hold.vh_prot & PMAP_PROT_W) != 0;
+	const unsigned int prot = gr->gr_hold.vh_prot;
+	const bool writes = (prot & PMAP_PROT_W) != 0;
 
 	gr->gr_held = false;
 	for (unsigned int i = 0; i < gr->gr_npages; i++) {
@@ -445,19 +450,17 @@ grip_end(struct grip *gr)
 		gr->gr_pages[i]->pg_asked_held = false;
 	}
 	vm_gpa_release(&gr->gr_hold);
-	for (unsigned int i = 0; i < gr->gr_npages; i++)
-		gr->gr_pages[i]->pg_maylog |= writes;
-	pages_let_go(gr->gr_pages, gr->gr_npages);
+	pages_let_go(gr->gr_pages, gr->gr_npages, prot);
 	gr->gr_taken = false;
 }
 
 /* The outcome of a hold: of what it was to be, or nothing. */
 static void
 grip_made(struct world *w, struct grip *gr, struct page *const *pages, unsigned int npages,
-	  int error, enum vmop_count c)
+	  unsigned int prot, int error, enum vmop_count c)
 {
 	if (error != 0) {
-		pages_let_go(pages, npages);
+		pages_let_go(pages, npages, prot);
 		gr->gr_taken = false;
 		vmop_tick(w, VO_HOLD_REFUSED);
 		return;
@@ -508,7 +511,7 @@ vmop_hold(struct space *sp, gpa_t start, gpa_t stop)
 		sim_violation("CK-API", "I45", "%s: a hold ends with %d, its record with %d",
 			      sp->sp_name, -error, -record.fr_error);
 	check_answer(&st, error, "a hold");
-	grip_made(w, gr, st.st_pages, st.st_npages, error, VO_HOLD);
+	grip_made(w, gr, st.st_pages, st.st_npages, st.st_prot, error, VO_HOLD);
 	stretch_leave(&st);
 }
 
@@ -550,7 +553,7 @@ vmop_hold_seg(struct space *sp, gpa_t start, gpa_t stop)
 	if (error != 0 && !vmop_excused(error))
 		sim_violation("CK-OOM", "I40", "%s: a hold of segment %d ends with error %d",
 			      sp->sp_name, sg->sg_ident, -error);
-	grip_made(w, gr, pages, n, error, VO_HOLD_SEG);
+	grip_made(w, gr, pages, n, prot, error, VO_HOLD_SEG);
 	sg->sg_users--;
 }
 
@@ -667,11 +670,7 @@ vmop_copy(struct space *sp, gpa_t start, gpa_t stop)
 	vmop_unfollow(w);
 	space_op_end(sp, &op, 0, 0);
 	check_answer(&st, error, write ? "a copy to the guest" : "a copy from the guest");
-	for (unsigned int i = 0; i < st.st_npages; i++) {
-		if (write && st.st_pages[i] != NULL)
-			st.st_pages[i]->pg_maylog = true;
-	}
-	pages_let_go(st.st_pages, st.st_npages);
+	pages_let_go(st.st_pages, st.st_npages, st.st_prot);
 	stretch_leave(&st);
 	if (error == 0 ? done != st.st_len : done >= st.st_len)
 		sim_violation("CK-API", "I46", "%s: %llu bytes of %llu copied, with error %d",

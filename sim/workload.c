@@ -109,6 +109,7 @@ enum scale {
 	SCALE_FULL,  /* a page table of every size, thousands of pages */
 	SCALE_SMALL, /* no superpages */
 	SCALE_TINY,  /* one guest, a handful of pages */
+	SCALE_MIXED, /* by the seed: seldom full, mostly small */
 };
 
 struct scenario {
@@ -286,7 +287,31 @@ static const struct scenario scenarios[] = {
 			       [OP_RECREATE] = 1,
 			       VM_WEIGHTS},
 		.sn_guests_only = true,
-		.sn_scale = SCALE_FULL,
+		.sn_scale = SCALE_MIXED,
+	},
+	{
+		.sn_info = {"holding",
+			    "a handful of pages, held and copied while they come and go"},
+		.sn_weights = {[OP_RUN] = 30,
+			       [OP_HOLD] = 14,
+			       [OP_HOLD_SEG] = 6,
+			       [OP_TOUCH] = 8,
+			       [OP_RELEASE] = 16,
+			       [OP_COPY] = 14,
+			       [OP_PAGEOUT] = 20,
+			       [OP_MOVE_MAP] = 14,
+			       [OP_NEW_SEG] = 6,
+			       [OP_MIGRATE] = 5,
+			       [OP_DISCARD] = 4,
+			       [OP_PROTECT] = 4,
+			       [OP_WIDEN] = 6,
+			       [OP_LOG_BACK] = 2,
+			       [OP_CLEAN] = 3,
+			       [OP_LOG] = 1,
+			       [OP_RECREATE] = 1,
+			       [OP_QUIET] = 1},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_TINY,
 	},
 	{
 		.sn_info = {"devices",
@@ -472,6 +497,7 @@ next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
 struct workload {
 	struct world wl_world;
 	const struct scenario *wl_scenario;
+	enum scale wl_scale;
 	uint64_t wl_until; /* step at which CPUs stop */
 	bool wl_iommu;
 	bool wl_pressed;  /* pages are taken out of memory, and memory may be short */
@@ -668,7 +694,7 @@ static void
 add_memory(const struct workload *wl, struct space *sp, gpa_t base)
 {
 	const uint64_t gib = UINT64_C(1) << 30;
-	const enum scale scale = wl->wl_scenario->sn_scale;
+	const enum scale scale = wl->wl_scale;
 	const struct pt_fmt *const f = pmap_fmt(sp->sp_pmap);
 	const bool nx = (f->pf_prot_ok >> PMAP_PROT_RW & 1) != 0;
 	/* Processes and the kernel have no addresses in the upper half. */
@@ -701,11 +727,17 @@ add_memory(const struct workload *wl, struct space *sp, gpa_t base)
 
 /* Less than the guests' memory together, in two seeds of three; 0: as much as there is. */
 static uint64_t
-memory_limit(const struct sim_options *o)
+memory_limit(const struct workload *wl, const struct sim_options *o)
 {
+	static const unsigned int least[] = {
+		[SCALE_FULL] = 300, [SCALE_SMALL] = 130, [SCALE_TINY] = 22};
+	static const unsigned int more[] = {
+		[SCALE_FULL] = 2400, [SCALE_SMALL] = 130, [SCALE_TINY] = 16};
 	const uint64_t hash = workload_hash(o->seed, 10);
 
-	return hash % 3 == 0 ? 0 : (300 + hash / 3 % 2400) * SIM_PAGE_SIZE;
+	if (hash % 3 == 0)
+		return 0;
+	return (least[wl->wl_scale] + hash / 3 % more[wl->wl_scale]) * SIM_PAGE_SIZE;
 }
 
 static void
@@ -714,7 +746,7 @@ set_up(void *arg)
 	struct workload *const wl = arg;
 	struct world *const w = &wl->wl_world;
 	const struct sim_options *const o = w->wo_options;
-	const bool alone = o->arch == SIM_ARCH_X86 || wl->wl_scenario->sn_scale == SCALE_TINY;
+	const bool alone = o->arch == SIM_ARCH_X86 || wl->wl_scale == SCALE_TINY;
 	const unsigned int nguests = alone ? 1 : 2;
 	static const char *const names[] = {"guest 0", "guest 1"};
 	struct space *sp;
@@ -724,7 +756,7 @@ set_up(void *arg)
 	w->wo_iommu = wl->wl_iommu;
 	w->wo_short = wl->wl_pressed;
 	if (wl->wl_pressed)
-		w->wo_mem_limit = memory_limit(o);
+		w->wo_mem_limit = memory_limit(wl, o);
 	for (unsigned int i = 0; i < nguests && error == 0; i++) {
 		error = add_space(w, o->arch, o->arch == SIM_ARCH_X86 ? "process 0" : names[i],
 				  o->vcpus, false, &sp);
@@ -799,6 +831,9 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 	const struct workload_parts parts = {set_up, cpu_program, tear_down, &wl};
 	struct sim_config cfg;
 
+	wl.wl_scale = wl.wl_scenario->sn_scale;
+	if (wl.wl_scale == SCALE_MIXED)
+		wl.wl_scale = workload_hash(o->seed, 11) % 4 == 0 ? SCALE_FULL : SCALE_SMALL;
 	workload_machine_config(o, &cfg);
 	inject(o, &cfg);
 	wl.wl_iommu = cfg.sc_iommu;
