@@ -16,7 +16,6 @@
 #define ALL ((1u << SIM_ARCH_COUNT) - 1)
 #define EPT (1u << SIM_ARCH_EPT | 1u << SIM_ARCH_EPT_NOAD)
 #define NPT (1u << SIM_ARCH_NPT)
-#define NESTED (EPT | NPT)
 
 uint64_t sim_invariant_hits[SIM_INVARIANT_END];
 
@@ -45,7 +44,7 @@ static const struct sim_invariant_info invariants[SIM_INVARIANT_END] = {
 	    "Joining and splitting pages changes no translation and loses no A or D bit"),
 	ROW(I10, "CK-HW", CORE, ALL,
 	    "A CPU that cannot bear it never caches two sizes, types or frames for one address"),
-	ROW(I11, "CK-HW", VMSPACE, EPT,
+	ROW(I11, "CK-HW", VMSPACE, ALL,
 	    "No executable superpage exists while the instruction-TLB multihit mitigation is on"),
 	ROW(I12, "CK-WALK", CORE, ALL,
 	    "An entry that is not valid holds no stale frame number"),
@@ -81,7 +80,7 @@ static const struct sim_invariant_info invariants[SIM_INVARIANT_END] = {
 	    "Accessed and dirty state reaches the owner before a mapping disappears"),
 	ROW(I28, "CK-ACC", CORE, ALL,
 	    "The accessed state is cleared by aging only, and never after the latest access"),
-	ROW(I29, "CK-DIRTY", VMSPACE, NESTED,
+	ROW(I29, "CK-DIRTY", VMSPACE, ALL,
 	    "In a dirty log each page is marked, or write-protected with its flush complete"),
 	ROW(I30, "CK-FREE", VMSPACE, ALL,
 	    "No entry maps a frame that its object does not own at that offset"),

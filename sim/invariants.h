@@ -66,10 +66,10 @@ enum sim_invariant {
 	SIM_INVARIANT_END,
 };
 
-/* Which part of skep an invariant speaks about, and so whether it can be checked yet. */
+/* Which part of skep an invariant speaks about. */
 enum sim_invariant_layer {
 	SIM_LAYER_CORE,	   /* page tables and shootdown: checked */
-	SIM_LAYER_VMSPACE, /* guest address spaces, devices, IOMMU: not yet checked */
+	SIM_LAYER_VMSPACE, /* guest address spaces, devices, IOMMU: checked */
 	SIM_LAYER_TOOL,	   /* the simulator itself: checked on demand */
 };
 
