@@ -327,6 +327,40 @@ Test(vm_hold, survives_guest)
 	vf_each(NULL, survives_guest);
 }
 
+/* A page that came from swap has its slot still: both go with the last hold. */
+static void
+survives_with_slot(struct vf *x)
+{
+	struct vm_hold read;
+	struct vm_hold write;
+
+	vf_segment(x, 0, 16, NULL);
+	vf_map(x, RAM, 0, 0, 16, PMAP_PROT_RW);
+	for (unsigned int i = 0; i < 16; i++)
+		vf_poke(x, RAM + i * PAGE, i + 1);
+	vf_pageout_all(x);
+	vf_assert(vf_system_accounts(x).va_slots == 16);
+	hold(&read, x, RAM + 3 * PAGE, PAGE, PMAP_PROT_R);
+	hold(&write, x, RAM + 3 * PAGE, 2 * PAGE, PMAP_PROT_RW);
+	vf_unmap(x, RAM, 16);
+	vf_free_segment(x, 0);
+	host_epoch_drain();
+	vf_assert(vf_system_accounts(x).va_slots <= 2 && vf_accounts(x).va_swapped == 0);
+	vf_check(x);
+	vf_destroy(x);
+	vf_check(x);
+	vf_assert(held_word(&read, 0) == 4 && held_word(&write, PAGE) == 5);
+	vm_gpa_release(&write);
+	vf_assert(vf_system_accounts(x).va_resident == 1);
+	vf_assert(held_word(&read, PAGE - 8) == 4);
+	vm_gpa_release(&read);
+}
+
+Test(vm_hold, survives_with_slot)
+{
+	vf_each(NULL, survives_with_slot);
+}
+
 /* ---- Dirty ----------------------------------------------------------------------------------- */
 
 static bool
