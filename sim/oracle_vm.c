@@ -158,6 +158,40 @@ check_place(struct space *sp, const struct region *rg, gpa_t gpa)
 	}
 }
 
+/* Whether the walk of a page ends at this word, so that what is written there maps the page. */
+static bool
+leads_to(const struct space *sp, gpa_t gpa, uint64_t word)
+{
+	struct hw_walk w;
+
+	hw_walk_quiet(&sp->sp_ctx, gpa, &w);
+	return w.wk_n != 0 && w.wk_where[w.wk_n - 1] == word;
+}
+
+/*
+ * CK-REF, at the instant of the write: when unmapping has returned, no fault that was decided before
+ * is still on its way.
+ */
+void
+oracle_vm_installing(struct space *sp, const struct sim_table_write *tw)
+{
+	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
+		const struct region *const rg = &sp->sp_regions[r];
+		gpa_t gpa = rg->rg_base;
+
+		for (; rg->rg_absent && gpa < region_end(rg); gpa += SIM_PAGE_SIZE) {
+			if (!region_page(rg, gpa)->pg_touched)
+				continue;
+			sim_invariant_hit(SIM_I31);
+			if (leads_to(sp, gpa, tw->tw_hpa))
+				sim_violation(
+					"CK-REF", "I31",
+					"%s: 0x%llx is being mapped, where no map is any more",
+					sp->sp_name, ull(gpa));
+		}
+	}
+}
+
 static bool
 has_contents(const struct page *pg)
 {

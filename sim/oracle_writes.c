@@ -6,7 +6,7 @@
  * the oracle of translations must know.
  */
 
-#include "sim/world.h"
+#include "sim/vmop.h"
 
 #include "sim/invariants.h"
 
@@ -105,6 +105,8 @@ table_written(void *arg, const struct sim_table_write *tw)
 	if (tw->tw_how == SIM_WRITE_PLAIN)
 		check_write(w->wo_spaces[owner - 1], tw);
 	watch_super(w->wo_spaces[owner - 1], tw->tw_new);
+	if (child != NULL && child->fr_kind == SIM_FRAME_DATA)
+		oracle_vm_installing(w->wo_spaces[owner - 1], tw);
 	if (child != NULL && child->fr_kind == SIM_FRAME_TABLE && child->fr_owner == 0)
 		link_tables(w, tw->tw_new & ((UINT64_C(1) << 52) - SIM_PAGE_SIZE), owner);
 }

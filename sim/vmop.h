@@ -158,6 +158,9 @@ hostop_fn vmop_hostile, vmop_hostile_alone;
 /* Between steps. */
 void oracle_vm_audit(struct world *w);
 
+/* A table word is about to name a frame of data: not where no map is. */
+void oracle_vm_installing(struct space *sp, const struct sim_table_write *tw);
+
 /* Nothing runs: all of vmspace's accounts, maps, pages and contents. */
 void oracle_vm_quiet(struct world *w);
 
