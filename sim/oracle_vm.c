@@ -169,8 +169,8 @@ leads_to(const struct space *sp, gpa_t gpa, uint64_t word)
 }
 
 /*
- * CK-REF, at the instant of the write: when unmapping has returned, no fault that was decided before
- * is still on its way.
+ * CK-REF, at the instant of the write: when unmapping has returned, no fault that was decided
+ * before is still on its way.
  */
 void
 oracle_vm_installing(struct space *sp, const struct sim_table_write *tw)
@@ -404,7 +404,7 @@ read_back(struct space *sp, const struct seg *sg, unsigned int i)
 	struct vm_hold hold;
 	int error;
 
-	/* Injected failures end sometime; where nothing can be paged out a page may have to wait. */
+	/* Injected failures end sometime; where nothing can be paged out a page may wait. */
 	do {
 		error = vm_memseg_hold(sp->sp_vs, sg->sg_ident, (uint64_t)i * SIM_PAGE_SIZE,
 				       SIM_PAGE_SIZE, PMAP_PROT_R, &hold);
