@@ -445,10 +445,27 @@ set_wired(struct space *sp, gpa_t start, bool wired, enum world_count c)
 	hostop_end(&ho);
 }
 
+/* What is full of single pages is emptied, so that a superpage may come, and be wired. */
+static void
+collapse(struct space *sp, const struct region *rg)
+{
+	hostop_remove(sp, rg->rg_base, region_end(rg));
+	if (!rg->rg_absent)
+		space_fault(sp, rg->rg_base, rg->rg_prot & PMAP_PROT_RW);
+}
+
 void
 hostop_wire(struct space *sp, gpa_t start, gpa_t stop)
 {
+	const struct region *const rg = hostop_region(sp, start);
+
 	(void)stop;
+	/* Five hundred pages one by one take the time of everything else. */
+	if (rg->rg_npages > 64 && sim_choose(SIM_CHOICE_WORKLOAD, 8) != 0 &&
+	    !(rg->rg_super && (sp->sp_config.vc_flags & VM_EAGER_RUNS)))
+		return;
+	if (rg->rg_super && !rg->rg_wired && sim_choose(SIM_CHOICE_WORKLOAD, 4) != 0)
+		collapse(sp, rg);
 	set_wired(sp, start, true, WC_WIRE);
 }
 
