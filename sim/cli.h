@@ -141,6 +141,9 @@ int cli_publish(struct cli_args *a, const struct cli_sum *s);
 
 /* ---- Output (cli_text.c, cli_json.c) -------------------------------------------------------- */
 
+/* The part of it that tells what became of the memory of guests (cli_memory.c). */
+void cli_write_memory(FILE *to, const struct cli_sum *s);
+
 enum cli_detail {
 	CLI_FAILURE_ONLY, /* nothing unless something failed */
 	CLI_SUMMARY,	  /* at most 25 lines */

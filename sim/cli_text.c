@@ -356,6 +356,9 @@ cli_write_text(FILE *to, const struct cli_sum *s, enum cli_detail detail, bool c
 			write_recorded(to, s);
 	}
 	if (detail == CLI_SUMMARY) {
+		if (s->args->options.scenario != NULL &&
+		    strcmp(s->args->options.scenario, "overcommit") == 0)
+			cli_write_memory(to, s);
 		write_counters(to, s, SIM_COUNT_OPERATIONS);
 		write_counters(to, s, SIM_COUNT_FAULTS);
 		write_counters(to, s, SIM_COUNT_HARDWARE);

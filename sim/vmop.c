@@ -62,6 +62,7 @@ report_stats(const struct vmspace_stats *st, unsigned int flags, struct sim_outc
 		const char *name;
 		uint64_t value;
 	} rows[] = {
+		{"faults-spurious", st->vt_faults_spurious},
 		{"pages-swapped-in", st->vt_swap_ins},
 		{"pages-read-ahead", st->vt_read_ahead},
 		{"pages-swapped-out", st->vt_swap_outs},
@@ -79,6 +80,26 @@ report_stats(const struct vmspace_stats *st, unsigned int flags, struct sim_outc
 		sim_outcome_count(out, SIM_COUNT_OPERATIONS, rows[i].name, rows[i].value, flags);
 }
 
+/* How much memory guests have together, and how much there is for them. */
+static void
+report_memory(const struct world *w, struct sim_outcome *out)
+{
+	const uint64_t frames = (sim_phys_limit() - sim_phys_base()) / SIM_PAGE_SIZE;
+	uint64_t pages = 0;
+
+	for (unsigned int i = 0; i < w->wo_nspaces; i++) {
+		const struct space *const sp = w->wo_spaces[i];
+
+		for (unsigned int g = 0; g < sp->sp_nsegs; g++)
+			pages +=
+				sp->sp_segs[g].sg_kind == SEG_SYSMEM ? sp->sp_segs[g].sg_npages : 0;
+	}
+	sim_outcome_count(out, SIM_COUNT_OPERATIONS, "guests", w->wo_nspaces, 0);
+	sim_outcome_count(out, SIM_COUNT_OPERATIONS, "guest-memory-pages", pages, 0);
+	sim_outcome_count(out, SIM_COUNT_OPERATIONS, "host-memory-pages",
+			  w->wo_mem_limit != 0 ? w->wo_mem_limit / SIM_PAGE_SIZE : frames, 0);
+}
+
 void
 vmop_report(const struct world *w, unsigned int flags, struct sim_outcome *out)
 {
@@ -86,6 +107,7 @@ vmop_report(const struct world *w, unsigned int flags, struct sim_outcome *out)
 		sim_outcome_count(out, SIM_COUNT_OPERATIONS, count_names[i],
 				  w->wo_vmops->vo_count[i], flags);
 	report_stats(&w->wo_vm_stats, flags, out);
+	report_memory(w, out);
 }
 
 bool

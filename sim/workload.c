@@ -370,8 +370,11 @@ memory_limit(const struct workload *wl, const struct sim_options *o)
 		[SCALE_FULL] = 2400, [SCALE_SMALL] = 130, [SCALE_TINY] = 16};
 	const uint64_t hash = workload_hash(o->seed, 10);
 
-	if (hash % 3 == 0)
+	if (hash % 3 == 0 && wl->wl_scenario->sn_scale != SCALE_MIXED)
 		return 0;
+	/* Where that is the point: about half of it. */
+	if (wl->wl_scenario->sn_scale == SCALE_MIXED)
+		return (least[wl->wl_scale] + hash / 3 % (more[wl->wl_scale] / 3)) * SIM_PAGE_SIZE;
 	return (least[wl->wl_scale] + hash / 3 % more[wl->wl_scale]) * SIM_PAGE_SIZE;
 }
 
@@ -473,7 +476,8 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 	inject(o, &cfg);
 	wl.wl_iommu = cfg.sc_iommu;
 	wl.wl_pressed =
-		wl.wl_scenario->sn_weights[OP_PAGEOUT] != 0 && workload_hash(o->seed, 9) % 4 != 0;
+		wl.wl_scenario->sn_weights[OP_PAGEOUT] != 0 &&
+		(wl.wl_scenario->sn_scale == SCALE_MIXED || workload_hash(o->seed, 9) % 4 != 0);
 	wl.wl_reclaims = wl.wl_pressed || cfg.sc_fault_ppm[SIM_FAULT_ALLOC] != 0;
 	return workload_run(o, &cfg, &wl.wl_world, &parts, wl.wl_scenario->sn_every_run, out);
 }
