@@ -45,11 +45,9 @@ write_line(FILE *to, const struct cli_sum *s, const char *heading, const struct 
 
 	for (unsigned int i = 0; words[i].name != NULL; i++) {
 		char text[80];
+		const bool last = words[i + 1].name == NULL || ends(words[i].text);
 		const int len = snprintf(text, sizeof(text), "%" PRIu64 " %s%s",
-					 counter(s, words[i].name), words[i].text,
-					 words[i + 1].name == NULL ? ""
-					 : i == 0		   ? ":"
-								   : ",");
+					 counter(s, words[i].name), words[i].text, last ? "" : ",");
 
 		if (column + 1 + len > 100)
 			column = fprintf(to, "\n%*s", INDENT, "") - 1;
