@@ -176,6 +176,10 @@ stress(const char *format, unsigned int flags)
 	vf_open(x, format, &o);
 	vf_errno(vm_alloc_memseg(x->vf_vs, 0, NPAGES * PAGE, NULL), 0);
 	vf_map(x, RAM, 0, 0, NPAGES, PMAP_PROT_RW);
+	/* However slow it is: it begins with everything in swap. */
+	for (unsigned int page = 0; page < NPAGES; page++)
+		CHECK(put_word(x->vf_vs, page, 0));
+	vf_assert(vf_pageout_all(x) > 0);
 	env.en_until_ns = now_ns() + 300u * 1000000u;
 	world_run(ROLES, act, NULL);
 	vf_check(x);

@@ -332,6 +332,20 @@ collect_all(void)
 		collect(PLACE(i), MOVING, NPAGES - MOVING, false);
 }
 
+/* The tables are a cache: what is taken out comes back, by larger pages if it may. */
+static void
+refill(void)
+{
+	struct pmap *const pm = env.en_x.vf_pm;
+	struct pmap_gather g;
+
+	pmap_gather_begin(&g, pm);
+	CHECK(pmap_remove(pm, RAM, RAM + 2 * MIB, &g) == 0);
+	pmap_gather_finish(&g);
+	CHECK(vm_fault(env.en_x.vf_vs, RAM + 9 * PAGE, PMAP_PROT_R, NULL) == 0);
+	goes_on(0);
+}
+
 static void
 logger(void)
 {
@@ -350,7 +364,7 @@ logger(void)
 		if (n % 8 == 7) {
 			CHECK(vm_dirty_log_disable(vs) == 0);
 			for (unsigned int k = 0; k < 20 && is_calm(); k++)
-				goes_on(0);
+				refill();
 			do
 				error = vm_dirty_log_enable(vs, true);
 			while (error == -ENOMEM);
@@ -560,11 +574,16 @@ begin(const char *format, const struct vf_options *o)
 		host_store(&env.en_gone[i], 1);
 	for (unsigned int i = 0; i < 2; i++)
 		vf_assert((env.en_slots[i] = host_alloc(sizeof(struct pmap_slot))) != NULL);
+	if (o->vo_flags & VM_EAGER_RUNS) {
+		vf_errno(vm_fault(x->vf_vs, RAM, PMAP_PROT_RW, NULL), 0);
+		vf_assert(vf_stats(x).vt_super_enters == 1);
+	}
 	vf_errno(vm_dirty_log_enable(x->vf_vs, true), 0);
 	env.en_until_ns = now_ns() + 250u * 1000000u;
 	if (o->vo_flags & VM_EAGER_RUNS) {
 		env.en_calm_ns = now_ns() + 100u * 1000000u;
-		env.en_supers = 4;
+		/* Under a tool there is no time for more than that one. */
+		env.en_supers = fx_scale(20) == 20 ? 4 : 1;
 	}
 }
 
