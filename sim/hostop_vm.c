@@ -395,10 +395,13 @@ hostop_prefault(struct space *sp, gpa_t start, gpa_t stop)
 	const bool writes = sim_choose(SIM_CHOICE_WORKLOAD, 3) != 0;
 	struct range ra;
 
-	/* Whole superpages now and then. */
-	if (!piece_of(sp, start, stop,
-		      sim_choose(SIM_CHOICE_WORKLOAD, 4) == 0 ? REGION_PAGES : PIECE_PAGES, &ra))
+	if (!piece_of(sp, start, stop, PIECE_PAGES, &ra))
 		return;
+	/* Whole superpages now and then, whatever maps there are. */
+	if (hostop_region(sp, start)->rg_npages > 64 && sim_choose(SIM_CHOICE_WORKLOAD, 4) == 0) {
+		ra.ra_start &= ~(REGION_BYTES - 1);
+		ra.ra_end = ra.ra_start + REGION_BYTES;
+	}
 	world_tick(sp->sp_world, WC_PREFAULT);
 	hostop_take(&ra);
 	for (gpa_t gpa = ra.ra_start; gpa < ra.ra_end; gpa += SIM_PAGE_SIZE) {

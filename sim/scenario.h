@@ -65,6 +65,7 @@ struct scenario {
 	bool sn_guests_only; /* no process, no kernel */
 	enum scale sn_scale;
 	bool sn_every_run; /* promises that every counter is exercised over many seeds */
+	bool sn_no_tables; /* in half of the seeds a table is often not to be had */
 	bool sn_fill;	   /* one 2 MiB is mapped page by page from the beginning */
 	bool sn_log;	   /* dirty logs are on from the beginning */
 };

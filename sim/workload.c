@@ -172,6 +172,19 @@ do_some(struct workload *wl, enum op op)
 
 		start = some_super(sp, start);
 		stop = len < limit - start ? start + len : limit;
+		/* All of it, or the end, where pages may have a map of their own. */
+		switch (sim_choose(SIM_CHOICE_WORKLOAD, 3)) {
+		case 0:
+			start &= ~(REGION_BYTES - 1);
+			stop = start + REGION_BYTES;
+			break;
+		case 1:
+			stop = (start & ~(REGION_BYTES - 1)) + REGION_BYTES;
+			start = stop - SIM_PAGE_SIZE;
+			break;
+		default:
+			break;
+		}
 	}
 	scenario_ops[op](sp, start, stop);
 	/* As a lock would: what was stored here is seen by whoever has the space next. */
@@ -474,6 +487,8 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 		wl.wl_scale = workload_hash(o->seed, 11) % 4 == 0 ? SCALE_FULL : SCALE_SMALL;
 	workload_machine_config(o, &cfg);
 	inject(o, &cfg);
+	if (wl.wl_scenario->sn_no_tables)
+		cfg.sc_fault_ppm[SIM_FAULT_TABLE_ALLOC] *= 6;
 	wl.wl_iommu = cfg.sc_iommu;
 	wl.wl_pressed =
 		wl.wl_scenario->sn_weights[OP_PAGEOUT] != 0 &&
