@@ -134,9 +134,9 @@ sim_fault_name(enum sim_fault f)
 /* ---- Faults ---- */
 
 uint64_t
-sim_fault_count(enum sim_fault f)
+sim_cpu_failures(unsigned int cpu)
 {
-	return sim_the_machine->m_ct.ct_faults[f];
+	return sim_the_machine->m_cpus[cpu].cp_failures;
 }
 
 bool
@@ -150,6 +150,7 @@ sim_fault(enum sim_fault f)
 	if (nth != 0 && (asked == nth || (asked > nth && m->m_cfg.sc_fault_persist[f])))
 		happens = true;
 	m->m_ct.ct_faults[f] += happens;
+	self(m)->cp_failures += happens;
 	return happens;
 }
 

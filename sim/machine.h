@@ -372,8 +372,8 @@ const char *sim_fault_name(enum sim_fault f);
 /* Whether that fault happens here and now: a choice by its probability, and by the n-th failure. */
 bool sim_fault(enum sim_fault f);
 
-/* How often it has happened so far. */
-uint64_t sim_fault_count(enum sim_fault f);
+/* How many faults of all kinds have happened to a CPU so far. */
+uint64_t sim_cpu_failures(unsigned int cpu);
 
 /* ---- Barriers ------------------------------------------------------------------------------ */
 

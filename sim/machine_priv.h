@@ -61,6 +61,7 @@ struct cpu {
 	struct host_mutex *cp_mutexes[HELD_MAX];
 	bool cp_interruptible; /* it sleeps in a way that a signal ends */
 	bool cp_signaled;
+	uint64_t cp_failures; /* faults injected into what this CPU did */
 
 	bool (*cp_ready)(void *arg);
 	void *cp_ready_arg;

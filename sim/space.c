@@ -403,23 +403,13 @@ space_is_faulting(const struct space *sp)
 
 /* ---- Operations whose gathers are vmspace's own --------------------------------------------- */
 
-/* Injected failures to find memory: each makes somebody look for pages to take. */
-static uint64_t
-failures(void)
-{
-	return sim_fault_count(SIM_FAULT_TABLE_ALLOC) + sim_fault_count(SIM_FAULT_ALLOC) +
-	       sim_fault_count(SIM_FAULT_PAGE_ALLOC);
-}
-
 bool
 world_may_reclaim(const struct world *w)
 {
-	const uint64_t now = failures();
-
 	for (unsigned int cpu = 0; cpu < sim_cpu_count(); cpu++) {
 		const struct cpu *const cp = &w->wo_cpus[cpu];
 
-		if (cp->cp_inside && (w->wo_short || cp->cp_failures != now))
+		if (cp->cp_inside && (w->wo_short || cp->cp_failures != sim_cpu_failures(cpu)))
 			return true;
 	}
 	return false;
@@ -431,7 +421,7 @@ space_op_begin(struct space *sp, struct oracle_tlb_op *op)
 	struct cpu *const cp = &sp->sp_world->wo_cpus[sim_cpu()];
 
 	cp->cp_inside = true;
-	cp->cp_failures = failures();
+	cp->cp_failures = sim_cpu_failures(sim_cpu());
 	oracle_tlb_op_begin(op, pmap_root(sp->sp_pmap));
 }
 
