@@ -146,6 +146,9 @@ bool vmop_has_devices(const struct space *sp);
  */
 bool vmop_device_writes(const struct space *sp, const struct region *rg, bool surely);
 
+/* Devices make accesses, or are still. */
+void vmop_devices_run(struct world *w, bool run);
+
 /* Whatever a device of a space could write may be in the log from here on. */
 void vmop_may_be_logged(struct space *sp);
 

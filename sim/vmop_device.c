@@ -77,11 +77,17 @@ reached(void *arg, unsigned int device, uint64_t gpa, uint64_t hpa, bool write)
 }
 
 void
+vmop_devices_run(struct world *w, bool run)
+{
+	sim_set_dma_hook(run ? reached : NULL, w);
+}
+
+void
 vmop_create(struct world *w)
 {
 	w->wo_vmops = sim_alloc(sizeof(*w->wo_vmops));
 	vmop_hooks(w);
-	sim_set_dma_hook(reached, w);
+	vmop_devices_run(w, true);
 }
 
 /* ---- Attaching ------------------------------------------------------------------------------ */

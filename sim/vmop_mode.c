@@ -210,7 +210,10 @@ vmop_quiet(struct space *sp, gpa_t start, gpa_t stop)
 	sim_wait_until("all others to stop", is_alone, vo);
 	host_epoch_drain(); /* what was put off is in the middle of nothing either */
 	oracle_vm_quiet(w);
+	/* What devices write next would be a change, too. */
+	vmop_devices_run(w, false);
 	vmop_hostile_alone(sp, start, stop);
+	vmop_devices_run(w, true);
 	vo->vo_stopping = false;
 	vmop_tick(w, VO_QUIET);
 }
