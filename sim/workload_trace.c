@@ -8,6 +8,7 @@
  */
 
 #include "sim/trace.h"
+#include "sim/vmop.h"
 #include "sim/workload.h"
 
 #include <errno.h>
@@ -88,6 +89,9 @@ host_turn(struct space *sp)
 		start += sim_choose(SIM_CHOICE_WORKLOAD, REGION_PAGES - 8) * SIM_PAGE_SIZE;
 		stop = start + 8 * SIM_PAGE_SIZE;
 	}
+	/* Filling up what is in swap would push out as much. */
+	if (ops[op] == collapse && sp->sp_world->wo_short)
+		return;
 	if (ops[op] == collapse) {
 		start = rg->rg_base;
 		stop = rg->rg_base + REGION_BYTES;
@@ -117,6 +121,16 @@ cpu_program(void *arg)
 
 /* ---- Setting up ----------------------------------------------------------------------------- */
 
+/*
+ * In every second seed, the first one included, there is memory for half of what the guests touch;
+ * the rest is in swap.
+ */
+static bool
+is_pressed(const struct sim_options *o)
+{
+	return o->seed % 2 != 0;
+}
+
 static void
 set_up(void *arg)
 {
@@ -127,6 +141,10 @@ set_up(void *arg)
 
 	w->wo_yielding = true;
 	w->wo_tlb_entries = TLB_ENTRIES;
+	w->wo_short = is_pressed(o);
+	w->wo_may_reclaim = w->wo_short;
+	if (w->wo_short)
+		w->wo_mem_limit = o->vcpus * info->ti_pages / 2 * SIM_PAGE_SIZE;
 	oracle_audit_every(w, AUDIT_STEPS);
 	for (unsigned int i = 0; i < o->vcpus; i++) {
 		struct program *const pr = sim_alloc(sizeof(*pr));
@@ -160,6 +178,8 @@ tear_down(void *arg)
 		oracle_check_quiet(w->wo_spaces[i]);
 	}
 	oracle_check_system(w);
+	oracle_vm_quiet(w);
+	oracle_vm_read_back(w);
 	world_destroy(w);
 }
 
@@ -177,5 +197,7 @@ sim_run_trace(const struct sim_options *o, const struct trace *trace, struct sim
 	 * Every region whole, since it is reserved whole, and as much again for moving and tables.
 	 */
 	cfg.sc_frames = o->vcpus * (info->ti_regions + 2u) * REGION_PAGES * 3 / 2;
+	if (is_pressed(o))
+		cfg.sc_swap_slots = (uint32_t)(o->vcpus * info->ti_pages * 2);
 	return workload_run(o, &cfg, &re.re_world, &parts, false, out);
 }
