@@ -438,6 +438,7 @@ vmop_new_seg(struct space *sp, gpa_t start, gpa_t stop)
 {
 	struct seg *const sg = hostop_region(sp, start)->rg_seg;
 	struct pages pa = {sg, 0, sg->sg_npages};
+	struct oracle_tlb_op op;
 	int error;
 
 	(void)stop;
@@ -454,8 +455,10 @@ vmop_new_seg(struct space *sp, gpa_t start, gpa_t stop)
 				      sp->sp_name, sg->sg_ident, -error);
 		space_renew_seg(sp, sg);
 		pages_set(&pa, true);
+		space_op_begin(sp, &op); /* what fills it may take pages from anybody */
 		while (space_make_seg(sp, sg) != 0)
 			sim_point(SIM_USER, NULL);
+		space_op_end(sp, &op, 0, 0);
 		vmop_tick(sp->sp_world, VO_NEW_SEG);
 	}
 	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
