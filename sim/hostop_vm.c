@@ -279,8 +279,8 @@ collect_tables(struct space *sp, gpa_t start, gpa_t stop)
 }
 
 /*
- * A framebuffer, which is never paged: nobody but the display has an interest in M there, and it may
- * be taken out of the tables.
+ * A framebuffer, which is never paged: nobody but the display has an interest in M there, and it
+ * may be taken out of the tables.
  */
 static void
 collect_display(struct space *sp, const struct region *rg)

@@ -109,8 +109,9 @@ check_clean(const struct look *lo)
 	unsigned int word;
 
 	/* What is never paged need not be known to be written. */
-	if (lo->lo_region->rg_seg->sg_kind != SEG_SYSMEM || !lo->lo_known || !pi->pi_resident || pi->pi_dirty || pi->pi_busy || pi->pi_swapped ||
-	    pi->pi_write_holds != 0 || lo->lo_modified || lo->lo_page->pg_ghost == NULL ||
+	if (lo->lo_region->rg_seg->sg_kind != SEG_SYSMEM || !lo->lo_known || !pi->pi_resident ||
+	    pi->pi_dirty || pi->pi_busy || pi->pi_swapped || pi->pi_write_holds != 0 ||
+	    lo->lo_modified || lo->lo_page->pg_ghost == NULL ||
 	    vmop_device_writes(lo->lo_space, lo->lo_region, false))
 		return;
 	sim_invariant_hit(SIM_I27);

@@ -295,8 +295,8 @@ fill_region(struct space *sp, const struct region *rg)
 }
 
 /*
- * Two maps of one 2 MiB, whose pages lie in one run: only the tables could join them. In half of the
- * seeds with runs they are full from the beginning, in scenarios that are about joining.
+ * Two maps of one 2 MiB, whose pages lie in one run: only the tables could join them. In half of
+ * the seeds with runs they are full from the beginning, in scenarios that are about joining.
  */
 static void
 add_two(const struct workload *wl, struct space *sp, gpa_t base, struct seg *sg, unsigned int first)

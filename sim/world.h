@@ -174,7 +174,7 @@ struct cpu {
 	uint64_t cp_online; /* times it came online, from 1 */
 	uint64_t cp_faults; /* faults begun or over; odd while one is being handled */
 	struct space *cp_fault_space;
-	gpa_t cp_fault_gpa; /* of the page */
+	gpa_t cp_fault_gpa;   /* of the page */
 	bool cp_inside;	      /* between space_op_begin() and space_op_end() */
 	uint64_t cp_failures; /* injected until then */
 };
