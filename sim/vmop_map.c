@@ -456,8 +456,13 @@ vmop_new_seg(struct space *sp, gpa_t start, gpa_t stop)
 		space_renew_seg(sp, sg);
 		pages_set(&pa, true);
 		space_op_begin(sp, &op); /* what fills it may take pages from anybody */
-		while (space_make_seg(sp, sg) != 0)
-			sim_point(SIM_USER, NULL);
+		/* All the memory there is may be held by those who are through with their work. */
+		for (error = space_make_seg(sp, sg); vmop_excused(error);
+		     error = space_make_seg(sp, sg))
+			vmop_release(sp, 0, 0);
+		if (error != 0)
+			sim_violation("CK-API", "I38", "%s: segment %d cannot be made again: %d",
+				      sp->sp_name, sg->sg_ident, -error);
 		space_op_end(sp, &op, 0, 0);
 		vmop_tick(sp->sp_world, VO_NEW_SEG);
 	}
