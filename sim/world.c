@@ -215,6 +215,7 @@ attach(struct space *sp)
 int
 space_open(struct space *sp)
 {
+	struct oracle_tlb_op op;
 	struct vmspace *vs;
 	int error;
 
@@ -233,7 +234,9 @@ space_open(struct space *sp)
 	sp->sp_vs = vs;
 	sp->sp_pmap = vmspace_pmap(vs);
 	attach(sp);
+	space_op_begin(sp, &op); /* what fills it may take pages from anybody */
 	error = space_populate(sp);
+	space_op_end(sp, &op, 0, 0);
 	if (error != 0)
 		space_close(sp);
 	return error;
