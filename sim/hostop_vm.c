@@ -503,7 +503,9 @@ hostop_recreate(struct space *sp, gpa_t start, gpa_t stop)
 	world_tick(sp->sp_world, WC_RECREATE);
 	oracle_check_quiet(sp);
 	space_close(sp);
-	while (space_open(sp) != 0)
+	while (space_open(sp) != 0) {
+		sim_signal_clear();
 		sim_point(SIM_USER, NULL);
+	}
 	sp->sp_closing = false;
 }

@@ -36,7 +36,10 @@ seg_name(enum seg_kind kind)
 	return names[kind];
 }
 
-/* A boot ROM is filled by the host, through a hold, with a value in each page. */
+/*
+ * A boot ROM is filled by the host, through a hold, with a value in each page; or stays as it is,
+ * zeros, if others have all the memory and may keep it for as long as they like.
+ */
 static int
 fill_rom(struct space *sp, struct seg *sg)
 {
@@ -46,7 +49,7 @@ fill_rom(struct space *sp, struct seg *sg)
 			       PMAP_PROT_RW, &hold);
 
 	if (error != 0)
-		return error;
+		return error == -ENOMEM ? 0 : error;
 	for (unsigned int i = 0; i < sg->sg_npages; i++) {
 		const uint64_t value = ghost_value(sp->sp_world);
 
