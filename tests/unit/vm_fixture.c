@@ -417,7 +417,7 @@ tell_ghost(struct vf *x, gpa_t gpa, uint64_t stamp)
 void
 vf_poke(struct vf *x, gpa_t gpa, uint64_t stamp)
 {
-	hpa_t hpa;
+	hpa_t hpa = 0;
 
 	vf_errno(vf_touch(x, gpa, PMAP_PROT_W | PMAP_PROT_R, &hpa, NULL), 0);
 	hpa &= ~(PAGE - 1);
@@ -431,7 +431,7 @@ vf_peek(struct vf *x, gpa_t gpa)
 {
 	uint64_t first;
 	uint64_t last;
-	hpa_t hpa;
+	hpa_t hpa = 0;
 
 	vf_errno(vf_touch(x, gpa, PMAP_PROT_R, &hpa, NULL), 0);
 	hpa &= ~(PAGE - 1);
