@@ -90,7 +90,7 @@ FILE_MAX = 800
 WIDTH_MAX = 100
 FUNCTION_MAX = [(CORE, 70), (r"", 80)]
 SKIPPED_DIRS = re.compile(r"^(\.git|build|build-.*|__pycache__)$")
-SKIPPED_FILES = re.compile(r"^(LICENSE|LICENSES/.*|tests/tidy/fixtures\.txt)$"
+SKIPPED_FILES = re.compile(r"^(\.git|LICENSE|LICENSES/.*|tests/tidy/fixtures\.txt)$"
                            r"|\.(zst|gz|bin|png|svg|ico|woff2?)$")
 COPYRIGHT = "SPDX-FileCopyrightText: The skep authors"
 LICENSE = re.compile(r"SPDX-License-" r"Identifier: BSD-2-Clause( OR GPL-2\.0-only)?( \*/)?$")

@@ -153,7 +153,9 @@ def shell(args, scratch):
     if program(args.model) == QEMU:
         line, env = command(args, scratch)
         print("leave with exit, or with Ctrl-A X", flush=True)
-        return 0 if subprocess.run(line, env=env, check=False).returncode in (0, 33) else 1
+        with open(os.path.join(args.out, "emulator.log"), "wb") as log:
+            code = subprocess.run(line, env=env, stderr=log, check=False).returncode
+        return 0 if code in (0, 33) else 1
     return shell_over_pty(args, scratch)
 
 
