@@ -16,8 +16,10 @@
  * about to be, interrupts blocked. Who changes maps freezes all vCPUs (vm_lock_all_vcpus()): the
  * runner of each notices at the latest by a kick, goes to IDLE, and waits there for its turn.
  *
- * Lock order: vm_mem_lock (rw semaphore: readers and writers of maps), then vCPU states in order of
- * their numbers, then what vmspace takes. vmm_list_lock (mutex: all machines) comes before all.
+ * Lock order: vmm_list_lock (mutex: all machines, all nodes), vm_mem_lock (rw semaphore: readers and
+ * writers of maps), vCPU states in order of their numbers, vmm_quiet (who may page), vm_mappings
+ * (stores through mappings of nodes), then what vmspace takes. User memory is copied with neither of
+ * the last two held, since a fault of a mapped node takes them inside mmap_lock.
  */
 
 #ifndef KMOD_VMM_H
@@ -29,6 +31,8 @@
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/percpu-refcount.h>
+#include <linux/percpu-rwsem.h>
 #include <linux/rwsem.h>
 #include <linux/wait.h>
 
@@ -100,6 +104,7 @@ enum vcpu_state {
 #define VCPU_REQ_IDLE 0	   /* somebody wants to freeze it: step aside */
 #define VCPU_REQ_NMI 1	   /* an NMI is to be injected */
 #define VCPU_REQ_SUSPEND 2 /* the machine is suspended or destroyed: leave */
+#define VCPU_REQ_TRIPLE 3  /* an exception could not be delivered: triple fault (vcpu.c's own) */
 
 struct vcpu {
 	struct vm *vc_vm;
@@ -109,16 +114,26 @@ struct vcpu {
 	/* State; vc_lock is a spinlock that is never held across anything. */
 	spinlock_t vc_lock;
 	enum vcpu_state vc_state;
+	bool vc_user;		  /* a call of class VCPU is being made, be it stepping aside */
+	bool vc_aside;		  /* that call lost the state by a signal while it stepped aside */
+	bool vc_in_run;		  /* and it is VMM_RUN */
 	unsigned int vc_freezers; /* who waits to freeze it: the runner steps aside for them */
 	wait_queue_head_t vc_wait;
 	int vc_cpu; /* RUNNING: the host CPU; else -1 */
 	unsigned long vc_requests;
 
-	/* Owned with FROZEN. General registers but RAX (SVM: in the VMCB), RSP; by enum vmm_reg. */
+	/*
+	 * Owned with FROZEN. General registers by enum vmm_reg. RAX is a matter of vb_get_reg() and
+	 * vb_set_reg() alone (SVM: in the VMCB; VT-x keeps it here), as RSP is.
+	 */
 	u64 vc_gpr[VMM_REG_R15 + 1];
 	u64 vc_cr2;
 	u64 vc_cr8;
-	u64 vc_dr[4]; /* DR0-3; DR6 in vc_dr6; DR7 is the backend's */
+	/*
+	 * DR0-3, which run.c loads while DR7, the backend's, enables any of them. DR6 is kept here; a
+	 * backend whose hardware does not switch it (VT-x) intercepts #DB and sets it as #DB would.
+	 */
+	u64 vc_dr[4];
 	u64 vc_dr6;
 	u64 vc_tsc_aux;
 	u64 vc_apic_base;		 /* IA32_APIC_BASE as the guest sees it */
@@ -127,6 +142,7 @@ struct vcpu {
 	u64 vc_reinject;  /* what an exit interrupted on its way; before vc_exception */
 	struct vmm_exit vc_exit;
 	bool vc_skip;	 /* move RIP past vc_exit.inst_bytes at the next run */
+	bool vc_halted;	 /* after HLT that did not exit: waits for an interrupt */
 	int vc_last_cpu; /* where it last entered; -1: nowhere */
 	u64 vc_caps[VMM_CAP_COUNT];
 
@@ -147,14 +163,24 @@ vcpu_count(struct vcpu *vcpu, enum vcpu_stat stat)
 	WRITE_ONCE(vcpu->vc_stats[stat], vcpu->vc_stats[stat] + 1);
 }
 
-/* From IDLE to FROZEN for the caller, who waits for a running vCPU; -EBUSY another call has it. */
+/*
+ * From IDLE to FROZEN and back. For a call that works on it (class VCPU): -EBUSY another such call
+ * has it; waits for those who froze it. For one that stops it (class WRITERS): waits until its
+ * runner, kicked out, has stepped aside. Both: -EINTR.
+ */
+int vcpu_acquire(struct vcpu *vcpu);
+void vcpu_release(struct vcpu *vcpu);
 int vcpu_freeze(struct vcpu *vcpu);
 void vcpu_thaw(struct vcpu *vcpu);
-/* Any context: makes it leave the guest soon. Sets no request by itself. */
+
+/* Any context: makes it leave the guest, or wake up, soon. Sets no request by itself. */
 void vcpu_kick(struct vcpu *vcpu);
 
-/* Makes an exception pending, FROZEN. error_code < 0: none. As the CPU does, two of them become a
- * double fault, three a triple fault (SDM vol. 3A 6.15). */
+/*
+ * Makes an exception pending, FROZEN. error_code < 0: none. As the CPU does, two of them become a
+ * double fault, three a triple fault (SDM vol. 3A 6.15). So it is with one whose delivery was
+ * interrupted (vc_reinject): a backend that intercepts an exception sets vc_reinject before this.
+ */
 void vcpu_inject_exception(struct vcpu *vcpu, u8 vector, int error_code);
 
 /* ---- Machines ---------------------------------------------------------------------------------- */
@@ -173,7 +199,10 @@ struct vm {
 	struct rw_semaphore vm_mem_lock;
 	unsigned long vm_suspend; /* enum vmm_suspend_how; set once by cmpxchg until reinit */
 	bool vm_dying;
-	void *vm_arch; /* the backend's */
+	struct percpu_ref vm_calls; /* in progress; killed by destroy, which waits for them */
+	struct completion vm_drained;
+	const void *vm_owner; /* file of /dev/vmmctl that destroys it when it is closed, or NULL */
+	void *vm_arch;	      /* the backend's */
 
 	/* PT_EPT: a slot per CPU, attached at the first entry there; and how often that CPU had been
 	 * brought up when it was last used: else pmap_slot_reset(). */
@@ -181,8 +210,8 @@ struct vm {
 	u8 *vm_slot_attached;
 	u64 *vm_slot_online;
 
-	void *vm_nodes;	  /* dev.c */
-	void *vm_debugfs; /* debugfs.c */
+	struct vm_nodes *vm_nodes; /* dev.c, and mappings of them in dev_mmap.c */
+	void *vm_debugfs;	   /* debugfs.c */
 };
 
 /* ---- What the CPU gives (hw.c) ----------------------------------------------------------------- */
@@ -219,7 +248,8 @@ struct vmm_backend {
 	 * (vcpu->..., see vb_inject), and returns after the exit with everything saved that later code
 	 * on another CPU needs. `flush`: the context must be flushed before the guest's next
 	 * instruction; the backend calls pmap_guest_flushed(slot) when that has taken effect.
-	 * Returns 0, or -EIO if entry failed (then slot is left as it was, facts for exit_raw saved).
+	 * Returns 0, or -EIO if entry failed (then slot is left as it was, facts for exit_raw saved,
+	 * and vb_handle, called all the same, reports VMM_EXIT_ENTRY_FAILED).
 	 */
 	void (*vb_load)(struct vcpu *vcpu);
 	int (*vb_enter)(struct vcpu *vcpu, struct pmap_slot *slot, bool flush);
@@ -231,16 +261,21 @@ struct vmm_backend {
 	 */
 	int (*vb_handle)(struct vcpu *vcpu);
 
-	/* Events. Frozen, before entry, preemption off, loaded. Can the guest take it now? If not,
-	 * vb_window asks for an exit when it can. vb_inject sets what the entry delivers; it is
-	 * called at most once per entry. */
+	/*
+	 * Events. Here, before entry, loaded; vb_window is called at each entry, vb_inject at most once.
+	 * Can the guest take it now? If not, vb_window asks for an exit when it can. vb_inject sets
+	 * what the entry delivers. CR8 (vc_cr8) is run.c's to compare with an interrupt's priority.
+	 */
 	bool (*vb_can_intr)(struct vcpu *vcpu);
 	bool (*vb_can_nmi)(struct vcpu *vcpu);
 	void (*vb_window)(struct vcpu *vcpu, bool intr,
 			  bool nmi); /* both: what is wanted; or none */
 	void (*vb_inject)(struct vcpu *vcpu, u64 event);
 
-	/* Registers, frozen. reg as in enum vmm_reg, those that are not in struct vcpu. -EINVAL. */
+	/*
+	 * Registers, frozen; preemption and interrupts may be on or off. reg as in enum vmm_reg,
+	 * those that are not in struct vcpu, and RAX. -EINVAL.
+	 */
 	int (*vb_get_reg)(struct vcpu *vcpu, enum vmm_reg reg, u64 *value);
 	int (*vb_set_reg)(struct vcpu *vcpu, enum vmm_reg reg, u64 value);
 	int (*vb_get_desc)(struct vcpu *vcpu, enum vmm_reg reg, struct vmm_desc *desc);
@@ -263,6 +298,19 @@ extern struct ept_cpu vmm_ept_cpu;
  * many times it was turned on: what was cached before is void. */
 bool vmm_cpu_enabled(void);
 u64 vmm_cpu_online_count(void);
+
+/*
+ * What guests are offered only if the backend can: on from hw.c if the CPU has it, turned off by
+ * vb_init where the backend finds that it cannot (VT-x: no control for it).
+ */
+extern bool vmm_guest_rdtscp;
+
+/*
+ * Everything that may page, of any machine, reads; an audit (VMM_CHECK), for which all must be still,
+ * writes. Readers do not touch user memory.
+ */
+extern struct percpu_rw_semaphore vmm_quiet;
+extern struct vm_system *vmm_system; /* all memory of all machines; constant after load */
 
 extern struct pmap_vpids vmm_vpids;	       /* VT-x; ident in hw.c */
 struct pmap_asid_cpu *vmm_asid_this_cpu(void); /* SVM; here */

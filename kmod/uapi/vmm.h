@@ -44,10 +44,18 @@
 #define VMM_NODE_DIR "/dev/vmm"
 #define VMM_IO_NODE_DIR "/dev/vmm.io"
 
-/* A machine's name, with the final 0: letters, digits, '-', '_'; it begins with none of the two. */
+/* A machine's name, with the final 0: letters, digits, '-', '_', '.'; it begins with one of the first
+ * two. */
 #define VMM_NAME_BYTES 64
 #define VMM_SEG_NAME_BYTES 64
 #define VMM_MAXCPU 64 /* vCPUs of one machine that the ABI can tell apart */
+
+/*
+ * What a guest's CPUID tells of us: in leaf VMM_CPUID_LEAF, EAX the last leaf, EBX, ECX, EDX the
+ * twelve characters; in the next EAX is VMM_ABI_VERSION.
+ */
+#define VMM_CPUID_LEAF 0x40000000u
+#define VMM_CPUID_VENDOR "skepskepskep"
 
 #define VMM_PROT_READ 1u
 #define VMM_PROT_WRITE 2u
