@@ -57,16 +57,52 @@ wants_run(const struct vm_object *ob, struct vm_chunk *ch, uint64_t index)
 	       (host_load(&ch->ch_flags) & CH_NO_RUN) == 0;
 }
 
+/*
+ * With a pager of the host's a page may be got twice: alone, by who fills it, and with the run, by
+ * who fills a neighbor. Whoever comes last finds what the other one did: the filler makes the page
+ * resident and then looks at the run, the neighbor publishes the run and then looks at the page.
+ */
+static void
+drop_double(struct vm_object *ob, uint64_t index)
+{
+	struct vm_chunk *const ch = vm_object_peek(ob, index);
+	hpa_t hpa;
+
+	if (take_from_run(ob, ch, index % VM_CHUNK_PAGES, &hpa)) {
+		vm_pager_put(ob, index, hpa, false);
+		vm_uncharge(ob->ob_account, 1);
+	}
+}
+
+static void
+drop_doubles(struct vm_object *ob, struct vm_chunk *ch, uint64_t first)
+{
+	for (unsigned int i = 0; ob->ob_pager != NULL && i < VM_CHUNK_PAGES; i++) {
+		if (host_load(&ch->ch_pages[i].vp_state) & VP_RESIDENT)
+			drop_double(ob, first + i);
+	}
+}
+
+/* A run that nobody has heard of. */
+static void
+put_run(struct vm_object *ob, uint64_t first, hpa_t base)
+{
+	for (unsigned int i = 0; i < VM_CHUNK_PAGES; i++)
+		vm_pager_put(ob, first + i, base + i * HOST_PAGE_SIZE, false);
+	host_fetch_add(&ob->ob_account->ac_reserved, -(uint64_t)VM_CHUNK_PAGES);
+	vm_uncharge(ob->ob_account, VM_CHUNK_PAGES);
+}
+
 /* Obtains a run of 512 frames, all of them free in the chunk. False if that is not to be had. */
 static bool
-reserve_run(struct vm_object *ob, struct vm_chunk *ch)
+reserve_run(struct vm_object *ob, struct vm_chunk *ch, uint64_t first)
 {
 	bool mine;
 	hpa_t base;
 
 	if (vm_charge(ob->ob_account, VM_CHUNK_PAGES) != VM_FAULT_NONE)
 		return false;
-	if (!host_page_alloc(&base, 9)) {
+	if (!vm_pager_get_run(ob, first, &base)) {
 		vm_uncharge(ob->ob_account, VM_CHUNK_PAGES);
 		host_fetch_or(&ch->ch_flags, CH_NO_RUN);
 		return false;
@@ -80,17 +116,16 @@ reserve_run(struct vm_object *ob, struct vm_chunk *ch)
 		ch->ch_run = base;
 	host_unlock(&ch->ch_lock);
 	if (!mine) {
-		host_page_free(base, 9);
-		host_fetch_add(&ob->ob_account->ac_reserved, -(uint64_t)VM_CHUNK_PAGES);
-		vm_uncharge(ob->ob_account, VM_CHUNK_PAGES);
+		put_run(ob, first, base);
 	} else {
+		drop_doubles(ob, ch, first);
 		vm_object_count(ob, VM_C_RUNS, 1);
 	}
 	return true;
 }
 
 uint64_t
-vm_run_break(struct vm_object *ob, struct vm_chunk *ch)
+vm_run_break(struct vm_object *ob, struct vm_chunk *ch, uint64_t first)
 {
 	uint64_t bits[VM_BITMAP_WORDS];
 	uint64_t n = 0;
@@ -106,7 +141,7 @@ vm_run_break(struct vm_object *ob, struct vm_chunk *ch)
 	host_unlock(&ch->ch_lock);
 	for (unsigned int i = 0; i < VM_CHUNK_PAGES; i++) {
 		if ((bits[i / 64] >> i % 64 & 1) != 0) {
-			host_page_free(base + i * HOST_PAGE_SIZE, 0);
+			vm_pager_put(ob, first + i, base + i * HOST_PAGE_SIZE, false);
 			n++;
 		}
 	}
@@ -130,7 +165,7 @@ vm_frame_try(struct vm_object *ob, uint64_t index, hpa_t *hpa, bool *run)
 	*run = false;
 	if (take_from_run(ob, ch, i, hpa))
 		return VM_FAULT_NONE;
-	if (wants_run(ob, ch, index) && reserve_run(ob, ch)) {
+	if (wants_run(ob, ch, index) && reserve_run(ob, ch, index - i)) {
 		*run = true;
 		if (take_from_run(ob, ch, i, hpa))
 			return VM_FAULT_NONE;
@@ -139,11 +174,26 @@ vm_frame_try(struct vm_object *ob, uint64_t index, hpa_t *hpa, bool *run)
 	why = vm_charge(ob->ob_account, 1);
 	if (why != VM_FAULT_NONE)
 		return why;
-	if (!host_page_alloc(hpa, 0)) {
+	why = vm_pager_get(ob, index, hpa);
+	if (why != VM_FAULT_NONE)
 		vm_uncharge(ob->ob_account, 1);
-		return VM_FAULT_NO_MEMORY;
+	return why;
+}
+
+/* Of vm_frame_try(). */
+static int
+error_of(enum vm_fault_reason why)
+{
+	switch (why) {
+	case VM_FAULT_NONE:
+		return 0;
+	case VM_FAULT_SWAP_READ:
+		return -EIO;
+	case VM_FAULT_INTERRUPTED:
+		return -EINTR;
+	default:
+		return -ENOMEM;
 	}
-	return VM_FAULT_NONE;
 }
 
 int
@@ -154,12 +204,13 @@ vm_frame_alloc(struct vm_object *ob, uint64_t index, hpa_t *hpa, bool *run,
 		int error;
 
 		*why = vm_frame_try(ob, index, hpa, run);
-		if (*why == VM_FAULT_NONE)
-			return 0;
+		error = error_of(*why);
+		if (error != -ENOMEM)
+			return error;
 		error = vm_make_room(ob->ob_space, *why);
 		if (error == -ENOMEM) { /* but others may have made room meanwhile */
 			*why = vm_frame_try(ob, index, hpa, run);
-			return *why == VM_FAULT_NONE ? 0 : error;
+			return error_of(*why);
 		}
 		if (error == -EINTR)
 			*why = VM_FAULT_INTERRUPTED;
@@ -169,22 +220,27 @@ vm_frame_alloc(struct vm_object *ob, uint64_t index, hpa_t *hpa, bool *run,
 	return -ENOMEM;
 }
 
+/*
+ * What goes back into a run has lost its contents. So a page of a host's pager, which may have new
+ * ones, does not: the run goes on without it.
+ */
 void
-vm_frame_free(struct vm_object *ob, uint64_t index, hpa_t hpa)
+vm_frame_free(struct vm_object *ob, uint64_t index, hpa_t hpa, bool dirty)
 {
 	struct vm_chunk *const ch = vm_object_peek(ob, index);
 	const unsigned int i = index % VM_CHUNK_PAGES;
 	bool reserved;
 
 	host_lock(&ch->ch_lock);
-	reserved = ch->ch_run != 0 && hpa == ch->ch_run + i * HOST_PAGE_SIZE;
+	reserved =
+		ob->ob_pager == NULL && ch->ch_run != 0 && hpa == ch->ch_run + i * HOST_PAGE_SIZE;
 	if (reserved)
 		ch->ch_free[i / 64] |= (uint64_t)1 << i % 64;
 	host_unlock(&ch->ch_lock);
 	if (reserved) {
 		host_fetch_add(&ob->ob_account->ac_reserved, 1);
 	} else {
-		host_page_free(hpa, 0);
+		vm_pager_put(ob, index, hpa, dirty);
 		vm_uncharge(ob->ob_account, 1);
 	}
 }
@@ -203,6 +259,8 @@ vm_page_settle(struct vm_object *ob, uint64_t index, hpa_t hpa)
 	host_fetch_add(&ch->ch_resident, 1);
 	host_fetch_add(resident_account(ob), 1);
 	host_fetch_or(&pg->vp_state, hpa | VP_RESIDENT);
+	if (ob->ob_pager != NULL)
+		drop_double(ob, index);
 }
 
 void
@@ -210,18 +268,20 @@ vm_page_empty(struct vm_object *ob, uint64_t index)
 {
 	struct vm_chunk *const ch = vm_object_peek(ob, index);
 	struct vm_page *const pg = &ch->ch_pages[index % VM_CHUNK_PAGES];
-	const hpa_t hpa = vm_page_hpa(pg);
-
-	host_fetch_and(&pg->vp_state, ~(VP_FRAME | VP_RESIDENT | VP_DIRTY | VP_REFERENCED));
+	const uint64_t was =
+		host_fetch_and(&pg->vp_state, ~(VP_FRAME | VP_RESIDENT | VP_DIRTY | VP_REFERENCED));
 	if (pg->vp_slot != 0)
 		host_fetch_add(&ob->ob_account->ac_swapped, 1);
 	host_fetch_add(resident_account(ob), ~(uint64_t)0);
 	if (host_fetch_add(&ch->ch_resident, ~(uint64_t)0) == 1)
 		host_fetch_and(&ch->ch_flags, ~CH_NO_RUN);
-	vm_frame_free(ob, index, hpa);
+	vm_frame_free(ob, index, was & VP_FRAME, (was & VP_DIRTY) != 0);
 }
 
-/* The rest of a run that was obtained for one page: every neighbor that never was. */
+/*
+ * The rest of a run that was obtained for one page: every neighbor whose contents are there without
+ * I/O.
+ */
 static void
 fill_run(struct vm_object *ob, uint64_t index)
 {
@@ -234,10 +294,9 @@ fill_run(struct vm_object *ob, uint64_t index)
 
 		if (first + i == index || vm_object_own_absent(ob, pg) != 0)
 			continue;
-		if (pg->vp_slot == 0 && take_from_run(ob, ch, i, &hpa)) {
-			host_page_zero(hpa);
+		if ((pg->vp_slot == 0 || ob->ob_pager != NULL) && take_from_run(ob, ch, i, &hpa)) {
+			(void)vm_pager_read(ob, first + i, hpa);
 			vm_page_settle(ob, first + i, hpa);
-			vm_object_count(ob, VM_C_ZERO_FILLS, 1);
 		}
 		vm_page_disown(ob, pg, 0, 0);
 	}
@@ -246,24 +305,17 @@ fill_run(struct vm_object *ob, uint64_t index)
 int
 vm_page_fill(struct vm_object *ob, uint64_t index, enum vm_fault_reason *why)
 {
-	struct vm_page *const pg = vm_object_page(ob, index);
 	hpa_t hpa;
 	bool run;
 	int error = vm_frame_alloc(ob, index, &hpa, &run, why);
 
 	if (error != 0)
 		return error;
-	if (pg->vp_slot != 0) {
-		error = vm_swap_in(ob, index, hpa);
-		if (error != 0) {
-			vm_frame_free(ob, index, hpa);
-			*why = VM_FAULT_SWAP_READ;
-			return error;
-		}
-		vm_object_count(ob, VM_C_SWAP_INS, 1);
-	} else {
-		host_page_zero(hpa);
-		vm_object_count(ob, VM_C_ZERO_FILLS, 1);
+	error = vm_pager_read(ob, index, hpa);
+	if (error != 0) {
+		vm_frame_free(ob, index, hpa, false);
+		*why = VM_FAULT_SWAP_READ;
+		return error;
 	}
 	vm_page_settle(ob, index, hpa);
 	if (run && (host_load(&ob->ob_space->vs_mode) & VM_EAGER_RUNS) != 0)

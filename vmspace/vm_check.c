@@ -60,13 +60,15 @@ check_page(struct audit *au, const struct vm_object *ob, const struct vm_chunk *
 		return complain(au, "I33: more holds for writing than holds: 0x", index);
 	if (ob->ob_type == OBJT_DEVMEM && pg->vp_slot != 0)
 		return complain(au, "I35: device memory in swap: 0x", index);
+	if (pg->vp_slot != 0 && (pg->vp_slot == VM_SLOT_PAGER) != (ob->ob_pager != NULL))
+		return complain(au, "I35: contents with the wrong pager: 0x", index);
 	if (ob->ob_type == OBJT_DEVMEM)
 		au->au_sum.va_devmem += resident;
 	else
 		au->au_sum.va_resident += resident;
 	au->au_sum.va_wired += VP_WIRINGS(pins) != 0;
 	au->au_sum.va_swapped += !resident && pg->vp_slot != 0;
-	au->au_sum.va_slots += pg->vp_slot != 0;
+	au->au_sum.va_slots += pg->vp_slot != 0 && ob->ob_pager == NULL;
 	return 0;
 }
 

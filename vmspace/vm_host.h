@@ -82,6 +82,50 @@ static inline uint64_t host_swap_slots(void);
 static inline int host_swap_read(uint64_t slot, const hpa_t *frames, unsigned int n);
 static inline int host_swap_write(uint64_t slot, const hpa_t *frames, unsigned int n);
 
+/* ---- Pagers --------------------------------------------------------------------------------- */
+
+/*
+ * Where the host keeps the pages of one object of system memory, if a guest wants it so
+ * (VM_HOST_PAGER): frames come from there with their contents in them, and go back there. Neither
+ * host_page_alloc() nor the swap device have to do with such a page. Pages are numbered from 0.
+ *
+ * A page is got, used, and put, as often as it was got: a run and a single page of it may be got at
+ * the same time. From the first get to the last put it stays in one frame, the same for all. What
+ * the host does with a page that nobody has is its own affair: another frame, a disk, compression.
+ * The contents of a page that was never put dirty are zeros.
+ *
+ * host_has_pager(): any context; if it is false the others are not called. Of the others
+ * host_pager_putpage() alone does not sleep.
+ *
+ * host_pager_create(): -ENOMEM. host_pager_destroy(): every page was put; the contents are lost.
+ *
+ * host_pager_getpage(): -ENOMEM: not now, the caller makes room and asks again. -EIO: the contents
+ * cannot be read; they are not lost, another try may succeed. -EINTR as host_event_wait(). After a
+ * failure the page is not got.
+ *
+ * host_pager_getrun(): 512 pages from an index on that is a multiple of 512, all within the object,
+ * if they lie, or can be made to lie without much ado, in 512 contiguous frames aligned to 2 MiB.
+ * Each is got, and put on its own. False: none is got.
+ *
+ * host_pager_putpage(): the caller, every CPU and every device are through with the frame. dirty:
+ * its bytes may differ from those that were got, and are the contents now; this cannot fail.
+ * Otherwise they are the same, or will be discarded before the page is got anew.
+ *
+ * host_pager_discard(): the contents are zeros from now on, and take no memory if that can be done.
+ * Cannot fail. A page of the range may be got as part of a run, and be in no use otherwise: it
+ * stays in its frame, which becomes zeros. Pages beside the range that are got stay as they are,
+ * frame and contents, also if they are neighbors in the same large page of the host.
+ */
+struct host_pager;
+
+static inline bool host_has_pager(void);
+static inline int host_pager_create(uint64_t npages, struct host_pager **out);
+static inline void host_pager_destroy(struct host_pager *p);
+static inline int host_pager_getpage(struct host_pager *p, uint64_t index, hpa_t *hpa);
+static inline bool host_pager_getrun(struct host_pager *p, uint64_t index, hpa_t *base);
+static inline void host_pager_putpage(struct host_pager *p, uint64_t index, hpa_t hpa, bool dirty);
+static inline void host_pager_discard(struct host_pager *p, uint64_t index, uint64_t npages);
+
 /* ---- IOMMU ---------------------------------------------------------------------------------- */
 
 /*

@@ -9,8 +9,8 @@
  * is in nobody's hands: it is shown nowhere anew, and no pin comes to it. A pinned one is left as
  * it is, since who pinned it knows its frame.
  *
- * Moving only tries to own. Discarding waits for a page that somebody is busy with, but for no more
- * than one at a time, and with nothing owned.
+ * Moving only tries to own, and leaves the frames of a host's pager to the host. Discarding waits
+ * for a page that somebody is busy with, but for no more than one at a time, and with nothing owned.
  */
 
 #include "vmspace/vm_priv.h"
@@ -150,7 +150,7 @@ move_page(struct vm_object *ob, uint64_t index, struct vm_page *pg)
 		return false;
 	host_page_copy(to, from);
 	change_frame(pg, to);
-	vm_frame_free(ob, index, from);
+	vm_frame_free(ob, index, from, false);
 	return true;
 }
 
@@ -159,6 +159,8 @@ move_batch(struct vmspace *vs, struct batch *ba)
 {
 	uint64_t moved = 0;
 
+	if (ba->ba_object->ob_pager != NULL)
+		return 0;
 	own_movable(ba);
 	unmap_owned(vs, ba);
 	for (unsigned int i = 0; i < ba->ba_n; i++) {
@@ -262,25 +264,43 @@ own_discardable(struct batch *ba)
 	return error;
 }
 
-/* Zeros are contents like others: the page was changed, and is in the dirty log for that. */
 static void
 forget_page(struct vm_object *ob, uint64_t index, struct vm_page *pg)
 {
 	if (host_load(&pg->vp_state) & VP_RESIDENT)
 		vm_page_empty(ob, index);
-	vm_swap_forget(ob, pg);
-	vm_page_disown(ob, pg, 0, VP_LOGGED);
+	vm_pager_forget(ob, pg);
+}
+
+/*
+ * n neighbors from the i-th page on, all owned. Zeros are contents like others: the pages were
+ * changed, and are in the dirty log for that.
+ */
+static void
+forget_pages(const struct batch *ba, unsigned int i, unsigned int n)
+{
+	for (unsigned int k = i; k < i + n; k++)
+		forget_page(ba->ba_object, ba->ba_first + k, batch_page(ba, k));
+	vm_pager_discard(ba->ba_object, ba->ba_first + i, n);
+	for (unsigned int k = i; k < i + n; k++)
+		vm_page_disown(ba->ba_object, batch_page(ba, k), 0, VP_LOGGED);
 }
 
 static int
 discard_batch(struct vmspace *vs, struct batch *ba)
 {
 	const int error = own_discardable(ba);
+	unsigned int i = 0;
 
 	unmap_owned(vs, ba);
-	for (unsigned int i = 0; i < ba->ba_n; i++) {
-		if ((ba->ba_owned >> i & 1) != 0)
-			forget_page(ba->ba_object, ba->ba_first + i, batch_page(ba, i));
+	while (i < ba->ba_n) {
+		unsigned int n = 0;
+
+		while (i + n < ba->ba_n && (ba->ba_owned >> (i + n) & 1) != 0)
+			n++;
+		if (n != 0)
+			forget_pages(ba, i, n);
+		i += n + 1;
 	}
 	return error;
 }

@@ -65,6 +65,7 @@ vm_object_create(struct vmspace *vs, enum vm_objtype type, uint64_t npages, hpa_
 		type == OBJT_SG ? 0 : npages / VM_CHUNK_PAGES + (npages % VM_CHUNK_PAGES != 0);
 	struct vm_object *ob;
 	uint64_t bytes;
+	int error;
 
 	if (nchunks > (~(uint64_t)0 >> 8) / sizeof(ob->ob_chunks[0]))
 		return -ENOMEM;
@@ -85,6 +86,12 @@ vm_object_create(struct vmspace *vs, enum vm_objtype type, uint64_t npages, hpa_
 	host_store(&ob->ob_window.vp_state, VP_RESIDENT);
 	host_store(&ob->ob_refs, 1);
 	host_event_init(&ob->ob_event);
+	error = vm_pager_create(ob);
+	if (error != 0) {
+		vm_account_unref(ob->ob_account);
+		host_free(ob, bytes);
+		return error;
+	}
 	if (type != OBJT_SG)
 		clock_insert(ob);
 	*out = ob;
@@ -130,25 +137,55 @@ object_free(struct host_epoch_item *item)
 void
 vm_object_unref(struct vm_object *ob)
 {
-	if (host_fetch_add(&ob->ob_refs, ~(uint64_t)0) == 1)
-		host_epoch_defer(&ob->ob_epoch, object_free);
+	if (host_fetch_add(&ob->ob_refs, ~(uint64_t)0) != 1)
+		return;
+	/* Who sees it in an epoch section finds no page in memory, and gets no reference. */
+	vm_pager_destroy(ob);
+	host_epoch_defer(&ob->ob_epoch, object_free);
 }
 
-/* Frees a page of a dead object, unless it is pinned. The caller has a reference. */
-static void
+/* Frees a page of a dead object, unless it is pinned: false. The caller has a reference. */
+static bool
 reap(struct vm_object *ob, uint64_t index)
 {
 	struct vm_page *const pg = vm_object_page(ob, index);
 	uint64_t state;
+	bool goes;
 
 	while (!vm_page_own(pg, &state))
 		vm_page_wait(ob, pg, false);
-	if (host_load_acquire(&pg->vp_pins) == 0) {
+	goes = host_load_acquire(&pg->vp_pins) == 0;
+	if (goes) {
 		if (state & VP_RESIDENT)
 			vm_page_empty(ob, index);
-		vm_swap_forget(ob, pg);
+		vm_pager_forget(ob, pg);
 	}
 	vm_page_disown(ob, pg, 0, 0);
+	return goes;
+}
+
+/*
+ * The same for all pages of a chunk, and for its run, of which nobody takes any more now. What
+ * stays is discarded by the one who unpins it.
+ */
+static void
+reap_chunk(struct vm_object *ob, struct vm_chunk *ch, uint64_t first)
+{
+	const uint64_t left = ob->ob_npages - first;
+	const unsigned int n = left < VM_CHUNK_PAGES ? (unsigned int)left : VM_CHUNK_PAGES;
+	uint64_t gone[VM_BITMAP_WORDS] = {0};
+	unsigned int from = 0;
+
+	for (unsigned int i = 0; i < n; i++)
+		gone[i / 64] |= (uint64_t)reap(ob, first + i) << i % 64;
+	vm_run_break(ob, ch, first);
+	for (unsigned int i = 0; i < n; i++) {
+		if ((gone[i / 64] >> i % 64 & 1) != 0)
+			continue;
+		vm_pager_discard(ob, first + from, i - from);
+		from = i + 1;
+	}
+	vm_pager_discard(ob, first + from, n - from);
 }
 
 void
@@ -159,14 +196,8 @@ vm_object_terminate(struct vm_object *ob)
 	for (uint64_t n = 0; n < chunk_count(ob); n++) {
 		struct vm_chunk *const ch = chunk_at(ob, n);
 
-		for (unsigned int i = 0; ch != NULL && i < VM_CHUNK_PAGES; i++) {
-			const uint64_t index = n * VM_CHUNK_PAGES + i;
-
-			if (index < ob->ob_npages)
-				reap(ob, index);
-		}
 		if (ch != NULL)
-			vm_run_break(ob, ch);
+			reap_chunk(ob, ch, n * VM_CHUNK_PAGES);
 		host_relax();
 	}
 	vm_object_unref(ob);
@@ -180,8 +211,8 @@ vm_object_unpin(struct vm_object *ob, uint64_t index, uint64_t pins)
 
 	if (VP_WIRINGS(before) == 1 && VP_WIRINGS(pins) == 1)
 		host_fetch_add(&ob->ob_account->ac_wired, ~(uint64_t)0);
-	if (before == pins && host_load(&ob->ob_dead) != 0)
-		reap(ob, index);
+	if (before == pins && host_load(&ob->ob_dead) != 0 && reap(ob, index))
+		vm_pager_discard(ob, index, 1);
 }
 
 /* ---- Pages ----------------------------------------------------------------------------------- */

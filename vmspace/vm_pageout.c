@@ -7,7 +7,7 @@
  * At each chunk it first gives back what was reserved and not used. Then it collects the A bits of
  * all places that show the chunk; pages that were used since the last time stay. Of the others it
  * owns those that nobody is busy with and nobody has pinned, takes them out of the tables with one
- * gather, writes what must be written, and frees them. The hand goes round three times at most: the
+ * gather, saves what must be saved, and frees them. The hand goes round three times at most: the
  * third time being used is no excuse any more.
  *
  * A page's last writes are known when the gather is finished, not before: only then is it decided
@@ -170,7 +170,7 @@ write_dirty(struct pageout *po, struct vmspace *vs, struct batch *ba)
 	for (unsigned int i = 0; i < ba->ba_n; i++)
 		ba->ba_done[i] = false;
 	if (ba->ba_n != 0 && !(po->po_flags & VM_PAGEOUT_CLEAN))
-		vm_swap_out(ba->ba_object, ba->ba_index, ba->ba_n, ba->ba_done);
+		vm_pager_save(ba->ba_object, ba->ba_index, ba->ba_n, ba->ba_done);
 	for (unsigned int i = 0; i < ba->ba_n; i++) {
 		struct vm_page *const pg = batch_page(ba, i);
 
@@ -213,7 +213,7 @@ visit_chunk(struct pageout *po, struct vm_object *ob, uint64_t n)
 	ba.ba_chunk = vm_object_peek(ob, ba.ba_first);
 	if (ba.ba_chunk == NULL)
 		return;
-	po->po_freed += vm_run_break(ob, ba.ba_chunk);
+	po->po_freed += vm_run_break(ob, ba.ba_chunk, ba.ba_first);
 	if (ob->ob_type != OBJT_DEFAULT || host_load(&ba.ba_chunk->ch_resident) == 0)
 		return;
 	/* To the end of it: pages that cannot be written must not hide those that can go. */

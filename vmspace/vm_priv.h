@@ -118,6 +118,8 @@ struct vm_page {
 	uint64_t vp_slot; /* the owner's: 1 + the swap slot of its contents; 0: none */
 };
 
+#define VM_SLOT_PAGER (~(uint64_t)0) /* in vp_slot: a pager of the host's has them */
+
 /* Shares a resident page that nobody owns; false if it is not so. Any context. */
 bool vm_page_share(struct vm_page *pg);
 void vm_page_unshare(struct vm_object *ob, struct vm_page *pg);
@@ -174,11 +176,12 @@ struct vm_object {
 	enum vm_objtype ob_type;
 	bool ob_runs; /* may have runs: set when created */
 	uint64_t ob_npages;
-	hpa_t ob_base;		    /* OBJT_SG */
-	struct vm_page ob_window;   /* OBJT_SG: shared instead of a page */
-	struct host_word ob_refs;   /* segment or window, holds page by page, sleepers */
-	struct host_word ob_dead;   /* its segment is gone: who unpins a page frees it */
-	struct host_event ob_event; /* pages became less busy */
+	hpa_t ob_base;		     /* OBJT_SG */
+	struct host_pager *ob_pager; /* OBJT_DEFAULT, or NULL: frames and slots of our own */
+	struct vm_page ob_window;    /* OBJT_SG: shared instead of a page */
+	struct host_word ob_refs;    /* segment or window, holds page by page, sleepers */
+	struct host_word ob_dead;    /* its segment is gone: who unpins a page frees it */
+	struct host_event ob_event;  /* pages became less busy */
 	struct vm_object *ob_clock_next, *ob_clock_prev; /* sy_lock */
 	uint64_t ob_hand;				 /* sy_pageout: next chunk to look at */
 	struct host_epoch_item ob_epoch;
@@ -186,12 +189,13 @@ struct vm_object {
 	struct host_word ob_chunks[]; /* struct vm_chunk *, or 0 */
 };
 
-/* -ENOMEM. With one reference, the caller's. */
+/* -ENOMEM. With one reference, the caller's. Sleeps. */
 int vm_object_create(struct vmspace *vs, enum vm_objtype type, uint64_t npages, hpa_t base,
 		     struct vm_object **out);
 
 /*
  * Within an epoch section that found it, or with a reference: another one; false if it is ending.
+ * Dropping it may sleep.
  */
 bool vm_object_ref(struct vm_object *ob);
 void vm_object_unref(struct vm_object *ob);
@@ -248,12 +252,18 @@ vm_page_hpa(const struct vm_page *pg)
  */
 int vm_frame_alloc(struct vm_object *ob, uint64_t index, hpa_t *hpa, bool *run,
 		   enum vm_fault_reason *why);
-/* The same without making room. */
+/* The same without making room. Sleeps. */
 enum vm_fault_reason vm_frame_try(struct vm_object *ob, uint64_t index, hpa_t *hpa, bool *run);
-/* Gives a frame back: to the chunk's run if it is of it, or to the host. */
-void vm_frame_free(struct vm_object *ob, uint64_t index, hpa_t hpa);
-/* Gives the unused frames of a chunk's run back to the host; how many. The run is none any more. */
-uint64_t vm_run_break(struct vm_object *ob, struct vm_chunk *ch);
+/*
+ * Gives a frame back: to the chunk's run if it is of it, or to the host. dirty matters to a pager
+ * of the host's: whether its bytes are the contents of the page now.
+ */
+void vm_frame_free(struct vm_object *ob, uint64_t index, hpa_t hpa, bool dirty);
+/*
+ * Gives the unused frames of the run of a chunk, whose first page is `first`, back to the host; how
+ * many. The run is none any more.
+ */
+uint64_t vm_run_break(struct vm_object *ob, struct vm_chunk *ch, uint64_t first);
 
 /*
  * Fills a page that the caller owns and that is not resident; it becomes resident and stays owned.
@@ -261,8 +271,40 @@ uint64_t vm_run_break(struct vm_object *ob, struct vm_chunk *ch);
 int vm_page_fill(struct vm_object *ob, uint64_t index, enum vm_fault_reason *why);
 /* The owned page, not resident, has this frame and its contents from now on: accounts. */
 void vm_page_settle(struct vm_object *ob, uint64_t index, hpa_t hpa);
-/* Takes the frame of an owned resident page away; its contents are lost unless they are in swap. */
+/*
+ * Takes the frame of an owned resident page away; its contents are lost unless they were saved. By
+ * VP_DIRTY a pager of the host's knows whether they changed.
+ */
 void vm_page_empty(struct vm_object *ob, uint64_t index);
+
+/* ---- Pagers (vm_pager.c) --------------------------------------------------------------------- */
+
+/* Of an object that is being made, and of one that has no pages in memory any more. Sleep. */
+int vm_pager_create(struct vm_object *ob);
+void vm_pager_destroy(struct vm_object *ob);
+
+/*
+ * A frame, charged already: for a page that the caller owns, or 512 of them for a chunk. What is in
+ * it says vm_pager_read(). Sleep. Giving it back does not.
+ */
+enum vm_fault_reason vm_pager_get(struct vm_object *ob, uint64_t index, hpa_t *hpa);
+bool vm_pager_get_run(struct vm_object *ob, uint64_t first, hpa_t *base);
+void vm_pager_put(struct vm_object *ob, uint64_t index, hpa_t hpa, bool dirty);
+
+/* The owned page's contents into a frame that was got for it. -EIO: they cannot be read now. */
+int vm_pager_read(struct vm_object *ob, uint64_t index, hpa_t hpa);
+/*
+ * The bytes of dirty pages that the caller owns, unmapped everywhere, are to be found again when
+ * they have lost their frames: of pages[i] if done[i]. Sleeps.
+ */
+void vm_pager_save(struct vm_object *ob, const uint64_t *index, unsigned int n, bool *done);
+/* What is known outside of memory of an owned page is worth nothing: accounts, and its slot. */
+void vm_pager_forget(struct vm_object *ob, struct vm_page *pg);
+/*
+ * After that, before anybody can bring one of them in: the same of a range, none of it in memory,
+ * to a pager of the host's. Sleeps.
+ */
+void vm_pager_discard(struct vm_object *ob, uint64_t first, uint64_t npages);
 
 /* ---- Swap (vm_swap.c) ------------------------------------------------------------------------ */
 
@@ -283,8 +325,8 @@ void vm_swap_out(struct vm_object *ob, const uint64_t *index, unsigned int n, bo
  */
 int vm_swap_in(struct vm_object *ob, uint64_t index, hpa_t hpa);
 
-/* Gives the slot of an owned page back, if it has one. */
-void vm_swap_forget(struct vm_object *ob, struct vm_page *pg);
+/* Gives a slot back, as it is in vp_slot. */
+void vm_swap_give(struct vm_swap *sw, uint64_t vp_slot);
 
 /* ---- Maps (vm_map.c) ------------------------------------------------------------------------- */
 

@@ -117,14 +117,9 @@ give_slot(struct vm_swap *sw, uint64_t slot)
 }
 
 void
-vm_swap_forget(struct vm_object *ob, struct vm_page *pg)
+vm_swap_give(struct vm_swap *sw, uint64_t vp_slot)
 {
-	if (pg->vp_slot == 0)
-		return;
-	give_slot(&ob->ob_sys->sy_swap, pg->vp_slot - 1);
-	pg->vp_slot = 0;
-	if (!(host_load(&pg->vp_state) & VP_RESIDENT))
-		host_fetch_add(&ob->ob_account->ac_swapped, ~(uint64_t)0);
+	give_slot(sw, vp_slot - 1);
 }
 
 /* ---- Out ------------------------------------------------------------------------------------- */
@@ -133,7 +128,7 @@ vm_swap_forget(struct vm_object *ob, struct vm_page *pg)
 static void
 adopt_slot(struct vm_object *ob, struct vm_page *pg, uint64_t slot)
 {
-	vm_swap_forget(ob, pg);
+	vm_pager_forget(ob, pg);
 	pg->vp_slot = 1 + slot;
 }
 
@@ -176,7 +171,7 @@ write_over(struct vm_object *ob, uint64_t index, bool *done)
 	*done = host_swap_write(pg->vp_slot - 1, &frame, 1) == 0;
 	vm_object_count(ob, *done ? VM_C_SWAP_OUTS : VM_C_SWAP_ERRORS, 1);
 	if (!*done)
-		vm_swap_forget(ob, pg);
+		vm_pager_forget(ob, pg);
 }
 
 void
@@ -247,7 +242,7 @@ finish_neighbor(struct read_ahead *ra, int distance, bool good)
 	if (good)
 		vm_page_settle(ob, index, hpa);
 	else
-		vm_frame_free(ob, index, hpa);
+		vm_frame_free(ob, index, hpa, false);
 	vm_page_disown(ob, page_at(ob, index), 0, 0);
 }
 

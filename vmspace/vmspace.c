@@ -95,6 +95,8 @@ vmspace_create(struct vm_system *sys, const struct vmspace_config *cfg, struct v
 
 	if ((cfg->vc_flags & ~VMSPACE_FLAGS_ALL) != 0)
 		return -EINVAL;
+	if ((cfg->vc_flags & VM_HOST_PAGER) && !host_has_pager())
+		return -EOPNOTSUPP;
 	vs = host_alloc(sizeof(*vs));
 	if (vs == NULL)
 		return -ENOMEM;

@@ -9,8 +9,9 @@
  * address. The pmap is a cache of the maps: it may be emptied at any time, and faults fill it.
  *
  * Pages come from the host's free list when they are first touched, up to the limits of the guest
- * and of the system; those of system memory go to swap when they are not used. Pages of devices'
- * memory (named segments) stay. Windows onto devices have no pages at all.
+ * and of the system; those of system memory go to swap when they are not used, or come from a pager
+ * of the host and go back there (VM_HOST_PAGER). Pages of devices' memory (named segments) stay.
+ * Windows onto devices have no pages at all.
  *
  * Rules for every function here unless it says otherwise:
  *  - Returns 0 or a negative errno. After a failure nothing has changed that anybody can see,
@@ -61,7 +62,7 @@ struct vm_accounts {
 	uint64_t va_wired;    /* of those, wired */
 	uint64_t va_reserved; /* held to complete runs, not in use yet */
 	uint64_t va_devmem;   /* of named segments, in memory */
-	uint64_t va_swapped;  /* of system memory, in swap only */
+	uint64_t va_swapped;  /* of system memory, in swap only, or with the host's pager only */
 	uint64_t va_slots;    /* swap slots in use; a page in memory may keep its slot */
 	uint64_t va_tables;   /* page-table pages: linked, spare, and waiting for a flush */
 };
@@ -73,7 +74,8 @@ void vm_system_accounts(struct vm_system *sys, struct vm_accounts *out);
 #define VM_EAGER_RUNS (1u << 0)	   /* a first touch fills a whole run if the host has one */
 #define VM_NX_SUPERPAGES (1u << 1) /* no executable superpages (iTLB multihit); see below */
 #define VM_NO_SUPERPAGES (1u << 2) /* neither runs nor superpages */
-#define VMSPACE_FLAGS_ALL (VM_EAGER_RUNS | VM_NX_SUPERPAGES | VM_NO_SUPERPAGES)
+#define VM_HOST_PAGER (1u << 3)	   /* the host keeps system memory: vm_host.h, "Pagers" */
+#define VMSPACE_FLAGS_ALL (VM_EAGER_RUNS | VM_NX_SUPERPAGES | VM_NO_SUPERPAGES | VM_HOST_PAGER)
 
 struct vmspace_config {
 	/*
@@ -85,6 +87,10 @@ struct vmspace_config {
 	uint64_t vc_limit_pages; /* of pages in memory and reserved; 0: the system's limit alone */
 };
 
+/*
+ * -EINVAL: flags, or as pmap_init(). -EOPNOTSUPP: VM_NX_SUPERPAGES on tables that cannot express
+ * it; VM_HOST_PAGER on a host that has none. -ENOMEM.
+ */
 int vmspace_create(struct vm_system *sys, const struct vmspace_config *cfg, struct vmspace **out);
 
 /*
@@ -114,7 +120,7 @@ struct vmspace_stats {
 	uint64_t vt_zero_fills;	     /* pages */
 	uint64_t vt_swap_ins;	     /* pages read because they were wanted */
 	uint64_t vt_read_ahead;	     /* pages read beside them */
-	uint64_t vt_swap_outs;	     /* pages written */
+	uint64_t vt_swap_outs;	     /* pages written, or given to the host's pager dirty */
 	uint64_t vt_swap_errors;     /* pages not read or not written */
 	uint64_t vt_reclaimed;	     /* pages taken out of memory */
 	uint64_t vt_reclaimed_clean; /* of those, without writing */
@@ -378,7 +384,7 @@ struct vm_page_info {
 	uint32_t pi_wirings;
 	bool pi_resident;
 	bool pi_dirty;	 /* differs from what is in swap, as far as the tables have told */
-	bool pi_swapped; /* swap has contents of it */
+	bool pi_swapped; /* swap, or the host's pager, has contents of it */
 	bool pi_logged;	 /* in the dirty log */
 	bool pi_busy;	 /* being brought in, written, moved */
 };

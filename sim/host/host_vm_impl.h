@@ -131,6 +131,65 @@ host_swap_write(uint64_t slot, const hpa_t *frames, unsigned int n)
 	return sim_swap_write(slot, frames, n);
 }
 
+/* There is none yet. */
+static inline bool
+host_has_pager(void)
+{
+	return false;
+}
+
+static inline int
+host_pager_create(uint64_t npages, struct host_pager **out)
+{
+	(void)npages;
+	*out = NULL;
+	return -EOPNOTSUPP;
+}
+
+static inline void
+host_pager_destroy(struct host_pager *p)
+{
+	(void)p;
+	sim_violation("CK-API", "", "host_pager_destroy() without a pager");
+}
+
+static inline int
+host_pager_getpage(struct host_pager *p, uint64_t index, hpa_t *hpa)
+{
+	(void)p;
+	(void)hpa;
+	sim_violation("CK-API", "", "host_pager_getpage(%llu) without a pager",
+		      (unsigned long long)index);
+}
+
+static inline bool
+host_pager_getrun(struct host_pager *p, uint64_t index, hpa_t *base)
+{
+	(void)p;
+	(void)base;
+	sim_violation("CK-API", "", "host_pager_getrun(%llu) without a pager",
+		      (unsigned long long)index);
+}
+
+static inline void
+host_pager_putpage(struct host_pager *p, uint64_t index, hpa_t hpa, bool dirty)
+{
+	(void)p;
+	(void)hpa;
+	(void)dirty;
+	sim_violation("CK-API", "", "host_pager_putpage(%llu) without a pager",
+		      (unsigned long long)index);
+}
+
+static inline void
+host_pager_discard(struct host_pager *p, uint64_t index, uint64_t npages)
+{
+	(void)p;
+	(void)npages;
+	sim_violation("CK-API", "", "host_pager_discard(%llu) without a pager",
+		      (unsigned long long)index);
+}
+
 static inline int
 host_iommu_create(struct host_iommu **domain)
 {

@@ -5,7 +5,7 @@
  * The POSIX world of vmspace, second half: what vmspace/vm_host.h declares.
  *
  * Little of this is hot, so most of it is a call: host_vm_sleep.c (mutexes and events),
- * host_vm_pages.c, host_vm_bytes.c, host_vm_swap.c and host_vm_iommu.c.
+ * host_vm_pages.c, host_vm_bytes.c, host_vm_swap.c, host_vm_pager.c and host_vm_iommu.c.
  */
 
 #ifndef VMSPACE_POSIX_HOST_VM_IMPL_H
@@ -25,6 +25,13 @@ struct host_word *host_vm_posix_page_word(hpa_t hpa, uint64_t offset);
 uint64_t host_vm_posix_swap_slots(void);
 int host_vm_posix_swap_read(uint64_t slot, const hpa_t *frames, unsigned int n);
 int host_vm_posix_swap_write(uint64_t slot, const hpa_t *frames, unsigned int n);
+bool host_vm_posix_has_pager(void);
+int host_vm_posix_pager_create(uint64_t npages, struct host_pager **out);
+void host_vm_posix_pager_destroy(struct host_pager *p);
+int host_vm_posix_pager_getpage(struct host_pager *p, uint64_t index, hpa_t *hpa);
+bool host_vm_posix_pager_getrun(struct host_pager *p, uint64_t index, hpa_t *base);
+void host_vm_posix_pager_putpage(struct host_pager *p, uint64_t index, hpa_t hpa, bool dirty);
+void host_vm_posix_pager_discard(struct host_pager *p, uint64_t index, uint64_t npages);
 int host_vm_posix_iommu_create(struct host_iommu **domain);
 void host_vm_posix_iommu_destroy(struct host_iommu *domain);
 int host_vm_posix_iommu_map(struct host_iommu *domain, gpa_t gpa, hpa_t hpa, uint64_t len,
@@ -162,6 +169,50 @@ static inline int
 host_swap_write(uint64_t slot, const hpa_t *frames, unsigned int n)
 {
 	return host_vm_posix_swap_write(slot, frames, n);
+}
+
+/* ---- Pagers -------------------------------------------------------------------------------- */
+
+static inline bool
+host_has_pager(void)
+{
+	return host_vm_posix_has_pager();
+}
+
+static inline int
+host_pager_create(uint64_t npages, struct host_pager **out)
+{
+	return host_vm_posix_pager_create(npages, out);
+}
+
+static inline void
+host_pager_destroy(struct host_pager *p)
+{
+	host_vm_posix_pager_destroy(p);
+}
+
+static inline int
+host_pager_getpage(struct host_pager *p, uint64_t index, hpa_t *hpa)
+{
+	return host_vm_posix_pager_getpage(p, index, hpa);
+}
+
+static inline bool
+host_pager_getrun(struct host_pager *p, uint64_t index, hpa_t *base)
+{
+	return host_vm_posix_pager_getrun(p, index, base);
+}
+
+static inline void
+host_pager_putpage(struct host_pager *p, uint64_t index, hpa_t hpa, bool dirty)
+{
+	host_vm_posix_pager_putpage(p, index, hpa, dirty);
+}
+
+static inline void
+host_pager_discard(struct host_pager *p, uint64_t index, uint64_t npages)
+{
+	host_vm_posix_pager_discard(p, index, npages);
 }
 
 /* ---- IOMMU --------------------------------------------------------------------------------- */

@@ -58,7 +58,7 @@ int host_vm_posix_set_swap(uint64_t slots);
 /*
  * Makes the nth request of these kinds from now on fail with -EIO (1 is the next one), in whatever
  * thread; if persistent, all later ones too. 0 ends it. Half of what it was about is done, the rest
- * is spoiled.
+ * is spoiled. What pagers read back counts, too.
  */
 void host_vm_posix_fail_swap(unsigned int kinds, uint64_t nth, bool persistent);
 
@@ -72,6 +72,11 @@ struct host_vm_posix_swap_stats {
 
 /* Since the start. Exact when no other thread is inside. */
 void host_vm_posix_swap_stats(struct host_vm_posix_swap_stats *stats);
+
+/* ---- Pagers --------------------------------------------------------------------------------- */
+
+/* Whether there are any; at the start there are. While there is no vmspace. */
+void host_vm_posix_set_pager(bool present);
 
 /* ---- IOMMU ---------------------------------------------------------------------------------- */
 

@@ -30,6 +30,12 @@ void host_vm_copy_out(void *to, const char *from, size_t len);
 #define HOST_VM_HIDDEN ((uint64_t)1 << 63) /* missing in the host's domain */
 struct host_word *host_vm_frame_iommu(hpa_t hpa);
 
+/*
+ * Counts a request for n pages of swap, or of what fails with it; returns how many to do before it
+ * fails, or n if it does not.
+ */
+unsigned int host_vm_io_begin(unsigned int kind, unsigned int n);
+
 /* What lies in a page that was not read or written whole. */
 #define HOST_VM_SPOILED 0xa7
 

@@ -114,9 +114,8 @@ must_fail(unsigned int kind)
 	return true;
 }
 
-/* Counts a request; returns how many of its pages to do before it fails, or n if it does not. */
-static unsigned int
-begin(unsigned int kind, unsigned int n)
+unsigned int
+host_vm_io_begin(unsigned int kind, unsigned int n)
 {
 	bool fails;
 
@@ -155,7 +154,7 @@ host_vm_posix_swap_read(uint64_t slot, const hpa_t *frames, unsigned int n)
 
 	HOST_ASSERT(host_vm_may_sleep());
 	HOST_ASSERT(on_device(slot, n));
-	good = begin(HOST_VM_POSIX_READ, n);
+	good = host_vm_io_begin(HOST_VM_POSIX_READ, n);
 	for (unsigned int i = 0; i < n; i++) {
 		if (i < good)
 			memcpy(host_vm_bytes(frames[i]), bytes_of(slot + i), HOST_PAGE_SIZE);
@@ -173,7 +172,7 @@ host_vm_posix_swap_write(uint64_t slot, const hpa_t *frames, unsigned int n)
 
 	HOST_ASSERT(host_vm_may_sleep());
 	HOST_ASSERT(on_device(slot, n));
-	good = begin(HOST_VM_POSIX_WRITE, n);
+	good = host_vm_io_begin(HOST_VM_POSIX_WRITE, n);
 	for (unsigned int i = 0; i < n; i++) {
 		const char *from = host_vm_bytes(frames[i]);
 
