@@ -16,7 +16,7 @@ import sys
 
 CORE = r"^(pmap|ept|vmspace)/[^/]*\.[ch]$"
 C = r"\.[chS]$"
-SOURCE = r"\.([chS]|py|sh|build|txt)$|^(dev|\.ci/run|tests/runner/boxed)$"
+SOURCE = r"\.([chS]|py|sh|build|txt)$|^(dev|\.ci/run|tests/runner/boxed|tests/kernel/emu/\w+)$"
 TEXT = r""
 SELF = r"^tests/tidy/"
 

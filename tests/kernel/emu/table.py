@@ -5,8 +5,8 @@
 
   table.py [--full] FILE...   files written by suite: lines "pass|fail|n/a PLATFORM: PROGRAM/CASE"
 
-A line per program with the numbers of cases that passed, failed, or do not apply; with --full a line
-per case, and below it why a case failed or does not apply.
+A line per program with the numbers of cases that passed, failed, or do not apply; with --full a
+line per case, and below it why a case failed or does not apply.
 """
 
 import re
