@@ -10,6 +10,7 @@ import os
 import pty
 import select
 import shutil
+import socket
 import subprocess
 import sys
 import termios
@@ -38,8 +39,10 @@ MODELS = {
     "tyler": (BOCHS, "turion64_tyler"),  # SVM without nested paging: likewise
 }
 
-# Bochs' default idle, MWAIT, hangs with more than one CPU. A kernel that panics must not boot anew.
-APPEND = "console=ttyS0,115200 panic=-1 reboot=t nokaslr idle=halt"
+# Bochs' default idle, MWAIT, hangs with more than one CPU. A kernel that panics must not boot anew,
+# and prints the stacks of all tasks and CPUs first; see nudge.
+APPEND = ("console=ttyS0,115200 panic=-1 reboot=t nokaslr idle=halt "
+          "unknown_nmi_panic panic_print=0x41")
 
 
 def program(model):
@@ -71,10 +74,27 @@ def qemu(args, scratch):
             "-serial", "file:" + os.path.join(args.out, "results.log"),
             "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
             "-drive", "file=%s,format=raw,if=virtio,cache=unsafe" % swap,
+            "-qmp", "unix:%s,server=on,wait=off" % os.path.join(scratch, "qmp"),
             "-kernel", args.kernel, "-initrd", args.initrd, "-append", append(args)]
     if args.gdb:
         line += ["-gdb", "tcp:127.0.0.1:%d" % args.gdb, "-S"]
     return line
+
+
+def nudge(args, scratch):
+    """Ask a machine that hangs where it hangs: an NMI makes its kernel print every CPU's stack."""
+    if program(args.model) != QEMU:
+        return
+    try:
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(5)
+            monitor.connect(os.path.join(scratch, "qmp"))
+            for line in ("qmp_capabilities", "inject-nmi"):
+                monitor.recv(65536)
+                monitor.sendall(b'{"execute": "%s"}\n' % line.encode())
+            monitor.recv(65536)
+    except OSError:
+        pass  # it hangs more than we thought
 
 
 # ---- Bochs ---------------------------------------------------------------------------------------

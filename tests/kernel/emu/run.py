@@ -128,7 +128,7 @@ class Verdict:
         return 0 if self.failed == 0 and self.passed > 0 else 1
 
 
-def watch(process, args, verdict):
+def watch(process, args, scratch, verdict):
     """Follow the machine until it is done, silent, or gone."""
     console = Tail(os.path.join(args.out, "console.log"))
     results = Tail(os.path.join(args.out, "results.log"))
@@ -154,6 +154,8 @@ def watch(process, args, verdict):
             if now - left > 5:  # it was asked to leave; it need not be able to
                 return "told to", 0
         if now - heard > args.silence or now - start > args.limit:
+            machines.nudge(args, scratch)
+            time.sleep(3)
             return "", now - heard if now - heard > args.silence else now - start
         time.sleep(0.1)
 
@@ -178,7 +180,7 @@ def run_tests(args, scratch):
         process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=log, start_new_session=True)
     try:
-        ended, silent = watch(process, args, verdict)
+        ended, silent = watch(process, args, scratch, verdict)
     finally:
         end(process)
     return verdict.close(ended, silent)
