@@ -23,9 +23,9 @@
 #define CPUID_8000000A_EDX_FLUSH_BY_ASID EPT_BIT(6)
 
 /* Control registers and MSRs that both vendors have (SDM vol. 3A 2.5, vol. 4; APM vol. 2 3.1). */
-#define EFER_LMA EPT_BIT(10)
-#define EFER_NXE EPT_BIT(11)
-#define CR4_LA57 EPT_BIT(12)
+#define EPT_EFER_LMA EPT_BIT(10)
+#define EPT_EFER_NXE EPT_BIT(11)
+#define EPT_CR4_LA57 EPT_BIT(12)
 
 /* Memory types, in PAT entries, MTRRs and EPTP alike (SDM vol. 3A, table 12-2). */
 #define MEMTYPE_UC 0u

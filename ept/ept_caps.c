@@ -126,7 +126,8 @@ host_paging(const struct ept_words *w, const struct ept_policy *policy, struct e
 {
 	int error;
 
-	if (!(w->ew_cpuid_80000001_edx & CPUID_80000001_EDX_LM) || !(w->ew_host_efer & EFER_LMA))
+	if (!(w->ew_cpuid_80000001_edx & CPUID_80000001_EDX_LM) ||
+	    !(w->ew_host_efer & EPT_EFER_LMA))
 		return refuse(why, "The host is not in long mode (EFER bit 10 is 0).");
 	if (!pat_has_wb(w->ew_host_pat))
 		return refuse(why, "The host's PAT has no write-back entry.");
@@ -134,15 +135,15 @@ host_paging(const struct ept_words *w, const struct ept_policy *policy, struct e
 	if (error != 0)
 		return error;
 
-	c->ec_caps.pc_levels = (w->ew_host_cr4 & CR4_LA57) ? 5 : 4;
+	c->ec_caps.pc_levels = (w->ew_host_cr4 & EPT_CR4_LA57) ? 5 : 4;
 	if (policy->ep_levels != 0 && policy->ep_levels != c->ec_caps.pc_levels)
 		return refuse(why, "The host's own paging has another number of levels than asked "
 				   "for.");
 	if (!policy->ep_no_superpages)
 		c->ec_caps.pc_leaf_levels =
 			(w->ew_cpuid_80000001_edx & CPUID_80000001_EDX_PAGE1GB) ? 3 : 2;
-	c->ec_caps.pc_nx =
-		(w->ew_cpuid_80000001_edx & CPUID_80000001_EDX_NX) && (w->ew_host_efer & EFER_NXE);
+	c->ec_caps.pc_nx = (w->ew_cpuid_80000001_edx & CPUID_80000001_EDX_NX) &&
+			   (w->ew_host_efer & EPT_EFER_NXE);
 	return 0;
 }
 

@@ -14,22 +14,22 @@
 
 #include "pmap/pt_fmt.h"
 
-#define BIT(n) ((pt_entry_t)1 << (n))
+#define PT_BIT(n) ((pt_entry_t)1 << (n))
 #define BITS(hi, lo) ((~(pt_entry_t)0 >> (63 - (hi))) & (~(pt_entry_t)0 << (lo)))
 
 /* Long-mode paging: Intel SDM vol. 3A 4.5.4, AMD APM vol. 2 5.3.3. */
-#define X86_P BIT(0)
-#define X86_RW BIT(1)
-#define X86_US BIT(2)
-#define X86_PWT BIT(3)
-#define X86_PCD BIT(4)
-#define X86_A BIT(5)
-#define X86_D BIT(6)
-#define X86_PS BIT(7)
-#define X86_PAT_4K BIT(7)
-#define X86_G BIT(8)
-#define X86_PAT_LARGE BIT(12)
-#define X86_NX BIT(63)
+#define X86_P PT_BIT(0)
+#define X86_RW PT_BIT(1)
+#define X86_US PT_BIT(2)
+#define X86_PWT PT_BIT(3)
+#define X86_PCD PT_BIT(4)
+#define X86_A PT_BIT(5)
+#define X86_D PT_BIT(6)
+#define X86_PS PT_BIT(7)
+#define X86_PAT_4K PT_BIT(7)
+#define X86_G PT_BIT(8)
+#define X86_PAT_LARGE PT_BIT(12)
+#define X86_NX PT_BIT(63)
 
 /* 32-bit paging: SDM vol. 3A 4.3. Pages of 4 MiB lie below 1 TiB (PSE-36). */
 #define PSE36_LO 13
@@ -39,21 +39,21 @@
 #define PSE36_PHYS_BITS_MAX 40
 
 /* EPT: Intel SDM vol. 3C 29.3.2. */
-#define EPT_R BIT(0)
-#define EPT_W BIT(1)
-#define EPT_X BIT(2)
+#define EPT_R PT_BIT(0)
+#define EPT_W PT_BIT(1)
+#define EPT_X PT_BIT(2)
 #define EPT_TYPE_SHIFT 3
-#define EPT_IPAT BIT(6)
-#define EPT_PS BIT(7)
-#define EPT_A BIT(8)
-#define EPT_D BIT(9)
+#define EPT_IPAT PT_BIT(6)
+#define EPT_PS PT_BIT(7)
+#define EPT_A PT_BIT(8)
+#define EPT_D PT_BIT(9)
 
 /* Ignored by hardware in every format and at every level: ours. */
-#define SOFT_V BIT(52)
-#define SOFT_RW BIT(53)
-#define SOFT_WIRED BIT(54)
-#define SOFT_X BIT(55)
-#define SOFT_FROZEN BIT(56)
+#define SOFT_V PT_BIT(52)
+#define SOFT_RW PT_BIT(53)
+#define SOFT_WIRED PT_BIT(54)
+#define SOFT_X PT_BIT(55)
+#define SOFT_FROZEN PT_BIT(56)
 
 /*
  * Above this, dropping the whole context is cheaper than INVLPG after INVLPG (as Linux, 33 pages).
@@ -217,8 +217,8 @@ pt_fmt_init(struct pt_fmt *f, enum pt_type type, const struct pt_caps *caps)
 		.pf_levels = caps->pc_levels,
 		.pf_leaf_levels = caps->pc_leaf_levels,
 		.pf_addr = BITS(caps->pc_phys_bits - 1, HOST_PAGE_SHIFT),
-		.pf_limit = BIT(pt_level_shift(caps->pc_levels)),
-		.pf_phys_limit = BIT(caps->pc_phys_bits),
+		.pf_limit = PT_BIT(pt_level_shift(caps->pc_levels)),
+		.pf_phys_limit = PT_BIT(caps->pc_phys_bits),
 		.pf_wired = SOFT_WIRED,
 		.pf_frozen = SOFT_FROZEN,
 	};
@@ -271,7 +271,7 @@ fill_guest_32bit(struct pt_guest_fmt *f, const struct pt_guest_caps *caps)
 	const unsigned int phys_bits =
 		caps->gc_phys_bits < PSE36_PHYS_BITS_MAX ? caps->gc_phys_bits : PSE36_PHYS_BITS_MAX;
 	const pt_entry_t high_all = BITS(PSE36_HI, PSE36_LO);
-	const pt_entry_t high = high_all & (BIT(phys_bits - PSE36_FROM + PSE36_LO) - 1);
+	const pt_entry_t high = high_all & (PT_BIT(phys_bits - PSE36_FROM + PSE36_LO) - 1);
 	struct pt_guest_level *const pde = &f->gf_level[1];
 
 	for (unsigned int i = 0; i < 2; i++)
@@ -284,7 +284,7 @@ fill_guest_32bit(struct pt_guest_fmt *f, const struct pt_guest_caps *caps)
 		pde->gl_ps = X86_PS;
 		pde->gl_frame_high = high;
 		pde->gl_frame_shift = PSE36_FROM - PSE36_LO;
-		pde->gl_rsvd[1] = (high_all & ~high) | BIT(PSE36_TOP);
+		pde->gl_rsvd[1] = (high_all & ~high) | PT_BIT(PSE36_TOP);
 	}
 	f->gf_root = BITS(31, 12);
 	f->gf_levels = 2;
