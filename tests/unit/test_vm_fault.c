@@ -170,7 +170,7 @@ Test(vm_fault, guest_limit)
 {
 	static const struct vf_options o = {.vo_limit_pages = 10, .vo_no_swap = true};
 
-	vf_each(&o, guest_limit);
+	vf_each_swap(&o, guest_limit);
 }
 
 static void
@@ -187,7 +187,7 @@ Test(vm_fault, total_limit)
 {
 	static const struct vf_options o = {.vo_system_pages = 50, .vo_no_swap = true};
 
-	vf_each(&o, total_limit);
+	vf_each_swap(&o, total_limit);
 }
 
 /* The host has no page left. */
@@ -205,7 +205,7 @@ Test(vm_fault, no_memory)
 {
 	static const struct vf_options o = {.vo_memory_bytes = 2 * MIB, .vo_no_swap = true};
 
-	vf_each(&o, no_memory);
+	vf_each_swap(&o, no_memory);
 }
 
 /* No page for a page table: the tables of other addresses are missing, the frame is there. */
@@ -234,7 +234,7 @@ Test(vm_fault, no_table)
 {
 	static const struct vf_options o = {.vo_no_swap = true};
 
-	vf_each(&o, no_table);
+	vf_each_swap(&o, no_table);
 }
 
 static void

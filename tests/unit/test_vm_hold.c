@@ -358,7 +358,7 @@ survives_with_slot(struct vf *x)
 
 Test(vm_hold, survives_with_slot)
 {
-	vf_each(NULL, survives_with_slot);
+	vf_each_swap(NULL, survives_with_slot);
 }
 
 /* ---- Dirty ----------------------------------------------------------------------------------- */

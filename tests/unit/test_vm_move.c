@@ -70,7 +70,7 @@ moves(struct vf *x)
 
 Test(vm_move, moves)
 {
-	vf_each(NULL, moves);
+	vf_each_swap(NULL, moves);
 }
 
 /* Held and wired pages keep their frames; what is not in memory stays out. */
@@ -105,7 +105,7 @@ stays(struct vf *x)
 
 Test(vm_move, stays)
 {
-	vf_each(NULL, stays);
+	vf_each_swap(NULL, stays);
 }
 
 /* A complete run, under a superpage: it is taken apart, and moved all the same. */
@@ -139,7 +139,7 @@ Test(vm_move, supers)
 {
 	const struct vf_options o = {.vo_flags = VM_EAGER_RUNS};
 
-	vf_each(&o, supers);
+	vf_each_swap(&o, supers);
 }
 
 /* No frame to move to: nothing moves, nothing is lost. Then the k-th one is not there. */
@@ -167,7 +167,7 @@ no_frames(struct vf *x)
 
 Test(vm_move, no_frames)
 {
-	vf_each(NULL, no_frames);
+	vf_each_swap(NULL, no_frames);
 }
 
 /* The limit leaves room for one more page: they go one after the other. */
@@ -186,7 +186,7 @@ Test(vm_move, limit)
 {
 	const struct vf_options o = {.vo_limit_pages = NPAGES + 1};
 
-	vf_each(&o, limit);
+	vf_each_swap(&o, limit);
 }
 
 /* ---- Discarding ------------------------------------------------------------------------------ */
@@ -221,7 +221,7 @@ discards(struct vf *x)
 
 Test(vm_move, discards)
 {
-	vf_each(NULL, discards);
+	vf_each_swap(NULL, discards);
 }
 
 static void

@@ -55,6 +55,10 @@ static const struct state states[] = {
 	{"devmem, absent", ABSENT, 6, "framebuffer", {0}},
 	{"at the limit", TOUCHED, 12, NULL, {.vo_limit_pages = 16, .vo_flags = VM_NO_SUPERPAGES}},
 	{"no swap", TOUCHED, 6, NULL, {.vo_no_swap = true}},
+	{"pager, absent", ABSENT, 6, NULL, {.vo_flags = VM_HOST_PAGER}},
+	{"pager, superpage", TOUCHED, SUPER, NULL, {.vo_flags = VM_HOST_PAGER | VM_EAGER_RUNS}},
+	{"pager, put", SWAPPED, 6, NULL, {.vo_flags = VM_HOST_PAGER}},
+	{"pager, held", HELD, 6, NULL, {.vo_flags = VM_HOST_PAGER}},
 };
 
 #define NSTATES (sizeof(states) / sizeof(states[0]))

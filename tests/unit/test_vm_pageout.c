@@ -133,7 +133,7 @@ clean_again(struct vf *x)
 
 Test(vm_pageout, clean_again)
 {
-	vf_each(NULL, clean_again);
+	vf_each_swap(NULL, clean_again);
 }
 
 /* Neighbors that were written together are read together. */
@@ -161,7 +161,7 @@ clusters(struct vf *x)
 
 Test(vm_pageout, clusters)
 {
-	vf_each(NULL, clusters);
+	vf_each_swap(NULL, clusters);
 }
 
 /* ---- Which ----------------------------------------------------------------------------------- */
@@ -463,7 +463,7 @@ Test(vm_pageout, swap_full)
 {
 	static const struct vf_options o = {.vo_limit_pages = 20, .vo_swap_slots = 30};
 
-	vf_each(&o, swap_full);
+	vf_each_swap(&o, swap_full);
 }
 
 /* ---- Interrupts, errors, no I/O -------------------------------------------------------------- */
@@ -527,7 +527,7 @@ Test(vm_pageout, write_errors)
 {
 	static const struct vf_options o = {.vo_flags = VM_NO_SUPERPAGES};
 
-	vf_each(&o, write_errors);
+	vf_each_swap(&o, write_errors);
 }
 
 static void

@@ -87,7 +87,7 @@ comes_back(struct vf *x)
 
 Test(vm_swap, comes_back)
 {
-	vf_each(NULL, comes_back);
+	vf_each_swap(NULL, comes_back);
 }
 
 /* ---- Neighbors ------------------------------------------------------------------------------- */
@@ -124,7 +124,7 @@ read_ahead(struct vf *x)
 
 Test(vm_swap, read_ahead)
 {
-	vf_each(NULL, read_ahead);
+	vf_each_swap(NULL, read_ahead);
 }
 
 /* Slots that are not neighbors, and the edge of a chunk, end it. */
@@ -150,7 +150,7 @@ strangers(struct vf *x)
 
 Test(vm_swap, strangers)
 {
-	vf_each(NULL, strangers);
+	vf_each_swap(NULL, strangers);
 }
 
 /* ---- Limits ---------------------------------------------------------------------------------- */
@@ -190,7 +190,7 @@ Test(vm_swap, full)
 {
 	const struct vf_options o = {.vo_swap_slots = 8};
 
-	vf_each(&o, full);
+	vf_each_swap(&o, full);
 }
 
 /* Every second slot is free: each is found, none twice. */
@@ -217,7 +217,7 @@ Test(vm_swap, fragmented)
 {
 	const struct vf_options o = {.vo_swap_slots = 32};
 
-	vf_each(&o, fragmented);
+	vf_each_swap(&o, fragmented);
 }
 
 static void
@@ -234,7 +234,7 @@ Test(vm_swap, no_swap)
 {
 	const struct vf_options o = {.vo_no_swap = true};
 
-	vf_each(&o, no_swap);
+	vf_each_swap(&o, no_swap);
 }
 
 /* ---- Errors ---------------------------------------------------------------------------------- */
@@ -274,7 +274,7 @@ write_never(struct vf *x)
 
 Test(vm_swap, write_never)
 {
-	vf_each(NULL, write_never);
+	vf_each_swap(NULL, write_never);
 }
 
 /* The neighbors' read fails: the page that is wanted is read alone. */
@@ -293,7 +293,7 @@ read_once(struct vf *x)
 
 Test(vm_swap, read_once)
 {
-	vf_each(NULL, read_once);
+	vf_each_swap(NULL, read_once);
 }
 
 static void
@@ -315,7 +315,7 @@ read_never(struct vf *x)
 
 Test(vm_swap, read_never)
 {
-	vf_each(NULL, read_never);
+	vf_each_swap(NULL, read_never);
 }
 
 /* The k-th request fails, for every k: no byte is lost, and no account is wrong. */

@@ -75,11 +75,12 @@ vf_config(const struct fx_format *format, const struct vf_options *options,
 static void
 name_it(const struct fx_format *format, const struct vf_options *o)
 {
-	snprintf(current, sizeof(current), "%s%s%s%s%s", format->ff_name,
+	snprintf(current, sizeof(current), "%s%s%s%s%s%s", format->ff_name,
 		 (o->vo_pmap_flags & PMAP_REFERENCE) ? " reference" : "",
 		 (o->vo_flags & VM_EAGER_RUNS) ? " eager" : "",
 		 (o->vo_flags & VM_NX_SUPERPAGES) ? " nx" : "",
-		 (o->vo_flags & VM_NO_SUPERPAGES) ? " small" : "");
+		 (o->vo_flags & VM_NO_SUPERPAGES) ? " small" : "",
+		 (o->vo_flags & VM_HOST_PAGER) ? " pager" : "");
 }
 
 static void
@@ -172,35 +173,57 @@ vf_close(struct vf *x)
 		close_system(x);
 }
 
-void
-vf_each(const struct vf_options *options, void (*body)(struct vf *x))
-{
-	static const char *const kinds[] = {"ept",   "ept-noad", "ept-exec-only",
-					    "rvi-4", "rvi-5",	 "x86-kernel"};
+static const char *const kinds[] = {"ept",   "ept-noad", "ept-exec-only",
+				    "rvi-4", "rvi-5",	 "x86-kernel"};
 
+#define NKINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+static void
+run_one(const char *kind, const struct vf_options *o, void (*body)(struct vf *x))
+{
+	struct vf x;
+
+	world_begin(NULL);
+	vf_open(&x, kind, o);
+	body(&x);
+	vf_close(&x);
+	CHECK(true); /* world_end() wants one; the body asserts for itself */
+	world_end();
+}
+
+static unsigned int turn;
+
+void
+vf_each_swap(const struct vf_options *options, void (*body)(struct vf *x))
+{
 	/* Under a tool, some of them: each format, and each form, has its turn. */
 	const unsigned int one_in = fx_scale(20) == 20 ? 1 : fx_scale(20) == 1 ? 4 : 2;
-	static unsigned int turn;
 
 	turn++;
-	for (unsigned int i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+	for (unsigned int i = 0; i < NKINDS; i++) {
 		for (unsigned int form = 0; form < 2; form++) {
 			struct vf_options o = {0};
-			struct vf x;
 
 			if ((i + form + turn) % one_in != 0)
 				continue;
 			if (options != NULL)
 				o = *options;
 			o.vo_pmap_flags |= form != 0 ? PMAP_REFERENCE : 0;
-			world_begin(NULL);
-			vf_open(&x, kinds[i], &o);
-			body(&x);
-			vf_close(&x);
-			CHECK(true); /* world_end() wants one; the body asserts for itself */
-			world_end();
+			run_one(kinds[i], &o, body);
 		}
 	}
+}
+
+void
+vf_each(const struct vf_options *options, void (*body)(struct vf *x))
+{
+	struct vf_options o = {0};
+
+	vf_each_swap(options, body);
+	if (options != NULL)
+		o = *options;
+	o.vo_flags |= VM_HOST_PAGER;
+	run_one(kinds[turn % NKINDS], &o, body);
 }
 
 static void

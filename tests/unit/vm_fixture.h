@@ -82,8 +82,13 @@ void vf_destroy(struct vf *x);
 void vf_open_second(struct vf *x, struct vf *first, const char *format,
 		    const struct vf_options *options);
 
-/* Runs body over every kind, each in one form, or each in both if there is time. */
+/*
+ * Runs body over every kind, each in one form, or each in both if there is time; and over one of
+ * them, each time another, with a pager of the host's. vf_each_swap(): without that, for what is
+ * the affair of swap slots.
+ */
 void vf_each(const struct vf_options *options, void (*body)(struct vf *x));
+void vf_each_swap(const struct vf_options *options, void (*body)(struct vf *x));
 
 /* Fails with the sentence of vmspace_check() or vm_system_check(). */
 void vf_check(struct vf *x);
