@@ -16,10 +16,10 @@
  * about to be, interrupts blocked. Who changes maps freezes all vCPUs (vm_lock_all_vcpus()): the
  * runner of each notices at the latest by a kick, goes to IDLE, and waits there for its turn.
  *
- * Lock order: vmm_list_lock (mutex: all machines, all nodes), vm_mem_lock (rw semaphore: readers and
- * writers of maps), vCPU states in order of their numbers, vmm_quiet (who may page), vm_mappings
- * (stores through mappings of nodes), then what vmspace takes. User memory is copied with neither of
- * the last two held, since a fault of a mapped node takes them inside mmap_lock.
+ * Lock order: vm_mem_lock (rw semaphore: readers and writers of maps), vCPU states in order of
+ * their numbers, vmm_list_lock (mutex: all machines, all nodes), vmm_quiet (who may page), the lock
+ * of a machine's mappings (dev_mmap.c), then what vmspace takes. User memory is copied with none of
+ * the last three held, since a fault of a mapped node takes the last two inside mmap_lock.
  */
 
 #ifndef KMOD_VMM_H
@@ -35,6 +35,13 @@
 #include <linux/percpu-rwsem.h>
 #include <linux/rwsem.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include <linux/mm_types.h>
+/*
+ * Linux has an enum of this name, too. Its own is behind us; from here on the word means vmspace's.
+ */
+#define vm_fault_reason vmspace_fault_reason
 
 #include "ept/ept.h"
 #include "kmod/uapi/vmm.h"
@@ -45,7 +52,7 @@
 struct vm;
 struct vcpu;
 
-/* ---- Statistics (stats.c) ---------------------------------------------------------------------- */
+/* ---- Statistics (stats.c) -------------------------------------------------------------------- */
 
 /* Of one vCPU; descriptions in stats.c are bhyve's where it has the same. */
 enum vcpu_stat {
@@ -78,7 +85,7 @@ enum vcpu_stat {
 	VCPU_STATS,
 };
 
-/* ---- vCPUs ------------------------------------------------------------------------------------- */
+/* ---- vCPUs ----------------------------------------------------------------------------------- */
 
 enum vcpu_state {
 	VCPU_IDLE,
@@ -130,8 +137,9 @@ struct vcpu {
 	u64 vc_cr2;
 	u64 vc_cr8;
 	/*
-	 * DR0-3, which run.c loads while DR7, the backend's, enables any of them. DR6 is kept here; a
-	 * backend whose hardware does not switch it (VT-x) intercepts #DB and sets it as #DB would.
+	 * DR0-3, which run.c loads while DR7, the backend's, enables any of them. DR6 is kept here;
+	 * a backend whose hardware does not switch it (VT-x) intercepts #DB and sets it as #DB
+	 * would.
 	 */
 	u64 vc_dr[4];
 	u64 vc_dr6;
@@ -154,6 +162,7 @@ struct vcpu {
 	u16 vc_vpid;		  /* VT-x; 0: none */
 	struct pmap_vpid_home vc_vpid_home;
 
+	u64 vc_raw_reason;	  /* of the last exit, for traces: set by vb_enter */
 	u64 vc_stats[VCPU_STATS]; /* written by the owner */
 };
 
@@ -183,7 +192,7 @@ void vcpu_kick(struct vcpu *vcpu);
  */
 void vcpu_inject_exception(struct vcpu *vcpu, u8 vector, int error_code);
 
-/* ---- Machines ---------------------------------------------------------------------------------- */
+/* ---- Machines -------------------------------------------------------------------------------- */
 
 struct vm {
 	struct kref vm_kref;
@@ -202,19 +211,24 @@ struct vm {
 	struct percpu_ref vm_calls; /* in progress; killed by destroy, which waits for them */
 	struct completion vm_drained;
 	const void *vm_owner; /* file of /dev/vmmctl that destroys it when it is closed, or NULL */
-	void *vm_arch;	      /* the backend's */
+	void *vm_arch;	      /* the backend's, if it has use for it */
+	bool vm_arch_made;    /* vb_vm_init succeeded */
+	struct delayed_work vm_drain; /* what PMAP_DEFER left behind */
 
-	/* PT_EPT: a slot per CPU, attached at the first entry there; and how often that CPU had been
-	 * brought up when it was last used: else pmap_slot_reset(). */
+	/*
+	 * PT_EPT: a slot per CPU, attached at the first entry there; and how often that CPU had
+	 * been brought up when it was last used: else pmap_slot_reset().
+	 */
 	struct pmap_slot *vm_slots;
 	u8 *vm_slot_attached;
 	u64 *vm_slot_online;
 
-	struct vm_nodes *vm_nodes; /* dev.c, and mappings of them in dev_mmap.c */
-	void *vm_debugfs;	   /* debugfs.c */
+	struct list_head vm_nodes;	 /* dev.c; vmm_list_lock */
+	struct vm_mappings *vm_mappings; /* dev_mmap.c */
+	void *vm_debugfs;		 /* debugfs.c */
 };
 
-/* ---- What the CPU gives (hw.c) ----------------------------------------------------------------- */
+/* ---- What the CPU gives (hw.c) --------------------------------------------------------------- */
 
 /*
  * Backends decide nothing about when to flush: run.c asks the core and says so in `flush`.
@@ -226,13 +240,17 @@ struct vmm_backend {
 	enum vmm_cpu_kind vb_kind;
 	enum pt_type vb_type;
 
-	/* Is this the vendor's CPU, and fit? -ENODEV, and *why a sentence that names what is missing.
-	 * Reads the words for ept_caps() into *words. At load, on one CPU. */
+	/*
+	 * Is this the vendor's CPU, and fit? -ENODEV, and *why a sentence that names what is
+	 * missing. Reads the words for ept_caps() into *words. At load, on one CPU.
+	 */
 	int (*vb_probe)(struct ept_words *words, const char **why);
 	/* Memory of the module for what each CPU needs; cpu is what ept_caps() decided. */
 	int (*vb_init)(const struct ept_cpu *cpu);
 	void (*vb_fini)(void);
-	/* VMXON and flush all; SVME, HSAVE. Here. Refuses (-EBUSY) a CPU that somebody else uses. */
+	/*
+	 * VMXON and flush all; SVME, HSAVE. Here. Refuses (-EBUSY) a CPU that somebody else uses.
+	 */
 	int (*vb_cpu_enable)(void);
 	void (*vb_cpu_disable)(void); /* here; also on a CPU that is crashing */
 
@@ -243,28 +261,29 @@ struct vmm_backend {
 	void (*vb_vcpu_reset)(struct vcpu *vcpu); /* registers as after INIT/reset; frozen */
 
 	/*
-	 * Before an entry, preemption off, interrupts on: makes the vCPU current on this CPU (VMPTRLD,
-	 * after VMCLEAR where it was). Then, here: enters once, with the pending event run.c chose
-	 * (vcpu->..., see vb_inject), and returns after the exit with everything saved that later code
-	 * on another CPU needs. `flush`: the context must be flushed before the guest's next
-	 * instruction; the backend calls pmap_guest_flushed(slot) when that has taken effect.
-	 * Returns 0, or -EIO if entry failed (then slot is left as it was, facts for exit_raw saved,
-	 * and vb_handle, called all the same, reports VMM_EXIT_ENTRY_FAILED).
+	 * Before an entry, preemption off, interrupts on: makes the vCPU current on this CPU
+	 * (VMPTRLD, after VMCLEAR where it was). Then, here: enters once, with the pending event
+	 * run.c chose (vcpu->..., see vb_inject), and returns after the exit with everything saved
+	 * that later code on another CPU needs. `flush`: the context must be flushed before the
+	 * guest's next instruction; the backend calls pmap_guest_flushed(slot) when that has taken
+	 * effect. Returns 0, or -EIO if entry failed (then slot is left as it was, facts for
+	 * exit_raw saved, and vb_handle, called all the same, reports VMM_EXIT_ENTRY_FAILED).
 	 */
 	void (*vb_load)(struct vcpu *vcpu);
 	int (*vb_enter)(struct vcpu *vcpu, struct pmap_slot *slot, bool flush);
 
 	/*
 	 * After vb_enter, interrupts on, frozen, may sleep: what was it? Handles what concerns the
-	 * vendor alone, calls the common handlers below for the rest. Returns VCPU_RESUME, VCPU_EXIT
-	 * (vcpu->vc_exit is filled) or a negative errno for VMM_RUN.
+	 * vendor alone, calls the common handlers below for the rest. Returns VCPU_RESUME,
+	 * VCPU_EXIT (vcpu->vc_exit is filled) or a negative errno for VMM_RUN.
 	 */
 	int (*vb_handle)(struct vcpu *vcpu);
 
 	/*
-	 * Events. Here, before entry, loaded; vb_window is called at each entry, vb_inject at most once.
-	 * Can the guest take it now? If not, vb_window asks for an exit when it can. vb_inject sets
-	 * what the entry delivers. CR8 (vc_cr8) is run.c's to compare with an interrupt's priority.
+	 * Events. Here, before entry, loaded; vb_window is called at each entry, vb_inject at most
+	 * once. Can the guest take it now? If not, vb_window asks for an exit when it can.
+	 * vb_inject sets what the entry delivers. CR8 (vc_cr8) is run.c's to compare with an
+	 * interrupt's priority.
 	 */
 	bool (*vb_can_intr)(struct vcpu *vcpu);
 	bool (*vb_can_nmi)(struct vcpu *vcpu);
@@ -294,8 +313,10 @@ extern const struct vmm_backend svm_backend; /* kmod/svm/svm.c */
 extern const struct vmm_backend *vmm_backend;
 extern struct ept_cpu vmm_ept_cpu;
 
-/* Per CPU, here or preemption off: whether virtualization is on (not while it goes offline), and how
- * many times it was turned on: what was cached before is void. */
+/*
+ * Per CPU, here or preemption off: whether virtualization is on (not while it goes offline), and
+ * how many times it was turned on: what was cached before is void.
+ */
 bool vmm_cpu_enabled(void);
 u64 vmm_cpu_online_count(void);
 
@@ -306,8 +327,8 @@ u64 vmm_cpu_online_count(void);
 extern bool vmm_guest_rdtscp;
 
 /*
- * Everything that may page, of any machine, reads; an audit (VMM_CHECK), for which all must be still,
- * writes. Readers do not touch user memory.
+ * Everything that may page, of any machine, reads; an audit (VMM_CHECK), for which all must be
+ * still, writes. Readers do not touch user memory.
  */
 extern struct percpu_rw_semaphore vmm_quiet;
 extern struct vm_system *vmm_system; /* all memory of all machines; constant after load */
@@ -315,7 +336,7 @@ extern struct vm_system *vmm_system; /* all memory of all machines; constant aft
 extern struct pmap_vpids vmm_vpids;	       /* VT-x; ident in hw.c */
 struct pmap_asid_cpu *vmm_asid_this_cpu(void); /* SVM; here */
 
-/* ---- Common exits (exit.c, cpuid.c, msr.c) ------------------------------------------------------- */
+/* ---- Common exits (exit.c, cpuid.c, msr.c) --------------------------------------------------- */
 
 #define VCPU_RESUME 0
 #define VCPU_EXIT 1

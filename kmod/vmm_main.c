@@ -3,22 +3,56 @@
 
 /*
  * The module: what is brought up when it is loaded, in order, and taken down in the opposite one.
+ * Nodes and sysctls come last: when they can be found, everything behind them is there.
  */
 
 #include <linux/module.h>
 
 #include "host/host_linux.h"
+#include "kmod/vmm_priv.h"
+
+static const struct {
+	int (*init)(void);
+	void (*exit)(void);
+} parts[] = {
+	{host_linux_init, host_linux_fini},
+	{run_init, NULL},
+	{hw_init, hw_exit},
+	{vm_system_init, vm_system_exit},
+	{mappings_init, mappings_exit},
+	{debugfs_init, debugfs_exit},
+	{dev_init, dev_exit},
+	{sysctl_init, sysctl_exit},
+};
+
+static void
+take_down(size_t n)
+{
+	while (n-- > 0)
+		if (parts[n].exit)
+			parts[n].exit();
+}
 
 static int __init
 vmm_init(void)
 {
-	return host_linux_init();
+	size_t i;
+	int error;
+
+	for (i = 0; i < ARRAY_SIZE(parts); i++) {
+		error = parts[i].init();
+		if (error) {
+			take_down(i);
+			return error;
+		}
+	}
+	return 0;
 }
 
 static void __exit
 vmm_exit(void)
 {
-	host_linux_fini();
+	take_down(ARRAY_SIZE(parts));
 }
 
 module_init(vmm_init);

@@ -44,8 +44,7 @@
 #define VMM_NODE_DIR "/dev/vmm"
 #define VMM_IO_NODE_DIR "/dev/vmm.io"
 
-/* A machine's name, with the final 0: letters, digits, '-', '_', '.'; it begins with one of the first
- * two. */
+/* A machine's name, with the final 0: letters, digits, then also '-', '_', '.'. */
 #define VMM_NAME_BYTES 64
 #define VMM_SEG_NAME_BYTES 64
 #define VMM_MAXCPU 64 /* vCPUs of one machine that the ABI can tell apart */
@@ -178,7 +177,7 @@ struct vmm_pageout {
 #define VMM_DISCARD _IOW('V', 0x18, struct vmm_range)
 #define VMM_PAGEOUT _IOWR('V', 0x19, struct vmm_pageout)
 
-/* ---- The dirty log, execute control ------------------------------------------------------------ */
+/* ---- The dirty log, execute control ---------------------------------------------------------- */
 
 enum vmm_dirty_op {
 	VMM_DIRTY_ENABLE = 1,  /* flags: VMM_DIRTY_ALL_SET; -EBUSY it is on */
@@ -214,7 +213,7 @@ struct vmm_exec {
 #define VMM_DIRTY_LOG _IOW('V', 0x20, struct vmm_dirty)
 #define VMM_EXEC_CONTROL _IOW('V', 0x21, struct vmm_exec)
 
-/* ---- Looking inside ---------------------------------------------------------------------------- */
+/* ---- Looking inside -------------------------------------------------------------------------- */
 
 /* The entries that a walk of gpa meets, top down; the last is empty or a leaf. */
 struct vmm_gpa_pmap {
@@ -257,7 +256,9 @@ struct vmm_harvest {
 	__u64 reserved[2];
 };
 
-/* Joins or splits the superpage of a level (1: 2 MiB, 2: 1 GiB) at gpa: pmap_promote, pmap_demote. */
+/*
+ * Joins or splits the superpage of a level (1: 2 MiB, 2: 1 GiB) at gpa: pmap_promote, pmap_demote.
+ */
 struct vmm_super {
 	__u64 gpa;
 	__u32 level;
@@ -326,7 +327,7 @@ struct vmm_stat_desc {
 #define VMM_STATS _IOWR('V', 0x37, struct vmm_stats)
 #define VMM_STAT_DESC _IOWR('V', 0x38, struct vmm_stat_desc)
 
-/* ---- vCPUs: registers -------------------------------------------------------------------------- */
+/* ---- vCPUs: registers ------------------------------------------------------------------------ */
 
 enum vmm_reg {
 	VMM_REG_RAX,
@@ -425,7 +426,7 @@ struct vmm_field {
 #define VMM_GET_FIELD _IOWR('V', 0x44, struct vmm_field)
 #define VMM_SET_FIELD _IOW('V', 0x45, struct vmm_field)
 
-/* ---- vCPUs: capabilities, events --------------------------------------------------------------- */
+/* ---- vCPUs: capabilities, events ------------------------------------------------------------- */
 
 enum vmm_cap {
 	VMM_CAP_HALT_EXIT,  /* HLT ends VMM_RUN; on from the start */
@@ -482,7 +483,7 @@ struct vmm_intinfo {
 #define VMM_INJECT _IOW('V', 0x52, struct vmm_inject)
 #define VMM_GET_INTINFO _IOWR('V', 0x53, struct vmm_intinfo)
 
-/* ---- vCPUs: life and running ------------------------------------------------------------------- */
+/* ---- vCPUs: life and running ----------------------------------------------------------------- */
 
 enum vmm_suspend_how {
 	VMM_SUSPEND_NONE,
@@ -611,10 +612,12 @@ struct vmm_run {
 #define VMM_RUN _IOWR('V', 0x62, struct vmm_run)
 /* All vCPUs leave for good with that reason; the first one counts. -EALREADY: it is so already. */
 #define VMM_SUSPEND _IOW('V', 0x63, struct vmm_cpu)
-/* -EBUSY unless all active vCPUs are suspended. Registers as after reset; named segments' maps go. */
+/*
+ * -EBUSY unless all active vCPUs are suspended. Registers as after reset; named segments' maps go.
+ */
 #define VMM_REINIT _IO('V', 0x64)
 
-/* ---- Addresses of the guest's own -------------------------------------------------------------- */
+/* ---- Addresses of the guest's own ------------------------------------------------------------ */
 
 /*
  * gla2gpa by the vCPU's own registers. fault: 0, or the exception that the guest would get (with

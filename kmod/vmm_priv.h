@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * What the common files of the module share among themselves, and backends need not know.
+ */
+
+#ifndef KMOD_VMM_PRIV_H
+#define KMOD_VMM_PRIV_H
+
+#include <linux/fs.h>
+#include <linux/mm.h>
+
+#include "kmod/vmm.h"
+
+/* ---- hw.c: module parameters, the CPUs ------------------------------------------------------- */
+
+int hw_init(void);
+void hw_exit(void);
+
+/* As in force: a parameter, unless the CPU has it not. For sysctls. */
+struct hw_settings {
+	unsigned int hs_maxcpu;
+	u64 hs_mem_limit_bytes;
+	int hs_use_superpages;
+	int hs_use_hw_ad_bits;
+	int hs_use_exec_only;
+	int hs_npt_superpage;
+	int hs_ept_pmap_flags; /* 0 where the other kind is in use */
+	int hs_npt_pmap_flags;
+};
+extern struct hw_settings hw_settings;
+
+/* ---- vm.c: life of machines ------------------------------------------------------------------ */
+
+#define VMM_CREATE_FLAGS_ALL VMM_CREATE_DESTROY_ON_CLOSE
+
+extern struct mutex vmm_list_lock;
+
+int vm_system_init(void);
+void vm_system_exit(void);
+
+/* Checks the request. owner: see vm_owner. -EINVAL, -EEXIST, -ENOMEM, -EOPNOTSUPP. */
+int vm_create(const struct vmm_create *req, const void *owner);
+int vm_destroy_by_name(const char *name);
+void vm_destroy_owned(const void *owner);
+/* The first name after `name`, in place. -ENOENT. */
+int vm_next_name(char name[VMM_NAME_BYTES]);
+bool vm_name_valid(const char *name);
+bool vm_name_used(const char *name); /* under vmm_list_lock */
+
+/* A reference keeps the struct; a call keeps everything that destroy takes away. */
+void vm_put(struct vm *vm);
+static inline bool
+vm_call_begin(struct vm *vm)
+{
+	return percpu_ref_tryget_live(&vm->vm_calls);
+}
+static inline void
+vm_call_end(struct vm *vm)
+{
+	percpu_ref_put(&vm->vm_calls);
+}
+
+/* Freezes every vCPU, vm_mem_lock held for writing; all or none. -EINTR. */
+int vm_freeze_all(struct vm *vm);
+void vm_thaw_all(struct vm *vm);
+
+int vm_suspend(struct vm *vm, enum vmm_suspend_how how);
+int vm_reinit(struct vm *vm); /* class WRITERS */
+
+static inline struct vcpu *
+vm_vcpu(struct vm *vm, unsigned int id)
+{
+	return id < VMM_MAXCPU ? smp_load_acquire(&vm->vm_vcpus[id]) : NULL;
+}
+
+#define for_each_vcpu(vm, id, vcpu)                    \
+	for ((id) = 0; (id) < (vm)->vm_maxcpu; (id)++) \
+		if (((vcpu) = vm_vcpu((vm), (id))) != NULL)
+
+/* ---- vcpu.c, run.c --------------------------------------------------------------------------- */
+
+int vcpu_create(struct vm *vm, unsigned int id);
+void vcpu_destroy(struct vcpu *vcpu);
+void vcpu_reset(struct vcpu *vcpu); /* frozen */
+
+/* Between two entries: lets those go first who wait to freeze it. -EINTR: not frozen any more. */
+int vcpu_step_aside(struct vcpu *vcpu);
+void vcpu_request(struct vcpu *vcpu, int request);
+int vcpu_next_intr(struct vcpu *vcpu); /* highest pending vector, or -1 */
+
+/* VMM_RUN, acquired. 0: vcpu->vc_exit says why; or negative errno. */
+int vcpu_run(struct vcpu *vcpu);
+int run_init(void);
+
+/* A register of any kind. -EINVAL. */
+int vcpu_get_reg(struct vcpu *vcpu, u32 reg, u64 *value);
+int vcpu_set_reg_checked(struct vcpu *vcpu, u32 reg, u64 value);
+
+/* ---- cpuid.c, msr.c -------------------------------------------------------------------------- */
+
+unsigned int cpuid_guest_phys_bits(void);
+
+/* ---- stats.c --------------------------------------------------------------------------------- */
+
+unsigned int stats_count(bool machine);
+const char *stats_desc(bool machine, unsigned int index); /* NULL beyond the last */
+void stats_vcpu(struct vcpu *vcpu, unsigned int first, unsigned int n, u64 *values);
+void stats_vm(struct vm *vm, u64 *values); /* all of them */
+#define STATS_VM_MAX 64
+void stats_accounts(struct vm *vm, struct vmm_accounts *out);
+
+/* ---- ioctl_table.c --------------------------------------------------------------------------- */
+
+long vm_ioctl(struct vm *vm, unsigned int cmd, unsigned long arg);
+long vmmctl_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
+
+/* Handlers; arg is the structure, copied in. What they return is the call's result. */
+int ioctl_alloc_memseg(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_get_memseg(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_mmap_memseg(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_munmap_memseg(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_mmap_getnext(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_protect_memmap(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_wire_memmap(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_unwire_memmap(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_discard(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_pageout(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_dirty_log(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_exec_control(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_get_gpa_pmap(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_page_info(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_harvest(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_super(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_accounts(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_check(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_dump(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_stats(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_stat_desc(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_get_regs(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_set_regs(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_get_desc(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_set_desc(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_get_field(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_set_field(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_get_capability(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_set_capability(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_inject(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_get_intinfo(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_activate_cpu(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_get_cpus(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_run(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_suspend(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_reinit(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_gla2gpa(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_copy(struct vm *vm, struct vcpu *vcpu, void *arg);
+
+/* ---- dev.c, dev_mmap.c: nodes ---------------------------------------------------------------- */
+
+int dev_init(void);
+void dev_exit(void);
+
+/* Under vmm_list_lock. The nodes of a machine, and of a named segment. -EEXIST, -ENOMEM. */
+int dev_vm_create(struct vm *vm);
+void dev_vm_unlink(struct vm *vm); /* no new opens; the nodes go */
+int dev_seg_create(struct vm *vm, int ident, const char *name);
+
+/*
+ * Stores through mappings of nodes. Each page that user space has mapped is held (vmspace.h), for
+ * writing if it may be written; these take mappings and holds back, and so make later stores fault
+ * again. Not with user memory's locks, nor vmm_quiet, held.
+ */
+int mappings_init(void);
+void mappings_exit(void);
+void mappings_release_range(struct vm *vm, u64 gpa, u64 len_bytes);
+void mappings_release_all(struct vm *vm);
+/* mmap(2) of a machine's node at a gpa, and of a segment's. */
+int mappings_mmap_gpa(struct vm *vm, struct vm_area_struct *vma);
+int mappings_mmap_seg(struct vm *vm, int ident, struct vm_area_struct *vma);
+/* Life of what they keep for a machine. */
+int mappings_vm_init(struct vm *vm);
+void mappings_vm_end(struct vm *vm);  /* no call is being made any more; user space gets SIGBUS */
+void mappings_vm_free(struct vm *vm); /* with the last reference */
+
+/* ---- sysctl.c, debugfs.c --------------------------------------------------------------------- */
+
+int sysctl_init(void);
+void sysctl_exit(void);
+int debugfs_init(void);
+void debugfs_exit(void);
+void debugfs_vm_add(struct vm *vm);
+void debugfs_vm_remove(struct vm *vm);
+
+#endif /* KMOD_VMM_PRIV_H */
