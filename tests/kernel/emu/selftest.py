@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Check that a machine's verdict is what its lines deserve, above all that bad news is no good news.
 
-Each row is what was said on the two serial lines, how the machine ended, and the verdicts that must
-follow, in order. An emulator is not needed.
+Each row is what was said on the two serial lines, how the machine ended, and the verdicts that
+must follow, in order. An emulator is not needed.
 """
 
 import contextlib
