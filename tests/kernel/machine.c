@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * Machines and their memory, for tests: calls of the ABI with one line less each. A call that a
+ * test expects to fail returns its error; what it takes for granted fails the case by itself.
+ */
+
+#define _GNU_SOURCE
+
+#include "harness.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "guest_image.h"
+
+static struct kt_vm *machines; /* of this process; only the case's first thread makes any */
+
+/* ---- Calls ----------------------------------------------------------------------------------- */
+
+int
+kt_ioctl(int fd, unsigned long cmd, void *arg)
+{
+	return ioctl(fd, cmd, arg) < 0 ? -errno : 0;
+}
+
+int
+kt_ctl(unsigned long cmd, void *arg)
+{
+	const int fd = open(VMMCTL_NODE, O_RDWR | O_CLOEXEC);
+	int error;
+
+	if (fd < 0)
+		return -errno;
+	error = kt_ioctl(fd, cmd, arg);
+	close(fd);
+	return error;
+}
+
+/* ---- Life ------------------------------------------------------------------------------------ */
+
+int
+kt_open_node(const struct kt_vm *vm, const char *segment)
+{
+	char path[sizeof(VMM_NODE_DIR) + VMM_NAME_BYTES + VMM_SEG_NAME_BYTES + 2];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s%s%s", VMM_NODE_DIR, vm->name, segment ? "." : "",
+		 segment ? segment : "");
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+struct kt_vm *
+kt_create(uint64_t mem_limit_bytes)
+{
+	static unsigned int number;
+	struct vmm_create create = {
+		.flags = VMM_CREATE_DESTROY_ON_CLOSE,
+		.mem_limit_bytes = mem_limit_bytes,
+	};
+	struct kt_vm *vm = calloc(1, sizeof(*vm));
+
+	KT_TRUE(vm != NULL);
+	snprintf(vm->name, sizeof(vm->name), "kt%d-%u", (int)getpid(), ++number);
+	memcpy(create.name, vm->name, sizeof(create.name));
+	vm->ctl = open(VMMCTL_NODE, O_RDWR | O_CLOEXEC);
+	KT_CHECK(vm->ctl >= 0, "%s: %s", VMMCTL_NODE, strerror(errno));
+	KT_OK(kt_ioctl(vm->ctl, VMMCTL_CREATE, &create));
+	vm->fd = kt_open_node(vm, NULL);
+	KT_CHECK(vm->fd >= 0, "the node of %s: %s", vm->name, strerror(-vm->fd));
+	vm->next = machines;
+	machines = vm;
+	return vm;
+}
+
+void
+kt_check(struct kt_vm *vm)
+{
+	struct vmm_check check;
+
+	memset(&check, 0, sizeof(check));
+	KT_OK(kt_ioctl(vm->fd, VMM_CHECK, &check));
+	check.why[sizeof(check.why) - 1] = '\0';
+	KT_CHECK(check.ok == 1, "VMM_CHECK: %s", check.why);
+}
+
+void
+kt_forget(struct kt_vm *vm)
+{
+	struct kt_vm **link;
+
+	for (link = &machines; *link != vm; link = &(*link)->next)
+		KT_TRUE(*link != NULL);
+	*link = vm->next;
+	close(vm->fd);
+	close(vm->ctl);
+	free(vm);
+}
+
+void
+kt_finish(struct kt_vm *vm)
+{
+	struct vmm_destroy destroy = {0};
+
+	for (unsigned int i = 0; i < vm->ncpus; i++)
+		KT_CHECK(!vm->cpus[i].started, "vCPU %u was not joined", i);
+	kt_check(vm);
+	memcpy(destroy.name, vm->name, sizeof(destroy.name));
+	KT_OK(kt_ioctl(vm->ctl, VMMCTL_DESTROY, &destroy));
+	kt_forget(vm);
+}
+
+void kt_finish_all(void); /* harness.c's */
+
+void
+kt_finish_all(void)
+{
+	while (machines)
+		kt_finish(machines);
+}
+
+/* ---- The usual machine ----------------------------------------------------------------------- */
+
+/* Present, writable; of a directory's entry for 2 MiB: that size, accessed, dirty. */
+#define GUEST_PTE_TABLE 0x23ull
+#define GUEST_PTE_2M 0xe3ull
+
+/* One to one, for the first 4 GiB. */
+static void
+write_tables(struct kt_vm *vm)
+{
+	uint64_t tables[6][512] = {{0}};
+
+	tables[0][0] = (GUEST_TABLES + 1 * PAGE) | GUEST_PTE_TABLE;
+	for (uint64_t i = 0; i < 4; i++)
+		tables[1][i] = (GUEST_TABLES + (2 + i) * PAGE) | GUEST_PTE_TABLE;
+	for (uint64_t i = 0; i < 4ull * 512; i++)
+		tables[2 + i / 512][i % 512] = i * SUPER | GUEST_PTE_2M;
+	KT_OK(kt_write(vm, GUEST_TABLES, tables, sizeof(tables)));
+}
+
+static void
+write_descriptors(struct kt_vm *vm)
+{
+	/* Null, code, data, TSS (two). */
+	const uint64_t gdt[] = {0, 0x00af9b000000ffffull, 0x00cf93000000ffffull,
+				0x00008b0000000067ull | (uint64_t)GUEST_TSS << 16, 0};
+	uint64_t idt[512];
+
+	for (uint64_t i = 0; i < 256; i++) {
+		const uint64_t at = GUEST_STUBS + i * 16;
+
+		idt[2 * i] = (at & 0xffff) | GUEST_SEL_CODE << 16 | 0x8e00ull << 32 |
+			     (at >> 16 & 0xffff) << 48;
+		idt[2 * i + 1] = 0;
+	}
+	KT_OK(kt_write(vm, GUEST_GDT, gdt, sizeof(gdt)));
+	KT_OK(kt_write(vm, GUEST_IDT, idt, sizeof(idt)));
+}
+
+struct kt_vm *
+kt_boot(unsigned int ncpus, uint64_t mem_limit_bytes)
+{
+	struct kt_vm *const vm = kt_create(mem_limit_bytes);
+
+	KT_OK(kt_seg(vm, KT_LOW_IDENT, GUEST_LOW_BYTES, ""));
+	KT_OK(kt_map(vm, 0, KT_LOW_IDENT, 0, GUEST_LOW_BYTES, KT_RWX, 0));
+	KT_OK(kt_write(vm, GUEST_CODE, guest_image, sizeof(guest_image)));
+	write_tables(vm);
+	write_descriptors(vm);
+	vm->ncpus = ncpus;
+	for (unsigned int i = 0; i < ncpus; i++) {
+		struct vmm_cpu activate = {.vcpu = (int)i};
+
+		vm->cpus[i].vm = vm;
+		vm->cpus[i].id = (int)i;
+		KT_OK(kt_ioctl(vm->fd, VMM_ACTIVATE_CPU, &activate));
+		kt_long_mode(&vm->cpus[i]);
+	}
+	return vm;
+}
+
+/* ---- Memory ---------------------------------------------------------------------------------- */
+
+int
+kt_seg(struct kt_vm *vm, int ident, uint64_t bytes, const char *name)
+{
+	struct vmm_memseg seg = {.ident = ident, .len_bytes = bytes};
+
+	snprintf(seg.name, sizeof(seg.name), "%s", name);
+	return kt_ioctl(vm->fd, VMM_ALLOC_MEMSEG, &seg);
+}
+
+int
+kt_map(struct kt_vm *vm, uint64_t gpa, int ident, uint64_t offset, uint64_t bytes,
+       unsigned int prot, unsigned int flags)
+{
+	struct vmm_memmap map = {
+		.gpa = gpa,
+		.len_bytes = bytes,
+		.ident = ident,
+		.prot = prot,
+		.segoff_bytes = offset,
+		.flags = flags,
+	};
+
+	return kt_ioctl(vm->fd, VMM_MMAP_MEMSEG, &map);
+}
+
+int
+kt_unmap(struct kt_vm *vm, uint64_t gpa, uint64_t bytes)
+{
+	return kt_range(vm, VMM_MUNMAP_MEMSEG, gpa, bytes);
+}
+
+int
+kt_protect(struct kt_vm *vm, uint64_t gpa, uint64_t bytes, unsigned int prot)
+{
+	struct vmm_range range = {.gpa = gpa, .len_bytes = bytes, .prot = prot};
+
+	return kt_ioctl(vm->fd, VMM_PROTECT_MEMMAP, &range);
+}
+
+int
+kt_range(struct kt_vm *vm, unsigned long cmd, uint64_t gpa, uint64_t bytes)
+{
+	struct vmm_range range = {.gpa = gpa, .len_bytes = bytes};
+
+	return kt_ioctl(vm->fd, cmd, &range);
+}
+
+void
+kt_memory(struct kt_vm *vm, uint64_t bytes)
+{
+	KT_OK(kt_seg(vm, KT_MEM_IDENT, bytes, ""));
+	KT_OK(kt_map(vm, KT_MEM, KT_MEM_IDENT, 0, bytes, KT_RWX, 0));
+}
+
+int
+kt_read(struct kt_vm *vm, uint64_t gpa, void *to, size_t bytes)
+{
+	for (size_t done = 0; done < bytes;) {
+		const ssize_t n =
+			pread(vm->fd, (char *)to + done, bytes - done, (off_t)(gpa + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+int
+kt_write(struct kt_vm *vm, uint64_t gpa, const void *from, size_t bytes)
+{
+	for (size_t done = 0; done < bytes;) {
+		const ssize_t n = pwrite(vm->fd, (const char *)from + done, bytes - done,
+					 (off_t)(gpa + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		done += (size_t)n;
+	}
+	return 0;
+}
+
+uint64_t
+kt_peek(struct kt_vm *vm, uint64_t gpa)
+{
+	uint64_t word = 0;
+
+	KT_OK(kt_read(vm, gpa, &word, sizeof(word)));
+	return word;
+}
+
+void
+kt_poke(struct kt_vm *vm, uint64_t gpa, uint64_t word)
+{
+	KT_OK(kt_write(vm, gpa, &word, sizeof(word)));
+}
+
+/* ---- Looking inside -------------------------------------------------------------------------- */
+
+struct vmm_accounts
+kt_accounts(struct kt_vm *vm)
+{
+	struct vmm_accounts accounts;
+
+	memset(&accounts, 0, sizeof(accounts));
+	KT_OK(kt_ioctl(vm->fd, VMM_ACCOUNTS, &accounts));
+	return accounts;
+}
+
+struct vmm_page_info
+kt_page(struct kt_vm *vm, uint64_t gpa)
+{
+	struct vmm_page_info info = {.gpa = gpa};
+
+	KT_OK(kt_ioctl(vm->fd, VMM_PAGE_INFO, &info));
+	return info;
+}
+
+int
+kt_pageout(struct kt_vm *vm, uint64_t npages, unsigned int flags, uint64_t *done)
+{
+	struct vmm_pageout out = {.npages = npages, .flags = flags};
+	const int error = kt_ioctl(vm->fd, VMM_PAGEOUT, &out);
+
+	if (done)
+		*done = error ? 0 : out.npages;
+	return error;
+}
+
+int
+kt_dirty(struct kt_vm *vm, enum vmm_dirty_op op, uint64_t gpa, uint64_t bytes, uint64_t *bits)
+{
+	struct vmm_dirty dirty = {
+		.op = op,
+		.gpa = gpa,
+		.len_bytes = bytes,
+		.bitmap = (uint64_t)(uintptr_t)bits,
+	};
+
+	return kt_ioctl(vm->fd, VMM_DIRTY_LOG, &dirty);
+}
+
+int
+kt_harvest(struct kt_vm *vm, unsigned int flags, uint64_t gpa, uint64_t bytes, uint64_t *bits,
+	   uint64_t *found)
+{
+	struct vmm_harvest harvest = {
+		.flags = flags,
+		.gpa = gpa,
+		.len_bytes = bytes,
+		.bitmap = (uint64_t)(uintptr_t)bits,
+	};
+	const int error = kt_ioctl(vm->fd, VMM_HARVEST, &harvest);
+
+	if (found)
+		*found = harvest.found;
+	return error;
+}
+
+int
+kt_exec_control(struct kt_vm *vm, enum vmm_exec_op op)
+{
+	struct vmm_exec exec = {.op = op};
+
+	return kt_ioctl(vm->fd, VMM_EXEC_CONTROL, &exec);
+}
+
+uint64_t
+kt_stat(struct kt_vm *vm, int vcpu, const char *desc)
+{
+	struct vmm_stat_desc d = {.vcpu = vcpu};
+	struct vmm_stats stats = {.vcpu = vcpu};
+
+	for (;; d.index++) {
+		const int error = kt_ioctl(vm->fd, VMM_STAT_DESC, &d);
+
+		KT_CHECK(error == 0, "no statistic \"%s\": %s", desc, strerror(-error));
+		if (strcmp(d.desc, desc) == 0)
+			break;
+	}
+	stats.first = d.index;
+	KT_OK(kt_ioctl(vm->fd, VMM_STATS, &stats));
+	KT_TRUE(stats.n > 0);
+	return stats.values[0];
+}
