@@ -49,19 +49,28 @@ host_linux_no_x86(const char *what)
 /* ---- Locks ----------------------------------------------------------------------------------- */
 
 #if PMAP_CHECK >= 1
-/* With preemption off: l comes after every lock that this CPU holds. */
+bool
+host_linux_lock_in_order(const struct host_lock *l)
+{
+	const struct host_linux_cpu *const lc = this_cpu_ptr(&host_linux_cpu);
+
+	for (unsigned int i = 0; i < lc->lc_held; i++) {
+		const struct host_lock *h = lc->lc_locks[i];
+
+		if (h->hl_rank > l->hl_rank || (h->hl_rank == l->hl_rank && h >= l))
+			return false;
+	}
+	return true;
+}
+
 void
 host_linux_locking(const struct host_lock *l)
 {
 	struct host_linux_cpu *const lc = this_cpu_ptr(&host_linux_cpu);
 
 	HOST_ASSERT(!in_hardirq() && !in_serving_softirq());
+	HOST_ASSERT(host_linux_lock_in_order(l));
 	HOST_ASSERT(lc->lc_held < HOST_LINUX_LOCKS_MAX);
-	for (unsigned int i = 0; i < lc->lc_held; i++) {
-		const struct host_lock *h = lc->lc_locks[i];
-
-		HOST_ASSERT(h->hl_rank < l->hl_rank || (h->hl_rank == l->hl_rank && h < l));
-	}
 	if (lc->lc_held < HOST_LINUX_LOCKS_MAX)
 		lc->lc_locks[lc->lc_held++] = l;
 }

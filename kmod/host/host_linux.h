@@ -75,9 +75,17 @@ static inline void
 host_linux_nest(int by)
 {
 }
+
+static inline unsigned int
+host_linux_nest_count(void)
+{
+	return 0; /* not counted */
+}
 #endif
 
 #if PMAP_CHECK >= 1
+/* Whether l comes after every lock that this CPU holds. With preemption off. */
+bool host_linux_lock_in_order(const struct host_lock *l);
 void host_linux_locking(const struct host_lock *l);
 void host_linux_unlocking(const struct host_lock *l);
 
@@ -87,7 +95,17 @@ host_linux_held_count(void)
 	return preemptible() ? 0 : this_cpu_read(host_linux_cpu.lc_held);
 }
 #else
-unsigned int host_linux_held_count(void); /* named in assertions that are not compiled */
+static inline unsigned int
+host_linux_held_count(void)
+{
+	return 0; /* not counted */
+}
+
+static inline bool
+host_linux_lock_in_order(const struct host_lock *l)
+{
+	return true;
+}
 
 static inline void
 host_linux_locking(const struct host_lock *l)

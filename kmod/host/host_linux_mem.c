@@ -27,6 +27,8 @@ atomic_long_t host_linux_allocs;
 atomic_long_t host_linux_pagers;
 atomic_long_t host_linux_paged;
 
+atomic_t host_linux_refuse_tables;
+
 static struct kmem_cache *desc_cache;
 
 static struct page *reserve[RESERVE_TABLES];
@@ -104,11 +106,19 @@ reserve_fill_fn(struct work_struct *work)
 
 static DECLARE_WORK(reserve_fill, reserve_fill_fn);
 
+void
+host_linux_reserve_sync(void)
+{
+	flush_work(&reserve_fill);
+}
+
 bool
 host_linux_table_alloc(uint64_t *hpa)
 {
-	struct page *page = table_new(GFP_NOWAIT | HOST_LINUX_GFP);
+	struct page *page = NULL;
 
+	if (atomic_dec_if_positive(&host_linux_refuse_tables) < 0)
+		page = table_new(GFP_NOWAIT | HOST_LINUX_GFP);
 	if (page == NULL) {
 		page = reserve_take();
 		schedule_work(&reserve_fill);

@@ -26,6 +26,12 @@ extern atomic_long_t host_linux_allocs;
 extern atomic_long_t host_linux_pagers;
 extern atomic_long_t host_linux_paged;
 
+/* For tests: so many of the next table pages are to be refused by the kernel. */
+extern atomic_t host_linux_refuse_tables;
+
+/* Returns when the reserve of table pages is full again, or cannot be filled. For tests, too. */
+void host_linux_reserve_sync(void);
+
 int host_linux_mem_init(void);
 void host_linux_mem_fini(void);
 void host_linux_pager_init(void);
