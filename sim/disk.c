@@ -2,7 +2,7 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * The disk: a swap device with slots of a page.
+ * The disk: a swap device with slots of a page, and where pagers keep what is in no frame.
  *
  * It works on all requests that wait, a page at a time, from a page of its choice on, and completes
  * them in any order; so a page that somebody still writes while it goes out shows as wrong bytes
@@ -26,6 +26,7 @@ struct disk_request {
 	bool dr_over;
 	bool dr_failed;
 	uint64_t dr_slot;
+	const char *dr_page; /* or NULL: a page of no slot, to read */
 	const uint64_t *dr_frames;
 	unsigned int dr_n;
 	unsigned int dr_first; /* page to begin with */
@@ -76,7 +77,7 @@ transfer(struct sim_machine *m, const struct disk_request *r, unsigned int i)
 		memcpy(d->dk_bytes + slot * SIM_PAGE_SIZE, frame, SIM_PAGE_SIZE);
 		d->dk_written[slot] = 1;
 	} else {
-		memcpy(frame, slot_bytes(d, slot), SIM_PAGE_SIZE);
+		memcpy(frame, r->dr_page != NULL ? r->dr_page : slot_bytes(d, slot), SIM_PAGE_SIZE);
 		m->m_progress++;
 	}
 	m->m_ct.ct_swap_pages[r->dr_write]++;
@@ -155,7 +156,8 @@ begin(struct sim_machine *m, struct disk_request *r)
 {
 	const struct disk *d = &m->m_disk;
 
-	if (r->dr_n == 0 || r->dr_slot >= d->dk_slots || r->dr_n > d->dk_slots - r->dr_slot)
+	if (r->dr_page == NULL &&
+	    (r->dr_n == 0 || r->dr_slot >= d->dk_slots || r->dr_n > d->dk_slots - r->dr_slot))
 		sim_violation("CK-API", "I34",
 			      "slots %" PRIu64 " to %" PRIu64 " of a disk with %" PRIu32,
 			      r->dr_slot, r->dr_slot + r->dr_n, d->dk_slots);
@@ -180,26 +182,41 @@ begin(struct sim_machine *m, struct disk_request *r)
 }
 
 static int
+do_request(struct sim_machine *m, struct disk_request *r)
+{
+	struct disk *d = &m->m_disk;
+
+	point(m, SIM_IO);
+	memory_drain(m, self(m));
+	begin(m, r);
+	trace(m, SIM_IO, r->dr_slot, (uint64_t)r->dr_n << 1 | r->dr_write);
+	if (m->m_cpu == NULL) {
+		while (!r->dr_over)
+			work(m, r);
+	} else {
+		d->dk_requests[d->dk_nrequests++] = r;
+		sim_wait_until("the disk", request_over, r);
+	}
+	return r->dr_failed ? -EIO : 0;
+}
+
+static int
 swap_io(bool write, uint64_t slot, const uint64_t *frames, unsigned int n)
 {
 	struct sim_machine *m = sim_the_machine;
-	struct disk *d = &m->m_disk;
 	struct disk_request r = {
 		.dr_write = write, .dr_slot = slot, .dr_frames = frames, .dr_n = n};
 
 	mutex_check_may_sleep(m, write ? "host_swap_write()" : "host_swap_read()");
-	point(m, SIM_IO);
-	memory_drain(m, self(m));
-	begin(m, &r);
-	trace(m, SIM_IO, slot, (uint64_t)n << 1 | write);
-	if (m->m_cpu == NULL) {
-		while (!r.dr_over)
-			work(m, &r);
-	} else {
-		d->dk_requests[d->dk_nrequests++] = &r;
-		sim_wait_until("the disk", request_over, &r);
-	}
-	return r.dr_failed ? -EIO : 0;
+	return do_request(m, &r);
+}
+
+int
+disk_read_into(const char *page, uint64_t hpa)
+{
+	struct disk_request r = {.dr_page = page, .dr_frames = &hpa, .dr_n = 1};
+
+	return do_request(sim_the_machine, &r);
 }
 
 uint64_t
@@ -236,6 +253,10 @@ disk_init(struct sim_machine *m)
 	struct disk *d = &m->m_disk;
 	uint64_t bytes = (uint64_t)m->m_cfg.sc_swap_slots * SIM_PAGE_SIZE;
 
+	d->dk_ops = (struct sim_agent_ops){"disk", m->m_cfg.sc_disk_weight, disk_enabled, disk_step,
+					   true};
+	if (bytes != 0 || m->m_cfg.sc_pager)
+		sim_agent_add(&d->dk_ops, d);
 	if (bytes == 0)
 		return true;
 	if (spare.base != NULL && spare.bytes < bytes) {
@@ -256,9 +277,6 @@ disk_init(struct sim_machine *m)
 		return false;
 	d->dk_bytes = spare.base;
 	d->dk_slots = m->m_cfg.sc_swap_slots;
-	d->dk_ops = (struct sim_agent_ops){"disk", m->m_cfg.sc_disk_weight, disk_enabled, disk_step,
-					   true};
-	sim_agent_add(&d->dk_ops, d);
 	return true;
 }
 

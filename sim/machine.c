@@ -418,6 +418,8 @@ check_leaks(void *arg)
 	if (m->m_kinds[SIM_FRAME_DATA] > 0)
 		sim_violation("CK-LEAK", "I43", "%" PRIu64 " data frames were not freed",
 			      m->m_kinds[SIM_FRAME_DATA]);
+	if (m->m_npagers > 0)
+		sim_violation("CK-LEAK", "I43", "%u pagers were not destroyed", m->m_npagers);
 	if (m->m_heap_blocks > 0)
 		sim_violation("CK-LEAK", "I43", "%" PRIu64 " blocks of host_alloc() were not freed",
 			      m->m_heap_blocks);

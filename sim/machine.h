@@ -235,6 +235,7 @@ enum sim_frame_kind {
 	SIM_FRAME_DATA,
 	SIM_FRAME_QUARANTINE, /* freed, and held back from reuse */
 	SIM_FRAME_CANARY,
+	SIM_FRAME_KEPT, /* a page was put, and the pager keeps the frame for a while */
 	SIM_FRAME_KIND_COUNT,
 };
 
@@ -247,6 +248,7 @@ struct sim_frame {
 	uint8_t fr_host;   /* private: in the host's domain, enum host_reach */
 	uint8_t fr_bytes;  /* private: what its bytes are, enum frame_bytes */
 	uint8_t fr_kind;   /* enum sim_frame_kind */
+	bool fr_pager;	   /* private: of a page of a pager */
 };
 
 /* Every aligned word of a data frame that nobody has written yet; nobody writes it by chance. */
@@ -404,6 +406,7 @@ struct sim_config {
 
 	uint32_t sc_swap_slots; /* pages of the swap device; 0: none */
 	bool sc_iommu;		/* there is one */
+	bool sc_pager;		/* there are some, which use the disk's time, but no slots */
 
 	/*
 	 * Probabilities in a million; then: fail the n-th (from 1), and whether all after it too.
@@ -463,6 +466,12 @@ struct sim_counters {
 	uint64_t ct_interrupted;      /* waits that ended with -EINTR */
 	uint64_t ct_swap_requests[2]; /* completed, failed ones too: reads, writes */
 	uint64_t ct_swap_pages[2];
+	uint64_t ct_pager_got;	   /* pages */
+	uint64_t ct_pager_doubles; /* of these, got already */
+	uint64_t ct_pager_runs;
+	uint64_t ct_pager_put[2]; /* clean, dirty */
+	uint64_t ct_pager_reclaimed;
+	uint64_t ct_pager_read;	  /* from the disk */
 	uint64_t ct_iommu_mapped; /* pages, in guests' domains */
 	uint64_t ct_iommu_flushes;
 	uint64_t ct_dma[2];    /* accesses by devices: reads, writes */

@@ -5,7 +5,7 @@
  * The machine's inside, shared by the files that make it: choice.c (choices), sched.c (who steps),
  * memmodel.c (words and store buffers), cpu.c (interrupts, guest mode), lock.c, mutex.c (what
  * sleeps), epoch.c, phys.c (frames), bytes.c (what is in them), heap.c (other memory), disk.c,
- * iommu.c and dma.c (devices), machine.c (life, report).
+ * pager.c, iommu.c and dma.c (devices), machine.c (life, report).
  */
 
 #ifndef SIM_MACHINE_PRIV_H
@@ -78,6 +78,7 @@ struct agent {
 
 struct heap_block;
 struct disk_request;
+struct pager_page;
 
 /* What the bytes of a frame are. Filling one waits until somebody looks. */
 enum frame_bytes {
@@ -191,6 +192,11 @@ struct sim_machine {
 	struct disk m_disk;
 	struct iommu m_iommu;
 
+	/* Pagers. */
+	unsigned int m_npagers;
+	struct pager_page *m_kept_first; /* frames that they keep */
+	struct pager_page *m_kept_last;
+
 	/* Heap. */
 	uint64_t m_heap_top;
 	struct heap_block *m_heap_free;
@@ -264,6 +270,7 @@ bool phys_init(struct sim_machine *m);
 void phys_fini(struct sim_machine *m);
 /* The frame of an address that must be in a data frame; CK-FREE. */
 struct sim_frame *phys_data_frame(struct sim_machine *m, uint64_t hpa, const char *what);
+void phys_set_kind(struct sim_frame *f, enum sim_frame_kind kind);
 bool heap_init(struct sim_machine *m);
 void heap_fini(struct sim_machine *m);
 
@@ -271,9 +278,11 @@ void heap_fini(struct sim_machine *m);
 void bytes_fill(struct sim_machine *m, struct sim_frame *f); /* until then fr_bytes says how */
 void bytes_fill_words(void *page, uint64_t first, uint64_t step);
 
-/* ---- disk.c, iommu.c, dma.c ---- */
+/* ---- disk.c, pager.c, iommu.c, dma.c ---- */
 bool disk_init(struct sim_machine *m);
 void disk_fini(struct sim_machine *m);
+int disk_read_into(const char *page, uint64_t hpa); /* of no slot; as host_swap_read() */
+bool pager_shrink(struct sim_machine *m);	    /* gives up what pagers keep; true: something */
 void iommu_init(struct sim_machine *m);
 void iommu_check_leaks(struct sim_machine *m);
 void dma_init(struct sim_machine *m);

@@ -20,6 +20,7 @@
 struct host_mutex;
 struct host_event;
 struct host_iommu;
+struct host_pager;
 
 /* ---- Signals ------------------------------------------------------------------------------- */
 
@@ -106,6 +107,14 @@ uint64_t *sim_page_word(uint64_t hpa, uint64_t offset); /* no point */
 uint64_t sim_swap_slots(void);
 int sim_swap_read(uint64_t slot, const uint64_t *frames, unsigned int n);
 int sim_swap_write(uint64_t slot, const uint64_t *frames, unsigned int n);
+
+bool sim_has_pager(void);
+int sim_pager_create(uint64_t npages, struct host_pager **out);
+void sim_pager_destroy(struct host_pager *p);
+int sim_pager_getpage(struct host_pager *p, uint64_t index, uint64_t *hpa);
+bool sim_pager_getrun(struct host_pager *p, uint64_t index, uint64_t *base);
+void sim_pager_putpage(struct host_pager *p, uint64_t index, uint64_t hpa, bool dirty);
+void sim_pager_discard(struct host_pager *p, uint64_t index, uint64_t npages);
 
 int sim_iommu_create(struct host_iommu **domain);
 void sim_iommu_destroy(struct host_iommu *domain);

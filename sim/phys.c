@@ -159,6 +159,12 @@ set_kind(struct sim_machine *m, struct sim_frame *f, enum sim_frame_kind kind)
 	f->fr_kind = (uint8_t)kind;
 }
 
+void
+phys_set_kind(struct sim_frame *f, enum sim_frame_kind kind)
+{
+	set_kind(sim_the_machine, f, kind);
+}
+
 static int
 order_index(unsigned int order)
 {
@@ -301,6 +307,8 @@ sim_frame_alloc(enum sim_frame_kind kind, unsigned int order)
 	if (kind == SIM_FRAME_TABLE && order != 0)
 		sim_violation("CK-API", "I43", "a table of order %u", order);
 	uint32_t frame = take_frames(m, order);
+	if (frame == UINT32_MAX && pager_shrink(m))
+		frame = take_frames(m, order);
 	if (frame == UINT32_MAX)
 		return 0;
 	for (uint32_t i = 0; i < (uint32_t)1 << order; i++) {
@@ -346,6 +354,10 @@ sim_frame_free(uint64_t hpa, unsigned int order)
 		enum sim_frame_kind kind = f->fr_kind;
 		if (kind != SIM_FRAME_TABLE && kind != SIM_FRAME_DATA)
 			sim_violation("CK-FREE", "I43", "frame 0x%" PRIx64 " is freed twice",
+				      hpa + (uint64_t)i * SIM_PAGE_SIZE);
+		if (f->fr_pager)
+			sim_violation("CK-FREE", "I43",
+				      "frame 0x%" PRIx64 " is freed, and is a pager's",
 				      hpa + (uint64_t)i * SIM_PAGE_SIZE);
 		if (m->m_free_hook != NULL)
 			m->m_free_hook(m->m_free_hook_arg, hpa + (uint64_t)i * SIM_PAGE_SIZE, kind);
@@ -434,6 +446,9 @@ phys_data_frame(struct sim_machine *m, uint64_t hpa, const char *what)
 	if (f->fr_kind == SIM_FRAME_CANARY)
 		sim_violation("CK-FREE", "I15",
 			      "%s in the canary frame, through a table that was freed", what);
+	if (f->fr_kind == SIM_FRAME_KEPT)
+		sim_violation("CK-FREE", "I15", "%s at 0x%" PRIx64 ", in a frame that was put",
+			      what, hpa);
 	if (f->fr_kind != SIM_FRAME_DATA)
 		sim_violation("CK-FREE", "I15", "%s at 0x%" PRIx64 ", in a frame that was freed",
 			      what, hpa);

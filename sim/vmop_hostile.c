@@ -387,7 +387,7 @@ create_flags(const struct hostile *hs)
 	struct vmspace_config cfg = hs->hs_space->sp_config;
 	struct vmspace *vs;
 
-	cfg.vc_flags = 1u << (3 + sim_choose(SIM_CHOICE_WORKLOAD, 29));
+	cfg.vc_flags = VMSPACE_FLAGS_ALL + (1u << (4 + sim_choose(SIM_CHOICE_WORKLOAD, 28)));
 	return vmspace_create(hs->hs_space->sp_world->wo_system, &cfg, &vs);
 }
 

@@ -271,6 +271,9 @@ add_space(struct world *w, enum sim_arch arch, const char *name, unsigned int nv
 	/* Memory comes in runs of 2 MiB, or page by page. */
 	if (workload_hash(o->seed, 8) % 2 != 0)
 		plan.sl_vm_flags |= VM_EAGER_RUNS;
+	/* Or from a pager of the host's, for one guest in three. */
+	if (workload_hash(o->seed, 12 + w->wo_nspaces) % 3 == 0)
+		plan.sl_vm_flags |= VM_HOST_PAGER;
 	if (o->reference)
 		plan.sl_flags |= PMAP_REFERENCE;
 	/* Whoever ages pages of any guest would leave flushes to all of them. */

@@ -34,6 +34,7 @@ workload_machine_config(const struct sim_options *o, struct sim_config *cfg)
 	cfg->sc_steps = 0;
 	cfg->sc_quarantine = workload_hash(o->seed, 3) % 2 != 0;
 	cfg->sc_frames = 16384;
+	cfg->sc_pager = true;
 	cfg->sc_record = o->record_choices;
 	if (o->choices != NULL) {
 		cfg->sc_source = SIM_SOURCE_LIST;
@@ -82,6 +83,28 @@ count_pmaps(const struct world *w, unsigned int flags, struct sim_outcome *out)
 }
 
 static void
+count_pagers(const struct sim_counters *ct, unsigned int flags, struct sim_outcome *out)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+		unsigned int flags;
+	} rows[] = {
+		{"pager-gets", ct->ct_pager_got, flags},
+		{"pager-gets-twice", ct->ct_pager_doubles, 0}, /* two must come to one run */
+		{"pager-runs", ct->ct_pager_runs, flags},
+		{"pager-puts-clean", ct->ct_pager_put[0], flags},
+		{"pager-puts-dirty", ct->ct_pager_put[1], flags},
+		{"pager-frames-reclaimed", ct->ct_pager_reclaimed, flags},
+		{"pager-reads", ct->ct_pager_read, flags},
+	};
+
+	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		sim_outcome_count(out, SIM_COUNT_OPERATIONS, rows[i].name, rows[i].value,
+				  rows[i].flags);
+}
+
+static void
 workload_count(const struct world *w, const struct sim_report *report, bool required,
 	       struct sim_outcome *out)
 {
@@ -102,6 +125,7 @@ workload_count(const struct world *w, const struct sim_report *report, bool requ
 				  SIM_COUNTER_HEADLINE);
 	count_pmaps(w, flags, out);
 	vmop_report(w, flags, out);
+	count_pagers(&report->sr_counters, flags, out);
 	for (unsigned int i = 0; i < SIM_FAULT_COUNT; i++)
 		sim_outcome_count(out, SIM_COUNT_FAULTS,
 				  dashed(sim_fault_name((enum sim_fault)i), name, sizeof(name)),

@@ -3,7 +3,7 @@
 
 /*
  * The simulated world, fourth part: the services of vmspace/vm_host.h. What happens there is
- * sim/mutex.c's, sim/bytes.c's, sim/disk.c's and sim/iommu.c's affair.
+ * sim/mutex.c's, sim/bytes.c's, sim/disk.c's, sim/pager.c's and sim/iommu.c's affair.
  */
 
 #ifndef SIM_HOST_VM_IMPL_H
@@ -131,63 +131,46 @@ host_swap_write(uint64_t slot, const hpa_t *frames, unsigned int n)
 	return sim_swap_write(slot, frames, n);
 }
 
-/* There is none yet. */
 static inline bool
 host_has_pager(void)
 {
-	return false;
+	return sim_has_pager();
 }
 
 static inline int
 host_pager_create(uint64_t npages, struct host_pager **out)
 {
-	(void)npages;
-	*out = NULL;
-	return -EOPNOTSUPP;
+	return sim_pager_create(npages, out);
 }
 
 static inline void
 host_pager_destroy(struct host_pager *p)
 {
-	(void)p;
-	sim_violation("CK-API", "", "host_pager_destroy() without a pager");
+	sim_pager_destroy(p);
 }
 
 static inline int
 host_pager_getpage(struct host_pager *p, uint64_t index, hpa_t *hpa)
 {
-	(void)p;
-	(void)hpa;
-	sim_violation("CK-API", "", "host_pager_getpage(%llu) without a pager",
-		      (unsigned long long)index);
+	return sim_pager_getpage(p, index, hpa);
 }
 
 static inline bool
 host_pager_getrun(struct host_pager *p, uint64_t index, hpa_t *base)
 {
-	(void)p;
-	(void)base;
-	sim_violation("CK-API", "", "host_pager_getrun(%llu) without a pager",
-		      (unsigned long long)index);
+	return sim_pager_getrun(p, index, base);
 }
 
 static inline void
 host_pager_putpage(struct host_pager *p, uint64_t index, hpa_t hpa, bool dirty)
 {
-	(void)p;
-	(void)hpa;
-	(void)dirty;
-	sim_violation("CK-API", "", "host_pager_putpage(%llu) without a pager",
-		      (unsigned long long)index);
+	sim_pager_putpage(p, index, hpa, dirty);
 }
 
 static inline void
 host_pager_discard(struct host_pager *p, uint64_t index, uint64_t npages)
 {
-	(void)p;
-	(void)npages;
-	sim_violation("CK-API", "", "host_pager_discard(%llu) without a pager",
-		      (unsigned long long)index);
+	sim_pager_discard(p, index, npages);
 }
 
 static inline int

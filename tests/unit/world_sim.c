@@ -55,6 +55,7 @@ begin(const struct world_config *cfg)
 	sc.sc_run_lengths = 1 + (unsigned int)(seed % 6);
 	sc.sc_swap_slots = SWAP_SLOTS;
 	sc.sc_iommu = true;
+	sc.sc_pager = true;
 	if (cfg != NULL) {
 		sc.sc_fault_nth[SIM_FAULT_TABLE_ALLOC] = cfg->wc_fail_table;
 		sc.sc_fault_nth[SIM_FAULT_ALLOC] = cfg->wc_fail_alloc;
