@@ -230,19 +230,24 @@ take(struct sim_machine *m, struct host_pager *p, struct pager_page *pp)
 	m->m_ct.ct_pager_got++;
 }
 
-/* 2 MiB in one run, all of which was in no frame. */
+/* 2 MiB, of which nobody has got a page, in one run. */
 static bool
 settle_run(struct sim_machine *m, struct pager_page *chunk)
 {
 	uint64_t base;
 
 	for (unsigned int i = 0; i < RUN; i++) {
-		if (chunk[i].pp_hpa != 0 || chunk[i].pp_busy)
+		if (chunk[i].pp_got != 0 || chunk[i].pp_busy)
 			return false;
 	}
 	base = sim_frame_alloc(SIM_FRAME_DATA, 9);
 	if (base == 0)
 		return false;
+	/* Some were in a frame each, and may have lost it just now. */
+	for (unsigned int i = 0; i < RUN; i++) {
+		if (chunk[i].pp_hpa != 0)
+			reclaim(m, &chunk[i], false);
+	}
 	for (unsigned int i = 0; i < RUN; i++) {
 		chunk[i].pp_cold = false; /* it was read ahead */
 		settle(m, &chunk[i], base + (uint64_t)i * SIM_PAGE_SIZE);
@@ -277,12 +282,14 @@ bring_in(struct sim_machine *m, struct host_pager *p, uint64_t index, struct pag
 	uint64_t hpa;
 	int error = 0;
 
+	if (pp->pp_cold && sim_interrupted())
+		return -EINTR;
+	if (sim_fault(SIM_FAULT_PAGE_ALLOC))
+		return -ENOMEM;
 	if (p->pr_npages - first >= RUN && sim_choose(SIM_CHOICE_HW, ODDS_LARGE) == 0 &&
 	    settle_run(m, p->pr_chunks[index / RUN]))
 		return 0;
-	if (pp->pp_cold && sim_interrupted())
-		return -EINTR;
-	hpa = sim_fault(SIM_FAULT_PAGE_ALLOC) ? 0 : sim_frame_alloc(SIM_FRAME_DATA, 0);
+	hpa = sim_frame_alloc(SIM_FRAME_DATA, 0);
 	if (hpa == 0)
 		return -ENOMEM;
 	if (pp->pp_cold)

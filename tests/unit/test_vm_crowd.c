@@ -220,6 +220,7 @@ Test(vm_crowd, log)
 Test(vm_crowd, log_emulated)
 {
 	live("ept-noad", 0, WRITERS + 3, log_actor);
+	live("ept", VM_HOST_PAGER, WRITERS + 3, log_actor);
 }
 
 /* ---- Devices --------------------------------------------------------------------------------- */
@@ -256,6 +257,7 @@ device_actor(void *arg, unsigned int who)
 Test(vm_crowd, devices)
 {
 	live("ept", 0, WRITERS + 3, device_actor);
+	live("ept", VM_HOST_PAGER, WRITERS + 3, device_actor);
 }
 
 /* ---- Execute control ------------------------------------------------------------------------- */

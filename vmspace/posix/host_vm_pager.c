@@ -216,26 +216,37 @@ host_vm_posix_pager_getrun(struct host_pager *p, uint64_t index, hpa_t *base)
 
 /* ---- Out ------------------------------------------------------------------------------------- */
 
+/* The last put, with the mutex held. */
+static void
+leave(struct host_pager *p, uint64_t index)
+{
+	struct pager_page *const pp = &p->pr_pages[index];
+
+	if (pp->pp_dirty) {
+		host_vm_copy_out(stored_bytes(p, index), host_vm_bytes(pp->pp_hpa), HOST_PAGE_SIZE);
+		pp->pp_stored = true;
+	}
+	host_vm_posix_page_free(pp->pp_hpa, 0);
+	pp->pp_dirty = false;
+	pp->pp_hpa = 0;
+}
+
 void
 host_vm_posix_pager_putpage(struct host_pager *p, uint64_t index, hpa_t hpa, bool dirty)
 {
 	struct pager_page *const pp = &p->pr_pages[index];
 
+	bool is_got;
+
 	HOST_ASSERT(index < p->pr_npages);
 	pthread_mutex_lock(&p->pr_mutex);
-	HOST_ASSERT(pp->pp_got != 0 && pp->pp_hpa == hpa);
-	pp->pp_dirty |= dirty;
-	if (--pp->pp_got == 0) {
-		if (pp->pp_dirty) {
-			host_vm_copy_out(stored_bytes(p, index), host_vm_bytes(hpa),
-					 HOST_PAGE_SIZE);
-			pp->pp_stored = true;
-		}
-		pp->pp_dirty = false;
-		pp->pp_hpa = 0;
-		host_vm_posix_page_free(hpa, 0);
-	}
+	is_got = pp->pp_got != 0 && pp->pp_hpa == hpa;
+	if (is_got)
+		pp->pp_dirty |= dirty;
+	if (is_got && --pp->pp_got == 0)
+		leave(p, index);
 	pthread_mutex_unlock(&p->pr_mutex);
+	HOST_ASSERT(is_got);
 }
 
 void
