@@ -78,21 +78,13 @@ write_gpr(struct vcpu *vcpu, unsigned int gpr, u64 value)
 /* ---- Control registers ----------------------------------------------------------------------- */
 
 /* What drops the guest's own cached translations (APM vol. 2 5.5.2). */
-#define CR4_FLUSHES                                                                              \
-	(X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PGE | X86_CR4_PCIDE | X86_CR4_SMEP | X86_CR4_SMAP | \
-	 X86_CR4_LA57)
+#define CR4_FLUSHES (X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PGE | X86_CR4_SMEP | X86_CR4_SMAP)
 
 /* APM vol. 2 3.1.3, 5.5.1. */
 static bool
 cr4_refused(const struct vmcb_save *save, u64 cr4)
 {
-	const u64 changed = save->cr4 ^ cr4;
-
-	if (cr4 & ~svm_cr4_allowed())
-		return true;
-	if (long_mode(save) && (!(cr4 & X86_CR4_PAE) || (changed & X86_CR4_LA57)))
-		return true;
-	return (changed & cr4 & X86_CR4_PCIDE) && (!long_mode(save) || (save->cr3 & 0xfff) != 0);
+	return (cr4 & ~svm_cr4_allowed()) || (long_mode(save) && !(cr4 & X86_CR4_PAE));
 }
 
 static int
@@ -101,6 +93,7 @@ write_cr4(struct vcpu *vcpu, u64 cr4)
 	struct svm_vcpu *sv = svm_vcpu(vcpu);
 	struct vmcb_save *save = &sv->sv_vmcb->save;
 
+	vcpu_count(vcpu, VCPU_STAT_EXITS_CR);
 	if (cr4_refused(save, cr4))
 		return -EINVAL;
 	if ((save->cr4 ^ cr4) & CR4_FLUSHES)
@@ -117,7 +110,6 @@ svm_exit_cr(struct vcpu *vcpu, u32 code)
 	u64 value = 0;
 	int error;
 
-	vcpu_count(vcpu, VCPU_STAT_EXITS_CR);
 	error = find_mov(vcpu, true, write, code & 0xf, &mov);
 	if (error)
 		return svm_retry(vcpu, error);
@@ -150,6 +142,7 @@ access_dr7(struct vcpu *vcpu, bool write, u64 *value)
 {
 	struct vmcb_save *save = &svm_vmcb(vcpu)->save;
 
+	vcpu_count(vcpu, VCPU_STAT_EXITS_DR);
 	if (!write) {
 		*value = save->dr7;
 		return 0;
@@ -169,7 +162,6 @@ svm_exit_dr(struct vcpu *vcpu, u32 code)
 	u64 value = 0;
 	int error;
 
-	vcpu_count(vcpu, VCPU_STAT_EXITS_DR);
 	error = find_mov(vcpu, false, write, code & 0xf, &mov);
 	if (error)
 		return svm_retry(vcpu, error);

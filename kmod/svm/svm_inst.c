@@ -217,11 +217,14 @@ fetch_page(struct vcpu *vcpu, const struct vm_guest_paging *paging, u64 gla, u8 
 	struct vmspace *vs = vcpu->vc_vm->vm_space;
 	struct vm_gla out;
 	u64 done;
-	int error = vm_gla2gpa_nofault(vs, paging, gla, PMAP_PROT_X, &out);
+	int error;
 
-	if (error > 0)
-		return -EFAULT;
-	return error ?: vm_gpa_read(vs, out.gl_gpa, code, n, &done);
+	percpu_down_read(&vmm_quiet);
+	error = vm_gla2gpa_nofault(vs, paging, gla, PMAP_PROT_X, &out);
+	if (!error)
+		error = vm_gpa_read(vs, out.gl_gpa, code, n, &done);
+	percpu_up_read(&vmm_quiet);
+	return error > 0 ? -EFAULT : error;
 }
 
 int

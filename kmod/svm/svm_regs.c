@@ -28,16 +28,10 @@ svm_cr4_allowed(void)
 
 	if (boot_cpu_has(X86_FEATURE_FSGSBASE))
 		cr4 |= X86_CR4_FSGSBASE;
-	if (boot_cpu_has(X86_FEATURE_PCID))
-		cr4 |= X86_CR4_PCIDE;
 	if (boot_cpu_has(X86_FEATURE_SMEP))
 		cr4 |= X86_CR4_SMEP;
 	if (boot_cpu_has(X86_FEATURE_SMAP))
 		cr4 |= X86_CR4_SMAP;
-	if (boot_cpu_has(X86_FEATURE_UMIP))
-		cr4 |= X86_CR4_UMIP;
-	if (boot_cpu_has(X86_FEATURE_LA57))
-		cr4 |= X86_CR4_LA57;
 	return cr4;
 }
 
@@ -186,11 +180,15 @@ get_pdpte(struct vcpu *vcpu, unsigned int i, u64 *value)
 	const struct vmcb_save *save = &svm_vmcb(vcpu)->save;
 	const gpa_t gpa = (gpa_t)((save->cr3 & 0xffffffe0) + i * sizeof(*value));
 	u64 done;
+	int error;
 
 	*value = 0;
 	if (!(save->cr0 & X86_CR0_PG) || !(save->cr4 & X86_CR4_PAE) || (save->efer & EFER_LME))
 		return 0;
-	return vm_gpa_read(vcpu->vc_vm->vm_space, gpa, value, sizeof(*value), &done) ? -EINVAL : 0;
+	percpu_down_read(&vmm_quiet);
+	error = vm_gpa_read(vcpu->vc_vm->vm_space, gpa, value, sizeof(*value), &done);
+	percpu_up_read(&vmm_quiet);
+	return error ? -EINVAL : 0;
 }
 
 /* ---- Registers ------------------------------------------------------------------------------- */
