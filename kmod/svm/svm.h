@@ -38,6 +38,7 @@ struct svm_vcpu {
 	int sv_cpu;	    /* -1: it has not run */
 	bool sv_flush_self; /* the guest's own translations must go: CR4 was written for it */
 	u32 sv_exceptions;  /* intercepted because a tool wants it */
+	bool sv_bpt_exit;   /* VMM_CAP_BPT_EXIT */
 
 	/* What the entry delivers, in struct vcpu's format (0: nothing); and RIP before, of the
 	 * instruction that raised it if it is a software event. */
@@ -95,6 +96,7 @@ void svm_vcpu_destroy(struct vcpu *vcpu);
 void svm_vcpu_reset(struct vcpu *vcpu);
 /* Sets or clears intercepts of the first word (VMCB_I1_*). */
 void svm_intercept(struct vcpu *vcpu, u32 bits, bool on);
+/* Those of exceptions, as is wanted now. */
 void svm_intercept_exceptions(struct vcpu *vcpu);
 int svm_set_cap(struct vcpu *vcpu, enum vmm_cap cap, u64 value);
 
@@ -168,8 +170,7 @@ enum svm_op {
 	SVM_OP_CPUID,
 	SVM_OP_RDMSR,
 	SVM_OP_WRMSR,
-	SVM_OP_INVD,
-	SVM_OP_WBINVD,
+	SVM_OP_INVD, /* and WBINVD: QEMU 7.2 takes one for the other, and both do the same here */
 	SVM_OP_VMMCALL,
 	SVM_OP_MOV_FROM_CR,
 	SVM_OP_MOV_TO_CR,
@@ -182,6 +183,8 @@ struct svm_inst {
 	u8 in_bytes;
 	u8 in_reg;	     /* MOV CR, DR: number of the control or debug register */
 	u8 in_gpr;	     /* and of the general register, as the instruction encodes it */
+	u8 in_vector;	     /* INT n */
+	u8 in_addr_bytes;    /* width of addresses */
 	enum vmm_reg in_seg; /* OUTS: segment of the source */
 };
 

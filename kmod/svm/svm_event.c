@@ -133,7 +133,8 @@ svm_step_done(struct vcpu *vcpu)
 	if (!sv->sv_step)
 		return false;
 	sv->sv_step = false;
-	if (sv->sv_step_tf || !(vcpu->vc_dr6 & DR_STEP))
+	/* BS alone is the step; Bochs 2.7 does not even save that when #DB is intercepted. */
+	if (sv->sv_step_tf || (vcpu->vc_dr6 & ~sv->sv_step_dr6 & ~(u64)DR_STEP))
 		return false;
 	vcpu->vc_dr6 = sv->sv_step_dr6;
 	return true;

@@ -96,6 +96,29 @@ ioio_seg(u64 info)
 	return seg <= 5 ? VMM_REG_ES + seg : VMM_REG_DS;
 }
 
+/* INS, OUTS: what only CPUs with decode assists tell (QEMU 7.2 not even the addresses' width). */
+static int
+complete_string(struct vcpu *vcpu, struct vmm_exit_inout *io)
+{
+	const u64 info = svm_vmcb(vcpu)->control.exit_info1;
+	struct svm_inst inst;
+	int error;
+
+	if (svm_features & SVM_FEATURE_DECODE) {
+		io->addr_bytes = (info >> SVM_IOIO_ADDR_SHIFT & 7) << 1;
+		io->seg = ioio_seg(info);
+		return 0;
+	}
+	error = svm_inst_fetch(vcpu, &inst);
+	if (error)
+		return error;
+	if (inst.in_op != (io->in ? SVM_OP_INS : SVM_OP_OUTS))
+		return -EINVAL;
+	io->addr_bytes = inst.in_addr_bytes;
+	io->seg = io->in ? VMM_REG_ES : inst.in_seg;
+	return 0;
+}
+
 static int
 exit_ioio(struct vcpu *vcpu)
 {
@@ -114,16 +137,10 @@ exit_ioio(struct vcpu *vcpu)
 	if (bytes == 0 || bytes > 15 || !is_power_of_2(io.bytes))
 		return svm_unknown(vcpu);
 	if (io.string) {
-		io.addr_bytes = (info >> SVM_IOIO_ADDR_SHIFT & 7) << 1;
-		io.seg = ioio_seg(info);
-	}
-	if (io.string && !io.in && !(svm_features & SVM_FEATURE_DECODE)) {
-		struct svm_inst inst;
-		int error = svm_inst_fetch(vcpu, &inst);
+		int error = complete_string(vcpu, &io);
 
-		if (error || inst.in_op != SVM_OP_OUTS)
+		if (error)
 			return svm_retry(vcpu, error);
-		io.seg = inst.in_seg;
 	}
 	svm_vcpu(vcpu)->sv_bad_fetch = 0;
 	return exit_inout(vcpu, &io, bytes);
@@ -164,6 +181,38 @@ exit_instruction(struct vcpu *vcpu, enum svm_op op)
 	}
 }
 
+/*
+ * INT n, intercepted along with #BP (svm_intercept_exceptions()), since QEMU 7.2 takes INT3, INTO
+ * and INT1 for it and raises no exception that could be intercepted.
+ */
+static int
+exit_swint(struct vcpu *vcpu)
+{
+	struct svm_inst inst;
+	int error = svm_inst_fetch(vcpu, &inst);
+
+	if (error)
+		return svm_retry(vcpu, error);
+	switch (inst.in_op) {
+	case SVM_OP_INT3:
+		return exit_simple(vcpu, VMM_EXIT_BPT, inst.in_bytes);
+	case SVM_OP_INTN:
+		vcpu->vc_exception =
+			VCPU_EVENT_VALID | VCPU_EVENT_TYPE_SOFT_INTR << 8 | inst.in_vector;
+		return VCPU_RESUME;
+	case SVM_OP_INTO:
+		vcpu->vc_exception =
+			VCPU_EVENT_VALID | VCPU_EVENT_TYPE_SOFT_EXCEPTION << 8 | X86_TRAP_OF;
+		return VCPU_RESUME;
+	case SVM_OP_INT1:
+		vcpu->vc_exception =
+			VCPU_EVENT_VALID | VCPU_EVENT_TYPE_PRIV_SOFT << 8 | X86_TRAP_DB;
+		return VCPU_RESUME;
+	default:
+		return svm_retry(vcpu, -EINVAL);
+	}
+}
+
 /* ---- Exceptions ------------------------------------------------------------------------------ */
 
 /*
@@ -184,7 +233,7 @@ exit_exception(struct vcpu *vcpu, unsigned int vector)
 			return VCPU_RESUME;
 		return svm_fault(vcpu, X86_TRAP_DB, -1);
 	case X86_TRAP_BP:
-		if (vcpu->vc_caps[VMM_CAP_BPT_EXIT])
+		if (svm_vcpu(vcpu)->sv_bpt_exit)
 			return exit_instruction(vcpu, SVM_OP_INT3);
 		return svm_unknown(vcpu);
 	case X86_TRAP_AC:
@@ -214,6 +263,8 @@ exit_by_code(struct vcpu *vcpu, u32 code)
 		return VCPU_RESUME;
 	case SVM_EXIT_VINTR:
 		return svm_exit_vintr(vcpu);
+	case SVM_EXIT_SWINT:
+		return exit_swint(vcpu);
 	case SVM_EXIT_IRET:
 		return svm_exit_iret(vcpu);
 	case SVM_EXIT_NPF:
@@ -233,9 +284,8 @@ exit_by_code(struct vcpu *vcpu, u32 code)
 	case SVM_EXIT_VMMCALL:
 		return exit_instruction(vcpu, SVM_OP_VMMCALL);
 	case SVM_EXIT_INVD:
-		return exit_instruction(vcpu, SVM_OP_INVD);
 	case SVM_EXIT_WBINVD:
-		return exit_instruction(vcpu, SVM_OP_WBINVD);
+		return exit_instruction(vcpu, SVM_OP_INVD);
 	case SVM_EXIT_SHUTDOWN:
 		return exit_triple_fault(vcpu);
 	case SVM_EXIT_RDPMC:

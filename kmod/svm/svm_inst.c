@@ -26,8 +26,9 @@ struct cursor {
 	unsigned int cu_at;
 	unsigned int cu_bits;
 	u8 cu_rex;
-	bool cu_rep;  /* F3 */
-	bool cu_lock; /* F0 */
+	bool cu_rep;   /* F3 */
+	bool cu_lock;  /* F0 */
+	bool cu_short; /* 67 */
 };
 
 static int
@@ -71,8 +72,10 @@ prefixes(struct cursor *cu, struct svm_inst *inst, u8 *opcode)
 		case 0x65:
 			inst->in_seg = VMM_REG_GS;
 			break;
-		case 0x66:
 		case 0x67:
+			cu->cu_short = true;
+			break;
+		case 0x66:
 		case 0xf2:
 			break;
 		case 0xf0:
@@ -106,7 +109,7 @@ static const struct opcode one_byte[] = {
 
 /* After 0F. MOV CR and DR have a ModRM byte, of which the mode counts for nothing. */
 static const struct opcode two_byte[] = {
-	{0x08, 0, SVM_OP_INVD},	       {0x09, 0, SVM_OP_WBINVD},    {0x20, 1, SVM_OP_MOV_FROM_CR},
+	{0x08, 0, SVM_OP_INVD},	       {0x09, 0, SVM_OP_INVD},	    {0x20, 1, SVM_OP_MOV_FROM_CR},
 	{0x21, 1, SVM_OP_MOV_FROM_DR}, {0x22, 1, SVM_OP_MOV_TO_CR}, {0x23, 1, SVM_OP_MOV_TO_DR},
 	{0x30, 0, SVM_OP_WRMSR},       {0x32, 0, SVM_OP_RDMSR},	    {0xa2, 0, SVM_OP_CPUID},
 };
@@ -151,6 +154,13 @@ after_0f(struct cursor *cu, struct svm_inst *inst)
 	return 0;
 }
 
+/* With the prefix 67. */
+static u8
+other_addr_bytes(unsigned int bits)
+{
+	return bits == 32 ? 2 : 4;
+}
+
 static int
 decode(struct cursor *cu, struct svm_inst *inst)
 {
@@ -160,6 +170,7 @@ decode(struct cursor *cu, struct svm_inst *inst)
 
 	if (error)
 		return error;
+	inst->in_addr_bytes = cu->cu_short ? other_addr_bytes(cu->cu_bits) : cu->cu_bits / 8;
 	if (opcode == 0x0f)
 		return after_0f(cu, inst);
 	if (opcode == 0x90 && cu->cu_rep) {
@@ -170,7 +181,12 @@ decode(struct cursor *cu, struct svm_inst *inst)
 	if (!oc)
 		return -EINVAL;
 	inst->in_op = oc->oc_op;
-	return oc->oc_immediate_bytes ? next(cu, &immediate) : 0;
+	if (oc->oc_immediate_bytes == 0)
+		return 0;
+	error = next(cu, &immediate);
+	if (!error && oc->oc_op == SVM_OP_INTN)
+		inst->in_vector = immediate;
+	return error;
 }
 
 int

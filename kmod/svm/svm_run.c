@@ -15,7 +15,6 @@
 
 #include <linux/build_bug.h>
 #include <linux/io.h>
-#include <asm/cpufeature.h>
 #include <asm/msr.h>
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
@@ -104,18 +103,17 @@ static void
 switch_and_enter(struct vcpu *vcpu)
 {
 	struct svm_vcpu *sv = svm_vcpu(vcpu);
-	const bool have_aux = boot_cpu_has(X86_FEATURE_RDTSCP);
 	u64 host_aux = 0;
 
 	asm volatile("clgi" ::: "memory");
-	if (have_aux) {
+	if (vmm_guest_rdtscp) {
 		rdmsrl(MSR_TSC_AUX, host_aux);
 		if (host_aux != vcpu->vc_tsc_aux)
 			wrmsrl(MSR_TSC_AUX, vcpu->vc_tsc_aux);
 	}
 	svm_enter_guest(vcpu->vc_gpr, sv->sv_vmcb_pa,
 			page_to_phys(this_cpu_read(svm_cpus.sc_host)));
-	if (have_aux && host_aux != vcpu->vc_tsc_aux)
+	if (vmm_guest_rdtscp && host_aux != vcpu->vc_tsc_aux)
 		wrmsrl(MSR_TSC_AUX, host_aux);
 	asm volatile("stgi" ::: "memory");
 }

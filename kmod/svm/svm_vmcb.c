@@ -188,17 +188,16 @@ svm_intercept_exceptions(struct vcpu *vcpu)
 	struct svm_vcpu *sv = svm_vcpu(vcpu);
 	u32 bits = BASE_EXCEPTIONS | sv->sv_exceptions;
 
-	if (vcpu->vc_caps[VMM_CAP_BPT_EXIT])
+	if (sv->sv_bpt_exit)
 		bits |= BIT(X86_TRAP_BP);
 	sv->sv_vmcb->control.exception_intercepts = bits;
 	svm_dirty(sv, VMCB_CLEAN_INTERCEPTS);
+	svm_intercept(vcpu, VMCB_I1_SWINT, sv->sv_bpt_exit);
 }
 
 int
 svm_set_cap(struct vcpu *vcpu, enum vmm_cap cap, u64 value)
 {
-	struct svm_vcpu *sv = svm_vcpu(vcpu);
-
 	switch (cap) {
 	case VMM_CAP_HALT_EXIT:
 		return 0; /* HLT always exits; what becomes of it is exit_hlt()'s to say */
@@ -206,12 +205,8 @@ svm_set_cap(struct vcpu *vcpu, enum vmm_cap cap, u64 value)
 		svm_intercept(vcpu, VMCB_I1_PAUSE, value != 0);
 		return 0;
 	case VMM_CAP_BPT_EXIT:
-		/* The capability is noted by the caller afterwards. */
-		if (value)
-			sv->sv_vmcb->control.exception_intercepts |= BIT(X86_TRAP_BP);
-		else if (!(sv->sv_exceptions & BIT(X86_TRAP_BP)))
-			sv->sv_vmcb->control.exception_intercepts &= ~BIT(X86_TRAP_BP);
-		svm_dirty(sv, VMCB_CLEAN_INTERCEPTS);
+		svm_vcpu(vcpu)->sv_bpt_exit = value != 0;
+		svm_intercept_exceptions(vcpu);
 		return 0;
 	default:
 		return -EOPNOTSUPP;

@@ -135,6 +135,7 @@ struct vmcb {
 #define VMCB_I1_RDPMC BIT(15)
 #define VMCB_I1_CPUID BIT(18)
 #define VMCB_I1_IRET BIT(20)
+#define VMCB_I1_SWINT BIT(21)
 #define VMCB_I1_INVD BIT(22)
 #define VMCB_I1_PAUSE BIT(23)
 #define VMCB_I1_HLT BIT(24)
@@ -232,6 +233,7 @@ struct vmcb {
 #define SVM_EXIT_RDPMC 0x06fu
 #define SVM_EXIT_CPUID 0x072u
 #define SVM_EXIT_IRET 0x074u
+#define SVM_EXIT_SWINT 0x075u
 #define SVM_EXIT_INVD 0x076u
 #define SVM_EXIT_PAUSE 0x077u
 #define SVM_EXIT_HLT 0x078u
