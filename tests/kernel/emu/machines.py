@@ -25,6 +25,7 @@ MODELS = {
     "milan": (QEMU, "EPYC-Milan"),
     "max": (QEMU, "max"),  # five levels of tables
     "max4": (QEMU, "max,-la57"),
+    "none": (QEMU, "qemu64,-svm"),  # nothing at all
     "lynnfield": (BOCHS, "corei5_lynnfield_750"),
     "arrandale": (BOCHS, "corei5_arrandale_m520"),
     "sandybridge": (BOCHS, "corei7_sandy_bridge_2600k"),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-FileCopyrightText: The skep authors
 # SPDX-License-Identifier: BSD-2-Clause
-"""Check that a machine's verdict is what its lines deserve, above all that bad news is no good news.
+"""Check that a machine's verdict is what its lines deserve, above all that bad news is bad news.
 
 Each row is what was said on the two serial lines, how the machine ended, and the verdicts that
 must follow, in order. An emulator is not needed.
