@@ -83,6 +83,18 @@ accounts_show(struct seq_file *seq, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(accounts);
 
+static int
+pageout_show(struct seq_file *seq, void *unused)
+{
+	struct pageout_counts pc;
+
+	pageout_counts(&pc);
+	seq_printf(seq, "calls: %lu\ndropped: %lu\nskipped: %lu\nwakeups: %lu\ntaken: %lu\n",
+		   pc.pc_calls, pc.pc_dropped, pc.pc_skipped, pc.pc_wakeups, pc.pc_taken);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(pageout);
+
 /* Both under vmm_list_lock. Removing waits for those who are reading. */
 void
 debugfs_vm_add(struct vm *vm)
@@ -106,6 +118,7 @@ int
 debugfs_init(void)
 {
 	root = debugfs_create_dir("vmm", NULL);
+	debugfs_create_file("pageout", 0400, root, NULL, &pageout_fops);
 	return 0;
 }
 

@@ -293,6 +293,22 @@ fail:
 	return error;
 }
 
+void
+vm_for_each(void (*fn)(struct vm *vm))
+{
+	struct vm *vm;
+
+	mutex_lock(&vmm_list_lock);
+	list_for_each_entry(vm, &machines, vm_link)
+	{
+		if (!vm_call_begin(vm))
+			continue;
+		fn(vm);
+		vm_call_end(vm);
+	}
+	mutex_unlock(&vmm_list_lock);
+}
+
 /* ---- Ended ----------------------------------------------------------------------------------- */
 
 /*

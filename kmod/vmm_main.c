@@ -20,6 +20,7 @@ static const struct {
 	{hw_init, hw_exit},
 	{vm_system_init, vm_system_exit},
 	{mappings_init, mappings_exit},
+	{pageout_init, pageout_exit},
 	{debugfs_init, debugfs_exit},
 	{dev_init, dev_exit},
 	{sysctl_init, sysctl_exit},

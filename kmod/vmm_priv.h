@@ -48,6 +48,8 @@ void vm_destroy_owned(const void *owner);
 int vm_next_name(char name[VMM_NAME_BYTES]);
 bool vm_name_valid(const char *name);
 bool vm_name_used(const char *name); /* under vmm_list_lock */
+/* Calls fn for every machine, within a call of it and under vmm_list_lock. */
+void vm_for_each(void (*fn)(struct vm *vm));
 
 /* A reference keeps the struct; a call keeps everything that destroy takes away. */
 void vm_put(struct vm *vm);
@@ -97,6 +99,20 @@ int run_init(void);
 /* A register of any kind. -EINVAL. */
 int vcpu_get_reg(struct vcpu *vcpu, u32 reg, u64 *value);
 int vcpu_set_reg_checked(struct vcpu *vcpu, u32 reg, u64 value);
+
+/* ---- pageout.c: when the host runs short of memory ------------------------------------------- */
+
+int pageout_init(void);
+void pageout_exit(void);
+
+struct pageout_counts {
+	unsigned long pc_calls;	  /* of the shrinker */
+	unsigned long pc_dropped; /* clean pages that it took */
+	unsigned long pc_skipped; /* calls that came upon an audit */
+	unsigned long pc_wakeups; /* of the thread */
+	unsigned long pc_taken;	  /* pages that the thread took */
+};
+void pageout_counts(struct pageout_counts *pc);
 
 /* ---- cpuid.c, msr.c -------------------------------------------------------------------------- */
 
