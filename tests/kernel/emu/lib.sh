@@ -30,11 +30,12 @@ need() {
 	done
 }
 
-# hash_of TEXT-OR-FILES: the first 16 digits of a hash of standard input
+# hash_of: the first 16 digits of a hash of standard input
 hash_of() { sha256sum | cut -c1-16; }
 
 # cached NAME COMMAND...: print the cache's directory NAME; if there is none, COMMAND makes it in a
-# directory that is handed to it as its last argument. Two that come at once make one.
+# directory that is handed to it as its last argument. Two that come at once make one. What was of
+# the same kind (the name up to the hash) and not used for a month goes, leftovers included.
 cached() {
 	made=$cache/$1
 	shift
@@ -49,6 +50,9 @@ cached() {
 			"$@" "$temp" >&2 && mv -T -- "$temp" "$made"
 		) 9>"$made.lock" || return $?
 		rm -f -- "$made.lock"
+		kind=${made##*/}
+		find "$cache" -maxdepth 1 -name "${kind%-*}-*" -mtime +30 -exec rm -rf -- {} +
 	fi
+	touch -c -- "$made"
 	printf '%s\n' "$made"
 }
