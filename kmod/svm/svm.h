@@ -50,6 +50,11 @@ struct svm_vcpu {
 	bool sv_step;	 /* RFLAGS.TF is ours, to come back after the IRET */
 	bool sv_step_tf; /* and what the guest had there */
 	u64 sv_step_dr6; /* its DR6 */
+	/* State was set from outside, and VMRUN may refuse it: a copy, since Bochs 2.7 then leaves
+	 * the host's state in the VMCB, and the manual promises nothing. */
+	bool sv_touched;
+	u8 sv_before[VMCB_SAVE_BYTES];
+
 	u8 sv_bad_fetch; /* times in a row that no instruction was found at RIP */
 };
 

@@ -217,6 +217,23 @@ svm_get_reg(struct vcpu *vcpu, enum vmm_reg reg, u64 *value)
 	}
 }
 
+/* What VMRUN checks; and all that translations depend on. */
+static bool
+is_state(enum vmm_reg reg)
+{
+	switch (reg) {
+	case VMM_REG_CR0:
+	case VMM_REG_CR3:
+	case VMM_REG_CR4:
+	case VMM_REG_EFER:
+	case VMM_REG_DR7:
+	case VMM_REG_PAT:
+		return true;
+	default:
+		return false;
+	}
+}
+
 int
 svm_set_reg(struct vcpu *vcpu, enum vmm_reg reg, u64 value)
 {
@@ -229,34 +246,32 @@ svm_set_reg(struct vcpu *vcpu, enum vmm_reg reg, u64 value)
 	switch (reg) {
 	case VMM_REG_ES ... VMM_REG_TR:
 		seg_of(&vmcb->save, reg)->selector = (u16)value;
+		sv->sv_touched = true;
 		return 0;
 	case VMM_REG_INTR_SHADOW:
 		vmcb->control.int_state = value ? VMCB_INT_SHADOW : 0;
 		return 0;
 	case VMM_REG_CR0:
 		value |= X86_CR0_ET;
-		sv->sv_flush_self = true;
-		break;
-	case VMM_REG_CR3:
-	case VMM_REG_CR4:
-		sv->sv_flush_self = true;
 		break;
 	case VMM_REG_EFER:
 		value |= EFER_SVME;
-		sv->sv_flush_self = true;
 		break;
 	case VMM_REG_DR7:
 		value |= 0x400; /* always set */
 		break;
 	case VMM_REG_PAT:
 		svm_dirty(sv, VMCB_CLEAN_NP);
-		sv->sv_flush_self = true;
 		break;
 	default:
 		break;
 	}
 	if (!word)
 		return -EINVAL;
+	if (is_state(reg)) {
+		sv->sv_touched = true;
+		sv->sv_flush_self = true;
+	}
 	*word = value;
 	if ((vmcb->save.cr0 & X86_CR0_PG) && (vmcb->save.efer & EFER_LME))
 		vmcb->save.efer |= EFER_LMA;
@@ -344,6 +359,7 @@ svm_set_desc(struct vcpu *vcpu, enum vmm_reg reg, const struct vmm_desc *desc)
 	seg->base = desc->base;
 	seg->limit = desc->limit;
 	seg->attr = is_table(reg) ? 0 : attr;
+	svm_vcpu(vcpu)->sv_touched = true;
 	if (reg == VMM_REG_SS)
 		save->cpl = (desc->access & VMCB_ATTR_DPL) >> VMCB_ATTR_DPL_SHIFT;
 	return 0;

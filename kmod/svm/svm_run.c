@@ -15,6 +15,7 @@
 
 #include <linux/build_bug.h>
 #include <linux/io.h>
+#include <linux/string.h>
 #include <asm/msr.h>
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
@@ -135,16 +136,21 @@ svm_enter(struct vcpu *vcpu, struct pmap_slot *slot, bool flush)
 		vmcb->save.efer &= ~(u64)EFER_LMA;
 	vmcb->control.clean = svm_features & SVM_FEATURE_CLEAN ? sv->sv_clean : 0;
 	vmcb->control.exit_code = 0;
+	if (sv->sv_touched)
+		memcpy(sv->sv_before, &vmcb->save, sizeof(sv->sv_before));
 
 	switch_and_enter(vcpu);
 
 	failed = SVM_EXIT_FAILED(vmcb->control.exit_code);
+	if (failed && sv->sv_touched)
+		memcpy(&vmcb->save, sv->sv_before, sizeof(sv->sv_before));
 	if (!failed) {
 		sync_back(vcpu);
 		pmap_asid_flushed(asids, tlb);
 		if (flush)
 			pmap_guest_flushed(slot);
 		sv->sv_flush_self = false;
+		sv->sv_touched = false;
 		sv->sv_clean = CLEAN_TRACKED;
 	} else {
 		sv->sv_clean = 0;

@@ -127,6 +127,7 @@ svm_vcpu_reset(struct vcpu *vcpu)
 	svm_intercept_exceptions(vcpu);
 	sv->sv_clean = 0;
 	sv->sv_flush_self = true;
+	sv->sv_touched = true;
 	sv->sv_event = 0;
 	sv->sv_nmi = SVM_NMI_OPEN;
 	sv->sv_step = false;

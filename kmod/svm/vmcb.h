@@ -124,6 +124,7 @@ struct vmcb {
 #define VMCB_OFFSET_EXCEPTIONS 0x008
 #define VMCB_OFFSET_EVENT_INJ 0x0a8
 #define VMCB_OFFSET_END 0x698
+#define VMCB_SAVE_BYTES (VMCB_OFFSET_END - 0x400) /* of the guest's state */
 
 /* ---- Intercepts ------------------------------------------------------------------------------ */
 
