@@ -65,6 +65,8 @@ class Verdict:
         self.file = open(os.path.join(out, "verdicts.txt"), "w", encoding="utf-8")
         self.show, self.program, self.cases = show, None, 0
         self.passed = self.failed = 0
+        self.since = 0.0
+        self.excerpt = 0  # lines of the console to show after its first complaint
         self.failed_here, self.booted, self.done, self.splats = False, False, False, []
 
     def say(self, kind, name, why=""):
@@ -85,6 +87,7 @@ class Verdict:
             self.say(case.group(1), name, why)
         elif word == "run":
             self.program, self.cases, self.failed_here = rest, 0, False
+            self.since = time.monotonic()
         elif word == "end":
             self.end(rest.rpartition(" ")[2])
         elif line == "done":
@@ -102,13 +105,21 @@ class Verdict:
             self.say("fail", "exit", "it ended with code 0 although a case failed")
         elif not self.cases:
             self.say("fail", "cases", "it ended without having tried a case")
+        took = time.monotonic() - self.since
+        if took > 10:
+            self.show("  %s took %d s" % (self.program, took))
         self.program = None
 
     def console(self, line):
         """One line of the console."""
         self.booted |= BOOTED in line
         if self.booted and SPLAT.search(line):
-            self.splats.append(line.strip())
+            if not self.splats:
+                self.excerpt = 40
+            self.splats.append("%s (in %s)" % (line.strip(), self.program or "machine"))
+        if self.excerpt:
+            self.excerpt -= 1
+            self.show("  | " + line)
 
     def close(self, ended, silent):
         """The machine is gone: how, and was it in good health?"""
