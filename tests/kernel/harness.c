@@ -100,18 +100,30 @@ kt_result(const char *file, int line, const char *text, int result, int expected
 uint64_t
 kt_now_ms(void)
 {
+	return kt_now_ns() / 1000000;
+}
+
+uint64_t
+kt_now_ns(void)
+{
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+void
+kt_sleep_us(unsigned int us)
+{
+	const struct timespec time = {us / 1000000, us % 1000000 * 1000l};
+
+	nanosleep(&time, NULL);
 }
 
 void
 kt_sleep_ms(unsigned int ms)
 {
-	const struct timespec time = {ms / 1000, ms % 1000 * 1000000l};
-
-	nanosleep(&time, NULL);
+	kt_sleep_us(ms * 1000);
 }
 
 void

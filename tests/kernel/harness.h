@@ -93,7 +93,9 @@ uint64_t kt_sysctl(const char *name);
 int kt_sysctl_write(const char *name, const char *text);
 
 uint64_t kt_now_ms(void);
+uint64_t kt_now_ns(void);
 void kt_sleep_ms(unsigned int ms);
+void kt_sleep_us(unsigned int us);
 void kt_run_on_cpu(unsigned int cpu); /* the calling thread */
 /* A number out of a file of /proc or /sys: the first after `key` ("" the first). -1: none. */
 int64_t kt_number_in(const char *path, const char *key);
@@ -157,6 +159,8 @@ void kt_memory(struct kt_vm *vm, uint64_t bytes);
 /* By the node's read and write; all of it, or a negative errno. */
 int kt_read(struct kt_vm *vm, uint64_t gpa, void *to, size_t bytes);
 int kt_write(struct kt_vm *vm, uint64_t gpa, const void *from, size_t bytes);
+/* Maps a node: of the machine (segment NULL; offset: gpa), or of a segment. Fails the case. */
+void *kt_mmap(struct kt_vm *vm, const char *segment, uint64_t offset, size_t bytes, bool writable);
 uint64_t kt_peek(struct kt_vm *vm, uint64_t gpa);
 void kt_poke(struct kt_vm *vm, uint64_t gpa, uint64_t word);
 
@@ -212,6 +216,9 @@ void kt_call_to(struct kt_cpu *cpu, enum vmm_exitcode code, enum guest_call call
 /* kt_call() in a thread of its own, until kt_join(). on_cpu -1: wherever. */
 void kt_start(struct kt_cpu *cpu, int on_cpu, enum guest_call call, uint64_t a, uint64_t b,
 	      uint64_t c, uint64_t d);
+/* The same, to an exit of that code. */
+void kt_start_to(struct kt_cpu *cpu, int on_cpu, enum vmm_exitcode code, enum guest_call call,
+		 uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 uint64_t kt_join(struct kt_cpu *cpu);
 /* Waits until a vCPU is inside the guest; or until a word of memory is not, or is, a value. */
 void kt_wait_running(struct kt_cpu *cpu);

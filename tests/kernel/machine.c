@@ -12,6 +12,7 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "guest_image.h"
@@ -269,6 +270,21 @@ kt_write(struct kt_vm *vm, uint64_t gpa, const void *from, size_t bytes)
 		done += (size_t)n;
 	}
 	return 0;
+}
+
+void *
+kt_mmap(struct kt_vm *vm, const char *segment, uint64_t offset, size_t bytes, bool writable)
+{
+	const int fd = kt_open_node(vm, segment);
+	void *at;
+
+	KT_CHECK(fd >= 0, "node of %s %s: %s", vm->name, segment ? segment : "", strerror(-fd));
+	at = mmap(NULL, bytes, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd,
+		  (off_t)offset);
+	KT_CHECK(at != MAP_FAILED, "mmap at 0x%llx: %s", (unsigned long long)offset,
+		 strerror(errno));
+	close(fd);
+	return at;
 }
 
 uint64_t

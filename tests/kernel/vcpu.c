@@ -309,6 +309,7 @@ kt_call_to(struct kt_cpu *cpu, enum vmm_exitcode code, enum guest_call call, uin
 struct start {
 	struct kt_cpu *cpu;
 	int on_cpu;
+	enum vmm_exitcode code; /* or 0: the end of the call */
 };
 
 static void *
@@ -319,7 +320,10 @@ vcpu_thread(void *arg)
 	free(arg);
 	if (start.on_cpu >= 0)
 		kt_run_on_cpu((unsigned int)start.on_cpu);
-	start.cpu->result = kt_go_on(start.cpu);
+	if (start.code)
+		kt_run_to(start.cpu, start.code);
+	else
+		start.cpu->result = kt_go_on(start.cpu);
 	return NULL;
 }
 
@@ -327,10 +331,17 @@ void
 kt_start(struct kt_cpu *cpu, int on_cpu, enum guest_call call, uint64_t a, uint64_t b, uint64_t c,
 	 uint64_t d)
 {
+	kt_start_to(cpu, on_cpu, VMM_EXIT_NONE, call, a, b, c, d);
+}
+
+void
+kt_start_to(struct kt_cpu *cpu, int on_cpu, enum vmm_exitcode code, enum guest_call call,
+	    uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
 	struct start *const start = malloc(sizeof(*start));
 
 	KT_TRUE(start != NULL && !cpu->started);
-	*start = (struct start){cpu, on_cpu};
+	*start = (struct start){cpu, on_cpu, code};
 	kt_prepare(cpu, call, a, b, c, d);
 	KT_EQ(pthread_create(&cpu->thread, NULL, vcpu_thread, start), 0);
 	cpu->started = true;

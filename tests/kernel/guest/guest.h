@@ -56,11 +56,14 @@ enum guest_call {
 	GUEST_EXECUTE,	   /* (address): calls it -> RAX */
 	GUEST_FILL,	   /* (address, bytes, step, pass): writes guest_word() each `step` bytes */
 	GUEST_VERIFY,	   /* the same arguments -> 0, or 1 + the first address that is wrong */
+	GUEST_FILL_AS,	   /* (address, bytes, as, pass): page by page, as if it were at `as` */
+	GUEST_VERIFY_AS,   /* so this */
 	GUEST_TOUCH,	   /* (address, bytes, step): reads a byte each -> their sum */
 	GUEST_SPIN_UNTIL,  /* (address, word): reads until it is that -> rounds */
 	GUEST_SPIN_WHILE,  /* (address, word): the same the other way round -> what it was then */
 	GUEST_WRITER,	   /* (address, pages, stop): see guest64.c */
 	GUEST_RANDOM,	   /* (address, pages, stop, seed): see guest64.c */
+	GUEST_MIRROR,	   /* (address, mirror, stop): see guest64.c */
 	GUEST_COUNT_UNTIL, /* (stop, counter): counts until *stop is not 0 -> what it counted */
 	GUEST_SUM_LOOP,	   /* (rounds): no memory, no exits */
 	GUEST_IN,	   /* (port, bytes) -> value */

@@ -63,6 +63,24 @@ do_verify(uint64_t address, uint64_t bytes, uint64_t step, uint64_t pass)
 	return 0;
 }
 
+/* Of memory that moves: what it holds goes by another address than the one where it is. */
+static uint64_t
+do_fill_as(uint64_t address, uint64_t bytes, uint64_t as, uint64_t pass)
+{
+	for (uint64_t at = 0; at < bytes; at += GUEST_PAGE)
+		WORD(address + at) = guest_word(as + at, pass);
+	return 0;
+}
+
+static uint64_t
+do_verify_as(uint64_t address, uint64_t bytes, uint64_t as, uint64_t pass)
+{
+	for (uint64_t at = 0; at < bytes; at += GUEST_PAGE)
+		if (WORD(address + at) != guest_word(as + at, pass))
+			return 1 + address + at;
+	return 0;
+}
+
 static uint64_t
 do_touch(uint64_t address, uint64_t bytes, uint64_t step, uint64_t d)
 {
@@ -132,6 +150,20 @@ do_random(uint64_t address, uint64_t pages, uint64_t stop, uint64_t seed)
 		WORD(stop + 8) = ++done;
 	}
 	return done;
+}
+
+/* Tells in each round what it reads, and then, in the word behind, how many rounds there were. */
+static uint64_t
+do_mirror(uint64_t address, uint64_t mirror, uint64_t stop, uint64_t d)
+{
+	uint64_t rounds = 0;
+
+	(void)d;
+	while (WORD(stop) == 0) {
+		WORD(mirror) = WORD(address);
+		WORD(mirror + 8) = ++rounds;
+	}
+	return rounds;
 }
 
 static uint64_t
@@ -476,11 +508,14 @@ guest_fn *const guest_calls[GUEST_CALLS] = {
 	[GUEST_EXECUTE] = do_execute,
 	[GUEST_FILL] = do_fill,
 	[GUEST_VERIFY] = do_verify,
+	[GUEST_FILL_AS] = do_fill_as,
+	[GUEST_VERIFY_AS] = do_verify_as,
 	[GUEST_TOUCH] = do_touch,
 	[GUEST_SPIN_UNTIL] = do_spin_until,
 	[GUEST_SPIN_WHILE] = do_spin_while,
 	[GUEST_WRITER] = do_writer,
 	[GUEST_RANDOM] = do_random,
+	[GUEST_MIRROR] = do_mirror,
 	[GUEST_COUNT_UNTIL] = do_count_until,
 	[GUEST_SUM_LOOP] = do_sum_loop,
 	[GUEST_IN] = do_in,
