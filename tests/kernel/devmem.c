@@ -57,8 +57,10 @@ framebuffer(void)
 	struct kt_cpu *const cpu = &vm->cpus[0];
 	volatile uint64_t *const io = map_path(VMM_IO_NODE_DIR, vm, "framebuffer", FB_BYTES);
 	volatile uint64_t *const dev = map_path(VMM_NODE_DIR, vm, "framebuffer", FB_BYTES);
-	const struct vmm_accounts before = kt_accounts(vm);
+	struct vmm_accounts before;
 
+	kt_call(cpu, GUEST_NOP, 0, 0, 0, 0);
+	before = kt_accounts(vm);
 	kt_call(cpu, GUEST_FILL, HERE, FB_BYTES, 8 * KIB, 1);
 	for (uint64_t at = 0; at < FB_BYTES; at += 8 * KIB) {
 		KT_EQ(io[at / 8], guest_word(HERE + at, 1));

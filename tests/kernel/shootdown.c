@@ -210,7 +210,10 @@ many(void)
 			KT_EQ(seen_now(vm, words), i);
 	}
 	KT_TRUE(kt_stat(vm, -1, "shootdowns") + kt_stat(vm, -1, "shootdowns elided") >= 1200);
-	KT_TRUE(kt_stat(vm, -1, "shootdowns") >= 300);
+	kt_note("%llu shootdowns, %llu that nobody had to be called for",
+		(unsigned long long)kt_stat(vm, -1, "shootdowns"),
+		(unsigned long long)kt_stat(vm, -1, "shootdowns elided"));
+	KT_TRUE(kt_stat(vm, -1, "shootdowns") >= 20);
 	stop(vm);
 }
 
