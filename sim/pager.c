@@ -366,6 +366,9 @@ sim_pager_getrun(struct host_pager *p, uint64_t index, uint64_t *base)
 		take(m, p, &chunk[i]);
 	if (got)
 		*base = chunk[0].pp_hpa;
+	/* That took a while: others may get pages of it before the caller can tell them. */
+	for (unsigned int i = 0; got && i < RUN / 32; i++)
+		point(m, SIM_ALLOC);
 	m->m_ct.ct_pager_runs += got;
 	trace(m, SIM_ALLOC, index, got ? *base - m->m_phys_base : 0);
 	return got;

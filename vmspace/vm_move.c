@@ -10,8 +10,7 @@
  * it is, since who pinned it knows its frame.
  *
  * Moving only tries to own, and leaves the frames of a host's pager to the host. Discarding waits
- * for a page that somebody is busy with, but for no more than one at a time, and with nothing
- * owned.
+ * for a page that somebody is busy with, but for no more than one at a time, with nothing owned.
  */
 
 #include "vmspace/vm_priv.h"
