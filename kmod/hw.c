@@ -49,10 +49,6 @@ module_param(mem_limit, charp, 0444);
 MODULE_PARM_DESC(mem_limit,
 		 "bytes of memory for all guests, K, M, G allowed (default: all of the host's)");
 
-/* A module may be built without one of them. */
-extern const struct vmm_backend vmx_backend __weak;
-extern const struct vmm_backend svm_backend __weak;
-
 const struct vmm_backend *vmm_backend;
 struct ept_cpu vmm_ept_cpu;
 struct hw_settings hw_settings;
@@ -243,9 +239,6 @@ hw_probe(void)
 		};
 		struct ept_words words = {0};
 
-		error[i] = -ENODEV;
-		if (!backends[i])
-			continue;
 		if (backends[i]->vb_type == PT_RVI && !enable_superpage)
 			policy.ep_no_superpages = true;
 		error[i] = backends[i]->vb_probe(&words, &why[i]);

@@ -10,7 +10,6 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "kmod/trace.h"
 #include "kmod/vmm_priv.h"
 
 int

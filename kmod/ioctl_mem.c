@@ -10,7 +10,6 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
-#include "kmod/trace.h"
 #include "kmod/vmm_priv.h"
 
 static_assert(VMM_PROT_READ == PMAP_PROT_R && VMM_PROT_WRITE == PMAP_PROT_W &&
@@ -178,7 +177,6 @@ ioctl_pageout(struct vm *vm, struct vcpu *vcpu, void *arg)
 	error = vm_pageout(vmm_system, vm->vm_space, out->npages,
 			   out->flags & VMM_PAGEOUT_CLEAN ? VM_PAGEOUT_CLEAN : 0, &freed);
 	percpu_up_read(&vmm_quiet);
-	trace_vmm_pageout(out->npages, freed);
 	out->npages = freed;
 	return error;
 }

@@ -161,6 +161,20 @@ static inline void *host_table_desc(uint64_t hpa);
 static inline void *host_alloc(size_t bytes);
 static inline void host_free(void *p, size_t bytes);
 
+/* ---- Watching ------------------------------------------------------------------------------- */
+
+/*
+ * For people who watch a running system: what the core is about to do, or has done. A world tells
+ * them, or does nothing; the core does not depend on it. Seldom things only. Any context.
+ */
+enum host_trace_event {
+	HOST_TRACE_SHOOTDOWN_BEGIN, /* root table, generation that must be seen */
+	HOST_TRACE_SHOOTDOWN_END,   /* the same: it was */
+	HOST_TRACE_PROMOTE,	    /* root table, guest-physical address, level */
+	HOST_TRACE_PAGEOUT,	    /* pages wanted, pages that left memory */
+};
+static inline void host_trace(enum host_trace_event event, uint64_t a, uint64_t b, uint64_t c);
+
 #include <host_impl.h>
 
 #endif /* PMAP_HOST_H */

@@ -234,6 +234,7 @@ account_promotion(struct pt_page *parent, struct pt_page *t, bool wired, struct 
 	pmap_count(pm, PMAP_C_LEAVES + level - 1, (uint64_t)-HOST_TABLE_WORDS);
 	pmap_count(pm, PMAP_C_TABLES, (uint64_t)-1);
 	pmap_count(pm, PMAP_C_PROMOTIONS, 1);
+	host_trace(HOST_TRACE_PROMOTE, pmap_root(pm), t->pd_gpa, level);
 }
 
 /*

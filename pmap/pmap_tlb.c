@@ -400,6 +400,7 @@ pmap_invalidate_ept(struct pmap *pm)
 	const uint64_t target = gen_next(gen);
 	bool led = false;
 
+	host_trace(HOST_TRACE_SHOOTDOWN_BEGIN, pmap_root(pm), target, 0);
 	while (!gen_reached(host_load_acquire(&pm->pm_completed), target)) {
 		gen = host_load_acquire(&pm->pm_gen);
 		if (!gen_reached(gen, target) &&
@@ -412,6 +413,7 @@ pmap_invalidate_ept(struct pmap *pm)
 		await_generation(pm, gen);
 		complete_generation(pm, gen);
 	}
+	host_trace(HOST_TRACE_SHOOTDOWN_END, pmap_root(pm), target, 0);
 	host_epoch_enter();
 	pmap_count(pm, led ? PMAP_C_SHOOTDOWNS : PMAP_C_MERGED, 1);
 	host_epoch_exit();

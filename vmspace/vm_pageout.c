@@ -318,6 +318,7 @@ vm_pageout(struct vm_system *sys, struct vmspace *vs, uint64_t npages, unsigned 
 	}
 	host_mutex_unlock(&sys->sy_pageout);
 	*freed = po.po_freed;
+	host_trace(HOST_TRACE_PAGEOUT, npages, po.po_freed, 0);
 	return po.po_freed == 0 && npages != 0 && host_interrupted() ? -EINTR : 0;
 }
 

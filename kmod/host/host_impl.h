@@ -261,4 +261,10 @@ host_free(void *p, size_t bytes)
 	host_linux_free(p);
 }
 
+static inline void
+host_trace(enum host_trace_event event, uint64_t a, uint64_t b, uint64_t c)
+{
+	host_linux_trace(event, a, b, c);
+}
+
 #endif /* KMOD_HOST_IMPL_H */

@@ -38,6 +38,7 @@ void host_linux_held_pages(struct host_linux_held_pages *hp);
 
 void host_linux_kick(unsigned int cpu);
 void host_linux_no_x86(const char *what);
+void host_linux_trace(unsigned int event, uint64_t a, uint64_t b, uint64_t c);
 void host_linux_epoch_defer(struct host_epoch_item *item, void (*fn)(struct host_epoch_item *item));
 void host_linux_epoch_drain(void);
 bool host_linux_table_alloc(uint64_t *hpa);

@@ -431,4 +431,13 @@ host_free(void *p, size_t bytes)
 	host_posix_free(p, bytes);
 }
 
+static inline void
+host_trace(enum host_trace_event event, uint64_t a, uint64_t b, uint64_t c)
+{
+	(void)event;
+	(void)a;
+	(void)b;
+	(void)c;
+}
+
 #endif /* PMAP_POSIX_HOST_IMPL_H */
