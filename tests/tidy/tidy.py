@@ -40,9 +40,11 @@ INCLUDES = [
     ("R6", r"^sim/hw_", [LIBC, OWN, r'"sim/[\w/]+\.h"', r'"pmap/host\.h"']),
     ("R3", r"^sim/", [LIBC, OWN, r'"sim/[\w/]+\.h"', PUBLIC, r'"pmap/host\.h"', EPT,
                       r'"vmspace/(vmspace|vm_host)\.h"']),
+    ("R4", r"^examples/\w+_vm\.c$", [LIBC, r'"libvmm/libvmm\.h"']),
     ("R3", r"^(bench|examples)/", [LIBC, OWN, r'"bench/\w+\.h"', PUBLIC, EPT,
                                       r'"pmap/posix/host_posix\.h"']),
-    ("R4", r"^libvmm/", [LIBC, OWN, r'"libvmm/\w+\.h"', r'"kmod/uapi/vmm\.h"', PUBLIC]),
+    ("R4", r"^libvmm/", [LIBC, OWN, r'"libvmm/\w+\.h"', r'"kmod/uapi/vmm\.h"', PUBLIC,
+                          r'"pmap/posix/host_posix\.h"']),
     ("R4", r"^(bhyve|vmmctl)/", [LIBC, OWN, r'"libvmm/libvmm\.h"', r'"kmod/uapi/vmm\.h"']),
 ]
 
