@@ -152,9 +152,12 @@ exit_raw(struct vcpu *vcpu, enum vmm_exitcode code, const struct vmm_exit_raw *r
 	return VCPU_EXIT;
 }
 
+/* What was being delivered is lost: a vCPU that is given another state is not to be bothered. */
 int
 exit_triple_fault(struct vcpu *vcpu)
 {
+	vcpu->vc_reinject = 0;
+	vcpu->vc_exception = 0;
 	return begin_exit(vcpu, VMM_EXIT_SHUTDOWN, 0);
 }
 
