@@ -10,7 +10,7 @@
  *   svm_event.c  what is injected, what was interrupted on its way, windows
  *   svm_exit.c   what an exit was, and svm_exit_cr.c control and debug registers
  *   svm_regs.c   registers by name, segments, raw fields; svm_msr.c MSRs of the vendor's
- *   svm_inst.c   how long an instruction is, where the CPU does not say
+ *   svm_inst.c   how long an instruction is, where the CPU does not say; svm_decode.c decodes it
  *   vmcb.h       layout, bits and exit codes
  *
  * All state of a vCPU is in the VMCB, but for what struct vcpu holds for both vendors (general
@@ -21,6 +21,7 @@
 #define KMOD_SVM_SVM_H
 
 #include "kmod/vmm.h"
+#include "kmod/svm/svm_decode.h"
 #include "kmod/svm/vmcb.h"
 
 /* NMIs: blocked from the injection of one to the end of the guest's IRET. The intercept of IRET
@@ -158,44 +159,6 @@ int svm_exit_msr(struct vcpu *vcpu, bool write, unsigned int inst_bytes);
 bool svm_pat_valid(u64 pat);
 
 /* ---- svm_inst.c ------------------------------------------------------------------------------ */
-
-/* Instructions that exit, as far as they must be told apart. */
-enum svm_op {
-	SVM_OP_OTHER,
-	SVM_OP_HLT,
-	SVM_OP_PAUSE,
-	SVM_OP_INT3,
-	SVM_OP_INTO,
-	SVM_OP_INT1,
-	SVM_OP_INTN,
-	SVM_OP_IN,
-	SVM_OP_OUT,
-	SVM_OP_INS,
-	SVM_OP_OUTS,
-	SVM_OP_CPUID,
-	SVM_OP_RDMSR,
-	SVM_OP_WRMSR,
-	SVM_OP_INVD, /* and WBINVD: QEMU 7.2 takes one for the other, and both do the same here */
-	SVM_OP_VMMCALL,
-	SVM_OP_MOV_FROM_CR,
-	SVM_OP_MOV_TO_CR,
-	SVM_OP_MOV_FROM_DR,
-	SVM_OP_MOV_TO_DR,
-};
-
-struct svm_inst {
-	enum svm_op in_op;
-	u8 in_bytes;
-	u8 in_reg;	     /* MOV CR, DR: number of the control or debug register */
-	u8 in_gpr;	     /* and of the general register, as the instruction encodes it */
-	u8 in_vector;	     /* INT n */
-	u8 in_addr_bytes;    /* width of addresses */
-	enum vmm_reg in_seg; /* OUTS: segment of the source */
-};
-
-/* Decodes code of n bytes in a segment of 16, 32 or 64 bits. 0; -EINVAL: not an instruction of the
- * above; -E2BIG: it goes on beyond n. */
-int svm_inst_decode(const u8 *code, unsigned int n, unsigned int bits, struct svm_inst *inst);
 
 /* Fetches and decodes the one at RIP. Also as vm_gla2gpa_nofault(), vm_gpa_read(); -EFAULT where
  * the guest itself could not fetch it. */
