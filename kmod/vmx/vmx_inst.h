@@ -3,7 +3,7 @@
 
 /*
  * The instructions of VT-x as functions (SDM vol. 3C, chapter 31). They report failure in CF and
- * ZF; here that is false, and a warning, once, for those that cannot fail while the module is right.
+ * ZF; here that is false, and a warning, once, where none can come while the module is right.
  */
 
 #ifndef KMOD_VMX_VMX_INST_H
