@@ -37,6 +37,7 @@ struct svm_vcpu {
 	u64 sv_vmcb_pa;
 	u32 sv_clean;	    /* VMCB_CLEAN_*: parts unchanged since the last VMRUN on sv_cpu */
 	int sv_cpu;	    /* -1: it has not run */
+	u64 sv_online;	    /* how often that CPU had been turned on */
 	bool sv_flush_self; /* the guest's own translations must go: CR4 was written for it */
 	u32 sv_exceptions;  /* intercepted because a tool wants it */
 	bool sv_bpt_exit;   /* VMM_CAP_BPT_EXIT */

@@ -75,7 +75,8 @@ svm_window(struct vcpu *vcpu, bool intr, bool nmi)
 {
 	struct svm_vcpu *sv = svm_vcpu(vcpu);
 
-	/* An NMI that only an interrupt shadow holds back waits for the same moment. */
+	/* An NMI that only an interrupt shadow holds back waits like an interrupt: after STI, with
+	 * IF set, just as long; after MOV SS, until IF is set or another exit comes. */
 	if (nmi && svm_can_nmi(vcpu))
 		nmi = false;
 	else if (nmi && sv->sv_nmi == SVM_NMI_OPEN)
@@ -109,6 +110,14 @@ svm_exit_iret(struct vcpu *vcpu)
 
 /* ---- Steps ----------------------------------------------------------------------------------- */
 
+static void
+step_end(struct svm_vcpu *sv)
+{
+	sv->sv_step = false;
+	if (!sv->sv_step_tf)
+		sv->sv_vmcb->save.rflags &= ~(u64)X86_EFLAGS_TF;
+}
+
 /*
  * After an exit: takes TF back, unless the IRET loaded flags of its own. If it raised a fault
  * instead, TF is in the image of the flags that the handler got: it would be stepped once.
@@ -116,13 +125,8 @@ svm_exit_iret(struct vcpu *vcpu)
 static void
 step_after(struct svm_vcpu *sv)
 {
-	struct vmcb_save *save = &sv->sv_vmcb->save;
-
-	if (!sv->sv_step || save->rip != sv->sv_nmi_rip)
-		return;
-	sv->sv_step = false;
-	if (!sv->sv_step_tf)
-		save->rflags &= ~(u64)X86_EFLAGS_TF;
+	if (sv->sv_step && sv->sv_vmcb->save.rip == sv->sv_nmi_rip)
+		step_end(sv);
 }
 
 bool
@@ -186,6 +190,8 @@ svm_inject(struct vcpu *vcpu, u64 event)
 	struct svm_vcpu *sv = svm_vcpu(vcpu);
 	struct vmcb *vmcb = sv->sv_vmcb;
 
+	if (sv->sv_step)
+		step_end(sv); /* not now: TF would be in the flags that the event pushes */
 	sv->sv_event = event;
 	sv->sv_event_rip = vmcb->save.rip;
 	if (is_software(event))
@@ -207,15 +213,16 @@ interrupted(struct vcpu *vcpu, u64 info)
 	const unsigned int vector = VCPU_EVENT_VECTOR(info);
 	const unsigned int type = VCPU_EVENT_TYPE(info);
 
-	if (sv->sv_event && is_software(sv->sv_event) &&
-	    vector == VCPU_EVENT_VECTOR(sv->sv_event)) {
+	const bool ours = sv->sv_event && vector == VCPU_EVENT_VECTOR(sv->sv_event);
+
+	if (ours && is_software(sv->sv_event)) {
 		sv->sv_vmcb->save.rip = sv->sv_event_rip;
 		vcpu->vc_reinject = sv->sv_event;
 		return;
 	}
 	if (type == VMCB_EVENT_SOFT)
 		return;
-	if (type == VMCB_EVENT_EXCEPTION && !sv->sv_event &&
+	if (type == VMCB_EVENT_EXCEPTION && !ours &&
 	    (vector == X86_TRAP_BP || vector == X86_TRAP_OF))
 		return;
 	vcpu->vc_reinject = info;

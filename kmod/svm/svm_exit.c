@@ -14,7 +14,9 @@
 #include <linux/kernel.h>
 #include <linux/log2.h>
 #include <linux/ratelimit.h>
+#include <asm/processor-flags.h>
 #include <asm/trapnr.h>
+#include <uapi/asm/debugreg.h>
 
 #include "kmod/svm/svm.h"
 
@@ -79,9 +81,14 @@ exit_npf(struct vcpu *vcpu)
 	unsigned int n = 0;
 
 	ept_fault_npf(c->exit_info1, (gpa_t)c->exit_info2, &fault);
-	if (fault.ef_reserved)
-		pr_err_ratelimited("vCPU %u: malformed entry in the nested tables for gpa 0x%llx\n",
-				   vcpu->vc_id, c->exit_info2);
+	if (fault.ef_reserved) {
+		/* Never the guest's doing, and nothing that bringing in a page would mend. */
+		vcpu_count(vcpu, VCPU_STAT_EXITS_MISCONFIG);
+		pr_err_ratelimited(
+			"%s: an entry of the nested tables for address %llx is malformed\n",
+			vcpu->vc_vm->vm_name, c->exit_info2);
+		return svm_unknown(vcpu);
+	}
 	if (svm_features & SVM_FEATURE_DECODE)
 		n = min_t(unsigned int, c->inst_bytes, sizeof(c->inst));
 	return exit_nested_fault(vcpu, &fault, c->inst, n);
@@ -311,15 +318,26 @@ exit_by_code(struct vcpu *vcpu, u32 code)
 int
 svm_handle(struct vcpu *vcpu)
 {
-	const u64 code = svm_vmcb(vcpu)->control.exit_code;
+	const struct vmcb *vmcb = svm_vmcb(vcpu);
+	const u64 code = vmcb->control.exit_code;
+	const u64 rip = vmcb->save.rip;
+	const bool step = vmcb->save.rflags & X86_EFLAGS_TF;
+	int result;
 
 	if (SVM_EXIT_FAILED(code))
 		return entry_failed(vcpu);
 	if (code < SVM_EXIT_DR_READ)
-		return svm_exit_cr(vcpu, (u32)code);
-	if (code < SVM_EXIT_EXCEPTION)
-		return svm_exit_dr(vcpu, (u32)code);
-	if (code < SVM_EXIT_INTR)
-		return exit_exception(vcpu, (u32)code - SVM_EXIT_EXCEPTION);
-	return exit_by_code(vcpu, (u32)code);
+		result = svm_exit_cr(vcpu, (u32)code);
+	else if (code < SVM_EXIT_EXCEPTION)
+		result = svm_exit_dr(vcpu, (u32)code);
+	else if (code < SVM_EXIT_INTR)
+		result = exit_exception(vcpu, (u32)code - SVM_EXIT_EXCEPTION);
+	else
+		result = exit_by_code(vcpu, (u32)code);
+	/* After an instruction that was completed here comes the single step that TF asks for. */
+	if (step && result == VCPU_RESUME && vmcb->save.rip != rip) {
+		vcpu->vc_dr6 |= DR_STEP;
+		vcpu_inject_exception(vcpu, X86_TRAP_DB, -1);
+	}
+	return result;
 }

@@ -42,8 +42,6 @@ svm_efer_allowed(void)
 
 	if (boot_cpu_has(X86_FEATURE_NX))
 		efer |= EFER_NX;
-	if (boot_cpu_has(X86_FEATURE_FXSR_OPT))
-		efer |= EFER_FFXSR;
 	return efer;
 }
 

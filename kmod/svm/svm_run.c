@@ -48,11 +48,13 @@ void
 svm_load(struct vcpu *vcpu)
 {
 	struct svm_vcpu *sv = svm_vcpu(vcpu);
-	int cpu = raw_smp_processor_id();
+	const int cpu = raw_smp_processor_id();
+	const u64 online = vmm_cpu_online_count();
 
 	/* It may remember this VMCB from before another CPU ran and changed it. */
-	if (sv->sv_cpu != cpu) {
+	if (sv->sv_cpu != cpu || sv->sv_online != online) {
 		sv->sv_cpu = cpu;
+		sv->sv_online = online;
 		sv->sv_clean = 0;
 	}
 }
