@@ -182,6 +182,15 @@ vmx_make_current(struct vmx_vcpu *vv)
 	local_irq_restore(flags);
 }
 
+bool
+vmx_select(struct vmx_vcpu *vv)
+{
+	if (WARN_ON_ONCE(vv->vv_cpu != smp_processor_id()))
+		return false;
+	select_here(vv);
+	return true;
+}
+
 /* ---- The cache ------------------------------------------------------------------------------- */
 
 static void

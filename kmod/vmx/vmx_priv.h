@@ -165,6 +165,8 @@ void vmx_set(struct vmx_vcpu *vv, unsigned int field, u64 value);
 void vmx_cpu_init(unsigned int cpu);
 /* Preemption off, virtualization on, interrupts on: active and current here, whatever it was. */
 void vmx_make_current(struct vmx_vcpu *vv);
+/* Interrupts off, after that: current again. False: it is not active here. */
+bool vmx_select(struct vmx_vcpu *vv);
 /* Here, current: dirty fields go to the VMCS; and what is cached is forgotten. */
 void vmx_write_dirty(struct vmx_vcpu *vv);
 void vmx_forget(struct vmx_vcpu *vv);
