@@ -8,6 +8,7 @@
                                       but those that exchange a guest's whole state
   check.py core KO BUILD              module, simulator and libraries were made of the same core
   check.py idle KO BUILD              a second build has nothing to do; a touched header has it done
+  check.py dkms KBUILD LIST KDIR      what is installed for DKMS can be built as dkms.conf says
 
 "core" compares what the module says of itself (each file's SHA-256, recorded when it was built)
 with the checkout, and the lists of files with those of the other worlds' targets, which Ninja keeps
@@ -18,8 +19,10 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 
 FPU = re.compile(r"%(?:[xyz]mm\d+|mm\d\b|st\b|k[0-7]\b)|^(?:f(?:ld|st|add|mul|sub|div|init|save"
                  r"|rstor|xsave|xrstor)|xsave|xrstor|emms|v?ldmxcsr|v?stmxcsr)", re.M)
@@ -139,8 +142,41 @@ def check_idle(ko, build):
         yield "a header of the host was touched, and host_linux.c not compiled anew"
 
 
+def check_dkms(kbuild, desc, kdir):
+    """Without dkms itself, which would write into the system. The tree is copied before it is
+    built, as dkms does: there must be no way back from it to the checkout."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = os.path.join(scratch, "source")
+        build = os.path.join(scratch, "vmm", "1", "build")
+        subprocess.run([kbuild, "dkms", desc, source], check=True,
+                       env=dict(os.environ, DESTDIR=""))
+        shutil.copytree(source, build, symlinks=True)
+        for folder, _, names in os.walk(build):
+            for name in names:
+                if os.path.islink(os.path.join(folder, name)):
+                    yield "%s is a link" % name
+        conf = os.path.join(build, "dkms.conf")
+        script = ". %s; eval \"${MAKE[0]}\"; echo ${BUILT_MODULE_NAME[0]}" % conf
+        env = {"PATH": os.environ["PATH"], "kernel_source_dir": kdir, "dkms_tree": scratch}
+        with open(conf, encoding="utf-8") as stream:
+            if "@" in stream.read():
+                yield "dkms.conf is not filled in"
+        # PACKAGE_VERSION is what names the folder there.
+        os.symlink("1", os.path.join(scratch, "vmm", modversion(desc)))
+        done = subprocess.run(["bash", "-ec", script], env=env, text=True, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode != 0 or not os.path.exists(os.path.join(build, "vmm.ko")):
+            yield "it does not build:\n" + done.stdout[-2000:]
+
+
+def modversion(desc):
+    with open(desc, encoding="utf-8") as stream:
+        return re.search(r"(?m)^version (.*)$", stream.read())[1]
+
+
 def main(argv):
-    checks = {"modinfo": check_modinfo, "fpu": check_fpu, "core": check_core, "idle": check_idle}
+    checks = {"modinfo": check_modinfo, "fpu": check_fpu, "core": check_core, "idle": check_idle,
+              "dkms": check_dkms}
     if len(argv) < 3 or argv[1] not in checks:
         print(__doc__, file=sys.stderr)
         return 64

@@ -57,7 +57,8 @@ hosttest_start(struct hosttest_thread *th, unsigned int cpu, const char *(*fn)(v
 const char *
 hosttest_join(struct hosttest_thread *th)
 {
-	wait_for_completion(&th->th_done);
+	while (!wait_for_completion_timeout(&th->th_done, 10 * HZ))
+		; /* in short sleeps, that are not taken for a hang */
 	put_task_struct(th->th_task);
 	return th->th_why;
 }
