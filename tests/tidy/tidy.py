@@ -45,6 +45,11 @@ INCLUDES = [
                                       r'"pmap/posix/host_posix\.h"']),
     ("R4", r"^libvmm/", [LIBC, OWN, r'"libvmm/\w+\.h"', r'"kmod/uapi/vmm\.h"', PUBLIC,
                           r'"pmap/posix/host_posix\.h"']),
+    ("R4", r"^tests/kernel/", [LIBC, OWN, r'"guest/\w+\.h"', r'"libvmm/libvmm\.h"',
+                                r'"kmod/uapi/vmm\.h"']),
+    ("R4", r"^kmod/uapi/", [r"<linux/(ioctl|types)\.h>"]),
+    ("R3", r"^kmod/", [LIBC, OWN, r'"(kmod|host)/[\w/]+\.h"', PUBLIC, EPT, r'"pmap/host\.h"',
+                       r'"vmspace/(vmspace|vm_gla|vm_host)\.h"']),
     ("R4", r"^(bhyve|vmmctl)/", [LIBC, OWN, r'"libvmm/libvmm\.h"', r'"kmod/uapi/vmm\.h"']),
 ]
 
@@ -73,6 +78,9 @@ PATTERNS = [
      r"(UINT64_C\(1\)|\b1[uU]?[lL][lL][uU]?|\(uint64_t\)\s*1)\s*<<\s*[0-9]+(?!\w|\s*[*+])"
      r"|0[xX][0-9a-fA-F]{5,}",
      "bit numbers of page-table entries are written in pmap/pt_fmt.c only"),
+    ("R6", r"^kmod/.*\.[chS]$", r"^kmod/(vmx|svm)/", "code",
+     r"^\s*#\s*define\s+(VMCS|VMCB|VMX|SVM)_\w+",
+     "fields and bits of control structures are written in kmod/vmx and kmod/svm only"),
     ("R6", C, None, "code", r"^\s*#\s*define\s+PG_[A-Z]+\b",
      "entry bits depend on the pmap: write `const pt_entry_t PG_M = pmap_modified_bit(pm)`"),
     ("R6", r"^sim/hw_", None, "code", r"\b(pt_fmt|pte)_?\w*",
@@ -140,6 +148,8 @@ def check_head(f):
     head = f.lines[:6]
     if not any(COPYRIGHT in line for line in head) or not any(LICENSE.search(s) for s in head):
         yield 1, "license", "needs '%s' and the license's SPDX tag at its head" % COPYRIGHT
+    elif f.path.startswith("kmod/") != any("BSD-2-Clause " "OR GPL" in line for line in head):
+        yield 1, "license", "kmod/, and it alone, is BSD-2-Clause OR GPL-2.0-only"
     rest = [line for line in f.lines[:16]
             if "SPDX-" not in line and not line.startswith("#!") and line.strip(" \t#*/")]
     is_comment = r'^\s*("""|#)' if not re.search(C, f.path) else r"^\s*(/\*| \*)"
@@ -219,7 +229,8 @@ def selftest(path):
         rule, name = head.split()
         body = re.sub(r"^@repeat (\d+) (.*)$", lambda m: "\n".join([m[2]] * int(m[1])), body,
                       flags=re.M)
-        f = File(name, body.replace("@head\n", HEAD))
+        dual = " OR GPL-2.0-only */" if name.startswith("kmod/") else " */"
+        f = File(name, body.replace("@head\n", HEAD.replace("2-Clause */", "2-Clause" + dual)))
         got = {finding[2] for finding in check(f, lambda path: False)}
         if got != ({rule} - {"none"}):
             print("example for %s at %s: got %s" % (rule, name, sorted(got) or "nothing"))
