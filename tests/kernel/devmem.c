@@ -239,7 +239,7 @@ collisions(void)
 
 	snprintf(create.name, sizeof(create.name), "%.40s.flash", vm->name);
 	KT_OK(kt_ctl(VMMCTL_CREATE, &create));
-	KT_ERR(kt_seg(vm, 9, MIB, "flash"), EEXIST);
+	KT_ERR(kt_seg_anew(vm, 9, MIB, "flash"), EEXIST);
 	{
 		struct vmm_memseg seg = {.ident = 9};
 		struct vmm_destroy destroy = {0};
@@ -249,10 +249,10 @@ collisions(void)
 		memcpy(destroy.name, create.name, sizeof(destroy.name));
 		KT_OK(kt_ctl(VMMCTL_DESTROY, &destroy));
 	}
-	KT_OK(kt_seg(vm, 9, MIB, "flash"));
-	KT_ERR(kt_seg(vm, 9, MIB, "flash"), EEXIST);
-	KT_ERR(kt_seg(vm, 10, MIB, "flash"), EEXIST);
-	KT_ERR(kt_seg(vm, 9, 2 * MIB, "flash"), EINVAL);
+	KT_OK(kt_seg_anew(vm, 9, MIB, "flash"));
+	KT_ERR(kt_seg_anew(vm, 9, MIB, "flash"), EEXIST);
+	KT_ERR(kt_seg_anew(vm, 10, MIB, "flash"), EEXIST);
+	KT_ERR(kt_seg_anew(vm, 9, 2 * MIB, "flash"), EINVAL);
 }
 
 static const struct kt_case cases[] = {

@@ -11,6 +11,8 @@
  * the harness asserts that: before a case passes, each of its machines was verified by a full walk
  * (VMM_CHECK) and destroyed, and hw.vmm.mem_free is what it was.
  *
+ * Machines are driven through libvmm, but for what it does not let through: what is wrong.
+ *
  *	PROGRAM [CASE...]	runs all cases, or those; a line each on stdout: "pass CASE",
  *				"fail CASE: why", "n/a CASE: why". Exit: 0 none failed, 1 some did
  *	PROGRAM --list		names of cases
@@ -30,6 +32,7 @@
 
 #include "guest/guest.h"
 #include "kmod/uapi/vmm.h"
+#include "libvmm/libvmm.h"
 
 #define KIB 1024ull
 #define MIB (KIB * 1024)
@@ -106,6 +109,7 @@ struct kt_vm;
 
 struct kt_cpu {
 	struct kt_vm *vm;
+	struct vcpu *vcpu;
 	int id;
 	pthread_t thread; /* of kt_start() */
 	bool started;
@@ -115,8 +119,9 @@ struct kt_cpu {
 
 struct kt_vm {
 	char name[VMM_NAME_BYTES];
-	int ctl; /* /dev/vmmctl: when it is closed, the machine is destroyed */
-	int fd;	 /* /dev/vmm/NAME */
+	struct vmctx *ctx; /* when it is closed, the machine is destroyed */
+	int ctl;	   /* /dev/vmmctl, for calls as they are; so the next */
+	int fd;		   /* /dev/vmm/NAME */
 	unsigned int ncpus;
 	struct kt_cpu cpus[VMM_MAXCPU];
 	struct kt_vm *next;
@@ -126,6 +131,8 @@ struct kt_vm {
 struct kt_vm *kt_create(uint64_t mem_limit_bytes);
 /* The usual machine: the guest's program at its place in segment 0, and `ncpus` in long mode. */
 struct kt_vm *kt_boot(unsigned int ncpus, uint64_t mem_limit_bytes);
+/* Makes a vCPU exist, as after a reset. */
+struct kt_cpu *kt_activate(struct kt_vm *vm, int id);
 /* Verifies, then destroys. What a case leaves is finished after it. */
 void kt_finish(struct kt_vm *vm);
 void kt_check(struct kt_vm *vm);
@@ -135,7 +142,7 @@ void kt_forget(struct kt_vm *vm);
 /* Opens a node of its name; /dev/vmm/NAME.SEG for a segment's. Negative errno. */
 int kt_open_node(const struct kt_vm *vm, const char *segment);
 
-/* All calls: 0 or a negative errno. */
+/* Calls as they are, beside libvmm: 0 or a negative errno. */
 int kt_ioctl(int fd, unsigned long cmd, void *arg);
 int kt_ctl(unsigned long cmd, void *arg); /* of /dev/vmmctl, opened for this one call */
 
@@ -148,6 +155,8 @@ int kt_ctl(unsigned long cmd, void *arg); /* of /dev/vmmctl, opened for this one
 #define KT_RW (VMM_PROT_READ | VMM_PROT_WRITE)
 
 int kt_seg(struct kt_vm *vm, int ident, uint64_t bytes, const char *name);
+/* As the module answers, for libvmm is content if it is there already. */
+int kt_seg_anew(struct kt_vm *vm, int ident, uint64_t bytes, const char *name);
 int kt_map(struct kt_vm *vm, uint64_t gpa, int ident, uint64_t offset, uint64_t bytes,
 	   unsigned int prot, unsigned int flags);
 int kt_unmap(struct kt_vm *vm, uint64_t gpa, uint64_t bytes);
@@ -182,8 +191,9 @@ kt_bit(const uint64_t *bits, uint64_t n)
 
 /* ---- vCPUs ----------------------------------------------------------------------------------- */
 
-int kt_get_regs(struct kt_cpu *cpu, unsigned int n, const uint32_t *regs, uint64_t *values);
-int kt_set_regs(struct kt_cpu *cpu, unsigned int n, const uint32_t *regs, const uint64_t *values);
+int kt_get_regs(struct kt_cpu *cpu, unsigned int n, const enum vmm_reg *regs, uint64_t *values);
+int kt_set_regs(struct kt_cpu *cpu, unsigned int n, const enum vmm_reg *regs,
+		const uint64_t *values);
 uint64_t kt_reg(struct kt_cpu *cpu, enum vmm_reg reg);
 void kt_set_reg(struct kt_cpu *cpu, enum vmm_reg reg, uint64_t value);
 int kt_set_desc(struct kt_cpu *cpu, enum vmm_reg reg, uint64_t base, uint32_t limit,

@@ -204,7 +204,7 @@ killed_owner(void)
 	KT_EQ(kt_sysctl("mem_free"), free_before);
 }
 
-/* A machine without an owner stays until it is destroyed; whoever has its node open can use that. */
+/* Destroyed by name while its node is open: who has that open gets an error from each call. */
 static void
 destroyed_in_use(void)
 {
@@ -281,7 +281,7 @@ one_user(void)
 	struct vmm_cpu again = {.vcpu = 0}, beyond = {.vcpu = VMM_MAXCPU};
 	struct vmm_run run = {.vcpu = 0};
 	uint64_t value;
-	uint32_t reg = VMM_REG_RIP;
+	enum vmm_reg reg = VMM_REG_RIP;
 
 	KT_ERR(kt_ioctl(vm->fd, VMM_ACTIVATE_CPU, &again), EBUSY);
 	KT_ERR(kt_ioctl(vm->fd, VMM_ACTIVATE_CPU, &beyond), EINVAL);

@@ -2,8 +2,9 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * Machines and their memory, for tests: calls of the ABI with one line less each. A call that a
- * test expects to fail returns its error; what it takes for granted fails the case by itself.
+ * Machines and their memory, for tests: libvmm's calls with names and addresses that all tests
+ * share. A call that a test expects to fail returns its error; what it takes for granted fails the
+ * case by itself.
  */
 
 #define _GNU_SOURCE
@@ -58,20 +59,19 @@ struct kt_vm *
 kt_create(uint64_t mem_limit_bytes)
 {
 	static unsigned int number;
-	struct vmm_create create = {
-		.flags = VMM_CREATE_DESTROY_ON_CLOSE,
+	const struct vm_open_opts opts = {
+		.flags = VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE | VMMAPI_OPEN_EXCLUSIVE,
 		.mem_limit_bytes = mem_limit_bytes,
 	};
 	struct kt_vm *vm = calloc(1, sizeof(*vm));
 
 	KT_TRUE(vm != NULL);
 	snprintf(vm->name, sizeof(vm->name), "kt%d-%u", (int)getpid(), ++number);
-	memcpy(create.name, vm->name, sizeof(create.name));
 	vm->ctl = open(VMMCTL_NODE, O_RDWR | O_CLOEXEC);
 	KT_CHECK(vm->ctl >= 0, "%s: %s", VMMCTL_NODE, strerror(errno));
-	KT_OK(kt_ioctl(vm->ctl, VMMCTL_CREATE, &create));
-	vm->fd = kt_open_node(vm, NULL);
-	KT_CHECK(vm->fd >= 0, "the node of %s: %s", vm->name, strerror(-vm->fd));
+	vm->ctx = vm_openf(vm->name, &opts);
+	KT_CHECK(vm->ctx != NULL, "%s", vmm_errmsg());
+	vm->fd = vm_get_device_fd(vm->ctx);
 	vm->next = machines;
 	machines = vm;
 	return vm;
@@ -80,38 +80,36 @@ kt_create(uint64_t mem_limit_bytes)
 void
 kt_check(struct kt_vm *vm)
 {
-	struct vmm_check check;
-
-	memset(&check, 0, sizeof(check));
-	KT_OK(kt_ioctl(vm->fd, VMM_CHECK, &check));
-	check.why[sizeof(check.why) - 1] = '\0';
-	KT_CHECK(check.ok == 1, "VMM_CHECK: %s", check.why);
+	KT_CHECK(vm_check(vm->ctx) == 0, "VMM_CHECK: %s", vmm_errmsg());
 }
 
-void
-kt_forget(struct kt_vm *vm)
+static void
+forget(struct kt_vm *vm)
 {
 	struct kt_vm **link;
 
 	for (link = &machines; *link != vm; link = &(*link)->next)
 		KT_TRUE(*link != NULL);
 	*link = vm->next;
-	close(vm->fd);
 	close(vm->ctl);
 	free(vm);
 }
 
 void
+kt_forget(struct kt_vm *vm)
+{
+	vm_close(vm->ctx);
+	forget(vm);
+}
+
+void
 kt_finish(struct kt_vm *vm)
 {
-	struct vmm_destroy destroy = {0};
-
 	for (unsigned int i = 0; i < vm->ncpus; i++)
 		KT_CHECK(!vm->cpus[i].started, "vCPU %u was not joined", i);
 	kt_check(vm);
-	memcpy(destroy.name, vm->name, sizeof(destroy.name));
-	KT_OK(kt_ioctl(vm->ctl, VMMCTL_DESTROY, &destroy));
-	kt_forget(vm);
+	KT_OK(vm_destroy(vm->ctx));
+	forget(vm);
 }
 
 void kt_finish_all(void); /* harness.c's */
@@ -125,22 +123,20 @@ kt_finish_all(void)
 
 /* ---- The usual machine ----------------------------------------------------------------------- */
 
-/* Present, writable; of a directory's entry for 2 MiB: that size, accessed, dirty. */
-#define GUEST_PTE_TABLE 0x23ull
-#define GUEST_PTE_2M 0xe3ull
-
 /* One to one, for the first 4 GiB. */
 static void
 write_tables(struct kt_vm *vm)
 {
-	uint64_t tables[6][512] = {{0}};
+	const struct vm_boot_cfg cfg = {
+		.tables_gpa = GUEST_TABLES,
+		.room_bytes = GUEST_GDT - GUEST_TABLES,
+		.map_bytes = 4 * GIB,
+		.page_bytes = SUPER,
+	};
+	uint64_t cr3, used;
 
-	tables[0][0] = (GUEST_TABLES + 1 * PAGE) | GUEST_PTE_TABLE;
-	for (uint64_t i = 0; i < 4; i++)
-		tables[1][i] = (GUEST_TABLES + (2 + i) * PAGE) | GUEST_PTE_TABLE;
-	for (uint64_t i = 0; i < 4ull * 512; i++)
-		tables[2 + i / 512][i % 512] = i * SUPER | GUEST_PTE_2M;
-	KT_OK(kt_write(vm, GUEST_TABLES, tables, sizeof(tables)));
+	KT_CHECK(vm_boot_tables(vm->ctx, &cfg, &cr3, &used) == 0, "%s", vmm_errmsg());
+	KT_EQ(cr3, GUEST_TABLES);
 }
 
 static void
@@ -162,6 +158,19 @@ write_descriptors(struct kt_vm *vm)
 	KT_OK(kt_write(vm, GUEST_IDT, idt, sizeof(idt)));
 }
 
+struct kt_cpu *
+kt_activate(struct kt_vm *vm, int id)
+{
+	struct kt_cpu *const cpu = &vm->cpus[id];
+
+	cpu->vm = vm;
+	cpu->id = id;
+	cpu->vcpu = vm_vcpu_open(vm->ctx, id);
+	KT_TRUE(cpu->vcpu != NULL);
+	KT_CHECK(vm_activate_cpu(cpu->vcpu) == 0, "%s", vmm_errmsg());
+	return cpu;
+}
+
 struct kt_vm *
 kt_boot(unsigned int ncpus, uint64_t mem_limit_bytes)
 {
@@ -173,14 +182,8 @@ kt_boot(unsigned int ncpus, uint64_t mem_limit_bytes)
 	write_tables(vm);
 	write_descriptors(vm);
 	vm->ncpus = ncpus;
-	for (unsigned int i = 0; i < ncpus; i++) {
-		struct vmm_cpu activate = {.vcpu = (int)i};
-
-		vm->cpus[i].vm = vm;
-		vm->cpus[i].id = (int)i;
-		KT_OK(kt_ioctl(vm->fd, VMM_ACTIVATE_CPU, &activate));
-		kt_long_mode(&vm->cpus[i]);
-	}
+	for (unsigned int i = 0; i < ncpus; i++)
+		kt_long_mode(kt_activate(vm, (int)i));
 	return vm;
 }
 
@@ -188,6 +191,12 @@ kt_boot(unsigned int ncpus, uint64_t mem_limit_bytes)
 
 int
 kt_seg(struct kt_vm *vm, int ident, uint64_t bytes, const char *name)
+{
+	return vm_alloc_memseg(vm->ctx, ident, bytes, name);
+}
+
+int
+kt_seg_anew(struct kt_vm *vm, int ident, uint64_t bytes, const char *name)
 {
 	struct vmm_memseg seg = {.ident = ident, .len_bytes = bytes};
 
@@ -199,30 +208,19 @@ int
 kt_map(struct kt_vm *vm, uint64_t gpa, int ident, uint64_t offset, uint64_t bytes,
        unsigned int prot, unsigned int flags)
 {
-	struct vmm_memmap map = {
-		.gpa = gpa,
-		.len_bytes = bytes,
-		.ident = ident,
-		.prot = prot,
-		.segoff_bytes = offset,
-		.flags = flags,
-	};
-
-	return kt_ioctl(vm->fd, VMM_MMAP_MEMSEG, &map);
+	return vm_mmap_memseg(vm->ctx, gpa, ident, offset, bytes, prot, flags);
 }
 
 int
 kt_unmap(struct kt_vm *vm, uint64_t gpa, uint64_t bytes)
 {
-	return kt_range(vm, VMM_MUNMAP_MEMSEG, gpa, bytes);
+	return vm_munmap_memseg(vm->ctx, gpa, bytes);
 }
 
 int
 kt_protect(struct kt_vm *vm, uint64_t gpa, uint64_t bytes, unsigned int prot)
 {
-	struct vmm_range range = {.gpa = gpa, .len_bytes = bytes, .prot = prot};
-
-	return kt_ioctl(vm->fd, VMM_PROTECT_MEMMAP, &range);
+	return vm_protect_memmap(vm->ctx, gpa, bytes, prot);
 }
 
 int
@@ -243,33 +241,13 @@ kt_memory(struct kt_vm *vm, uint64_t bytes)
 int
 kt_read(struct kt_vm *vm, uint64_t gpa, void *to, size_t bytes)
 {
-	for (size_t done = 0; done < bytes;) {
-		const ssize_t n =
-			pread(vm->fd, (char *)to + done, bytes - done, (off_t)(gpa + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		done += (size_t)n;
-	}
-	return 0;
+	return vm_read_mem(vm->ctx, gpa, to, bytes);
 }
 
 int
 kt_write(struct kt_vm *vm, uint64_t gpa, const void *from, size_t bytes)
 {
-	for (size_t done = 0; done < bytes;) {
-		const ssize_t n = pwrite(vm->fd, (const char *)from + done, bytes - done,
-					 (off_t)(gpa + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		done += (size_t)n;
-	}
-	return 0;
+	return vm_write_mem(vm->ctx, gpa, from, bytes);
 }
 
 void *
@@ -309,8 +287,7 @@ kt_accounts(struct kt_vm *vm)
 {
 	struct vmm_accounts accounts;
 
-	memset(&accounts, 0, sizeof(accounts));
-	KT_OK(kt_ioctl(vm->fd, VMM_ACCOUNTS, &accounts));
+	KT_OK(vm_get_accounts(vm->ctx, &accounts));
 	return accounts;
 }
 
@@ -319,7 +296,7 @@ kt_page(struct kt_vm *vm, uint64_t gpa)
 {
 	struct vmm_page_info info = {.gpa = gpa};
 
-	KT_OK(kt_ioctl(vm->fd, VMM_PAGE_INFO, &info));
+	KT_OK(vm_get_page_info(vm->ctx, &info));
 	return info;
 }
 
@@ -367,26 +344,27 @@ kt_harvest(struct kt_vm *vm, unsigned int flags, uint64_t gpa, uint64_t bytes, u
 int
 kt_exec_control(struct kt_vm *vm, enum vmm_exec_op op)
 {
-	struct vmm_exec exec = {.op = op};
-
-	return kt_ioctl(vm->fd, VMM_EXEC_CONTROL, &exec);
+	return vm_exec_control(vm->ctx, op);
 }
 
 uint64_t
 kt_stat(struct kt_vm *vm, int vcpu, const char *desc)
 {
-	struct vmm_stat_desc d = {.vcpu = vcpu};
-	struct vmm_stats stats = {.vcpu = vcpu};
+	struct vm_stats *stats;
+	unsigned int index = 0;
+	char text[120];
+	uint64_t value;
 
-	for (;; d.index++) {
-		const int error = kt_ioctl(vm->fd, VMM_STAT_DESC, &d);
+	for (;; index++) {
+		const int error = vm_get_stat_desc(vm->ctx, vcpu, index, text);
 
 		KT_CHECK(error == 0, "no statistic \"%s\": %s", desc, strerror(-error));
-		if (strcmp(d.desc, desc) == 0)
+		if (strcmp(text, desc) == 0)
 			break;
 	}
-	stats.first = d.index;
-	KT_OK(kt_ioctl(vm->fd, VMM_STATS, &stats));
-	KT_TRUE(stats.n > 0);
-	return stats.values[0];
+	KT_OK(vm_get_stats(vm->ctx, vcpu, &stats));
+	KT_TRUE(index < stats->n);
+	value = stats->values[index];
+	free(stats);
+	return value;
 }

@@ -93,7 +93,7 @@ static const struct segment segments[] = {
 static void
 set_known(struct kt_cpu *cpu)
 {
-	uint32_t regs[KNOWN];
+	enum vmm_reg regs[KNOWN];
 	uint64_t values[KNOWN];
 
 	for (size_t i = 0; i < KNOWN; i++) {
@@ -240,8 +240,8 @@ all_or_nothing(void)
 
 	set_known(cpu);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		const uint32_t regs[] = {VMM_REG_RAX, VMM_REG_CR8, VMM_REG_LSTAR, bad[i].reg,
-					 VMM_REG_RBX};
+		const enum vmm_reg regs[] = {VMM_REG_RAX, VMM_REG_CR8, VMM_REG_LSTAR, bad[i].reg,
+					     VMM_REG_RBX};
 		const uint64_t values[] = {1, 2, 3, bad[i].value, 4};
 		const int error = kt_set_regs(cpu, 5, regs, values);
 
@@ -270,13 +270,9 @@ after_reset(void)
 		{VMM_REG_SYSENTER_CS, 0},
 	};
 	struct kt_vm *const vm = kt_create(0);
-	struct kt_cpu *const cpu = &vm->cpus[0];
-	struct vmm_cpu activate = {.vcpu = 0};
+	struct kt_cpu *const cpu = kt_activate(vm, 0);
 	struct vmm_desc desc;
 
-	cpu->vm = vm;
-	vm->ncpus = 1;
-	KT_OK(kt_ioctl(vm->fd, VMM_ACTIVATE_CPU, &activate));
 	for (int round = 0; round < 2; round++) {
 		for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
 			const uint64_t value = kt_reg(cpu, expected[i].reg);

@@ -171,7 +171,7 @@ hotplug(void)
 	KT_EQ(kt_call(&vm->cpus[1], GUEST_NOP, 0, 0, 0, 0), GUEST_NOP_RESULT);
 }
 
-/* Round after round of more vCPUs than there are ASIDs, in several machines with equal addresses. */
+/* Round after round of more vCPUs than there are ASIDs, in machines with equal addresses. */
 #define MACHINES 4
 
 static void

@@ -166,7 +166,7 @@ disk(void)
 	KT_EQ(kt_stat(vm, -1, "swap errors"), 0);
 }
 
-/* All that the limit allows is wired: the next page is refused with its reason, and life goes on. */
+/* All that the limit allows is wired: the next page is refused, with its reason. */
 #define REASON_GUEST_LIMIT 5
 
 static void

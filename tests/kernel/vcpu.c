@@ -14,43 +14,30 @@
 /* ---- Registers ------------------------------------------------------------------------------- */
 
 int
-kt_get_regs(struct kt_cpu *cpu, unsigned int n, const uint32_t *regs, uint64_t *values)
+kt_get_regs(struct kt_cpu *cpu, unsigned int n, const enum vmm_reg *regs, uint64_t *values)
 {
-	struct vmm_regs r = {.vcpu = cpu->id, .n = n};
-	int error;
-
-	memcpy(r.regs, regs, n * sizeof(*regs));
-	error = kt_ioctl(cpu->vm->fd, VMM_GET_REGS, &r);
-	if (!error)
-		memcpy(values, r.values, n * sizeof(*values));
-	return error;
+	return vm_get_register_set(cpu->vcpu, n, regs, values);
 }
 
 int
-kt_set_regs(struct kt_cpu *cpu, unsigned int n, const uint32_t *regs, const uint64_t *values)
+kt_set_regs(struct kt_cpu *cpu, unsigned int n, const enum vmm_reg *regs, const uint64_t *values)
 {
-	struct vmm_regs r = {.vcpu = cpu->id, .n = n};
-
-	memcpy(r.regs, regs, n * sizeof(*regs));
-	memcpy(r.values, values, n * sizeof(*values));
-	return kt_ioctl(cpu->vm->fd, VMM_SET_REGS, &r);
+	return vm_set_register_set(cpu->vcpu, n, regs, values);
 }
 
 uint64_t
 kt_reg(struct kt_cpu *cpu, enum vmm_reg reg)
 {
-	const uint32_t which = reg;
 	uint64_t value = 0;
 
-	KT_OK(kt_get_regs(cpu, 1, &which, &value));
+	KT_OK(vm_get_register(cpu->vcpu, reg, &value));
 	return value;
 }
 
 void
 kt_set_reg(struct kt_cpu *cpu, enum vmm_reg reg, uint64_t value)
 {
-	const uint32_t which = reg;
-	const int error = kt_set_regs(cpu, 1, &which, &value);
+	const int error = vm_set_register(cpu->vcpu, reg, value);
 
 	KT_CHECK(error == 0, "register %u cannot be 0x%llx: %s", reg, (unsigned long long)value,
 		 strerror(-error));
@@ -59,32 +46,26 @@ kt_set_reg(struct kt_cpu *cpu, enum vmm_reg reg, uint64_t value)
 int
 kt_set_desc(struct kt_cpu *cpu, enum vmm_reg reg, uint64_t base, uint32_t limit, uint32_t access)
 {
-	struct vmm_desc desc = {
-		.vcpu = cpu->id,
-		.reg = reg,
-		.base = base,
-		.limit = limit,
-		.access = access,
-	};
-
-	return kt_ioctl(cpu->vm->fd, VMM_SET_DESC, &desc);
+	return vm_set_desc(cpu->vcpu, reg, base, limit, access);
 }
 
 int
 kt_get_desc(struct kt_cpu *cpu, enum vmm_reg reg, struct vmm_desc *desc)
 {
-	*desc = (struct vmm_desc){.vcpu = cpu->id, .reg = reg};
-	return kt_ioctl(cpu->vm->fd, VMM_GET_DESC, desc);
+	uint64_t base;
+	const int error = vm_get_desc(cpu->vcpu, reg, &base, &desc->limit, &desc->access);
+
+	desc->base = base;
+	return error;
 }
 
 int
 kt_set_cap(struct kt_cpu *cpu, enum vmm_cap cap, uint64_t value)
 {
-	struct vmm_capability c = {.vcpu = cpu->id, .cap = cap, .value = value};
-
-	return kt_ioctl(cpu->vm->fd, VMM_SET_CAPABILITY, &c);
+	return vm_set_capability(cpu->vcpu, cap, value);
 }
 
+/* Not by libvmm: tests inject what cannot be, too. */
 int
 kt_inject(struct kt_cpu *cpu, enum vmm_event event, unsigned int vector, int64_t error_code)
 {
@@ -125,7 +106,7 @@ struct reg_value {
 static void
 set_all(struct kt_cpu *cpu, const struct reg_value *list, size_t count)
 {
-	uint32_t regs[VMM_REGS_MAX];
+	enum vmm_reg regs[VMM_REGS_MAX];
 	uint64_t values[VMM_REGS_MAX];
 
 	for (size_t i = 0; i < count; i++) {
@@ -233,16 +214,11 @@ kt_protected_mode(struct kt_cpu *cpu, uint64_t cr3, bool pae)
 int
 kt_run(struct kt_cpu *cpu)
 {
-	struct vmm_run run;
 	int error;
 
-	do {
-		memset(&run, 0, sizeof(run));
-		run.vcpu = cpu->id;
-		error = kt_ioctl(cpu->vm->fd, VMM_RUN, &run);
-	} while (error == -EINTR);
-	if (!error)
-		cpu->exit = run.exit;
+	do
+		error = vm_run(cpu->vcpu, &cpu->exit);
+	while (error == -EINTR);
 	return error;
 }
 

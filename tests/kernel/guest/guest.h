@@ -105,7 +105,7 @@ guest_word(uint64_t address, uint64_t pass)
 	return (x ^ x >> 31) | 1;
 }
 
-/* What the handlers saw. With `fixup` an exception returns there; below 16, it skips so many bytes. */
+/* What handlers saw. With `fixup` an exception returns there; below 16, it skips so many bytes. */
 struct guest_events {
 	uint64_t count;
 	uint64_t fixup;
