@@ -152,6 +152,7 @@ svm_vcpu_init(struct vcpu *vcpu)
 	sv->sv_vmcb = page_address(page);
 	sv->sv_vmcb_pa = page_to_phys(page);
 	sv->sv_cpu = -1;
+	vcpu->vc_caps[VMM_CAP_UNRESTRICTED_GUEST] = 1; /* every mode is one that VMRUN can enter */
 	vcpu->vc_arch = sv;
 	svm_vcpu_reset(vcpu);
 	return 0;
