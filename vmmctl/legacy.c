@@ -152,6 +152,14 @@ build_options(void)
 }
 
 void
+legacy_list(void)
+{
+	build_options();
+	for (size_t i = 0; i < nopts; i++)
+		printf("--%s%s\n", longs[i].name, longs[i].has_arg == required_argument ? "=" : "");
+}
+
+void
 legacy_help(void)
 {
 	printf("\nOptions, as bhyvectl's:\n");

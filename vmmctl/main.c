@@ -155,6 +155,13 @@ help(void)
 }
 
 static void
+list_verbs(void)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		printf("%s\n", verbs[i].ve_name);
+}
+
+static void
 show_version(void)
 {
 	struct vmm_version version;
@@ -209,6 +216,14 @@ main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "--version") == 0) {
 		show_version();
+		return EX_OK;
+	}
+	if (strcmp(argv[1], "--list-verbs") == 0) { /* these two: for completion */
+		list_verbs();
+		return EX_OK;
+	}
+	if (strcmp(argv[1], "--list-options") == 0) {
+		legacy_list();
 		return EX_OK;
 	}
 	if (argv[1][0] == '-') {

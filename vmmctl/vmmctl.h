@@ -79,6 +79,7 @@ extern const size_t vmcb_fields_count;
 /* bhyvectl's way: --vm=NAME and options (legacy.c). */
 int legacy_main(struct out *out, int argc, char **argv);
 void legacy_help(void);
+void legacy_list(void); /* its options, a line each */
 
 /* Verbs (verbs.c, stats.c, dirty.c, dump.c): argv[0] is the verb. */
 struct verb {
