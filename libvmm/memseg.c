@@ -111,8 +111,8 @@ compare_maps(const struct vmctx *ctx, const struct vmm_memmap *old, const struct
 	else if (old->prot != want->prot)
 		snprintf(what, sizeof(what), "protection: %s, not %s", old_prot, want_prot);
 	else if (old_wired != want_wired)
-		snprintf(what, sizeof(what), "wiring: %s, not %s",
-			 old_wired ? "wired" : "not wired", want_wired ? "wired" : "not wired");
+		snprintf(what, sizeof(what), "wiring: %s, not %s", old_wired ? "wired" : "pageable",
+			 want_wired ? "wired" : "pageable");
 	if (what[0] == '\0')
 		return 0;
 	return vmm_fail(-EEXIST, "machine '%s' has a map at 0x%llx with another %s", ctx->vx_name,
