@@ -18,6 +18,7 @@
 #include <linux/string.h>
 #include <asm/msr.h>
 #include <asm/processor-flags.h>
+#include <asm/special_insns.h>
 #include <asm/trapnr.h>
 
 #include "kmod/svm/svm.h"
@@ -100,7 +101,8 @@ set_asid(struct vcpu *vcpu, struct pmap_asid_cpu *asids, bool flush)
 }
 
 /*
- * TSC_AUX is no part of the VMCB. The kernel keeps the number of the CPU there.
+ * TSC_AUX is no part of the VMCB. The kernel keeps the number of the CPU there. CR2 is one, but
+ * Bochs 2.7 saves it at an exit and does not load it at VMRUN. The kernel's is of no use any more.
  */
 static void
 switch_and_enter(struct vcpu *vcpu)
@@ -114,6 +116,7 @@ switch_and_enter(struct vcpu *vcpu)
 		if (host_aux != vcpu->vc_tsc_aux)
 			wrmsrl(MSR_TSC_AUX, vcpu->vc_tsc_aux);
 	}
+	native_write_cr2(vcpu->vc_cr2);
 	svm_enter_guest(vcpu->vc_gpr, sv->sv_vmcb_pa,
 			page_to_phys(this_cpu_read(svm_cpus.sc_host)));
 	if (vmm_guest_rdtscp && host_aux != vcpu->vc_tsc_aux)
