@@ -197,6 +197,7 @@ install_chain(struct enter *e, const struct pt_cursor *c)
 	} else if (!parent->pd_dead) {
 		struct pt_page *const bottom = chain_bottom(chain);
 
+		pmap_stamp_inherit(parent, chain);
 		/* Once linked, others may change the leaf and expect its account and its spares. */
 		host_lock(&bottom->pd_lock);
 		if (pte_cas(&parent->pd_words[c->pc_index], &empty,

@@ -30,6 +30,7 @@ struct pt_page {
 	unsigned int pd_level;
 	bool pd_dead;	   /* unlinked: whoever waited for the lock starts over */
 	uint64_t pd_stamp; /* generation that completes the last restriction made here; 0: none */
+	uint64_t pd_gone;  /* the same, of leaves that went with the tables unlinked from here */
 	struct pt_page *pd_spares; /* tables kept to split this table's wired superpages */
 	struct pt_page *pd_next;   /* spares, gather, limbo */
 	uint64_t pd_limbo_gen;	   /* limbo: generation that lets it go */
@@ -249,5 +250,12 @@ void pmap_gather_table(struct pmap_gather *g, struct pt_page *t);
 void pmap_stamp(struct pt_page *t, gpa_t gpa, uint64_t len);
 /* Whether a restriction made in locked table t may still be cached around. */
 bool pmap_stamp_pending(const struct pt_page *t);
+/*
+ * t was unlinked from `parent`, both locked; a chain of new tables is about to be linked there, the
+ * list of which begins with `chain`. Leaves of the old one may be cached until its stamp is
+ * complete, and whoever finds nothing in the new ones must know.
+ */
+void pmap_stamp_unlinked(struct pt_page *parent, const struct pt_page *t);
+void pmap_stamp_inherit(const struct pt_page *parent, struct pt_page *chain);
 
 #endif /* PMAP_PMAP_PRIV_H */

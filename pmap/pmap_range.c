@@ -132,6 +132,7 @@ unlink_table(struct pmap_range *r, struct pt_page *parent, struct pt_page *t)
 		pte_xchg(&parent->pd_words[index], 0);
 		pmap_stamp(parent, t->pd_gpa, table_end(t) - t->pd_gpa);
 		freeze_table(t, r->pr_gather);
+		pmap_stamp_unlinked(parent, t);
 		pmap_gather_table(r->pr_gather, t);
 		pmap_count(pm, PMAP_C_TABLES, (uint64_t)-1);
 		unlinked = true;

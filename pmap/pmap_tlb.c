@@ -462,11 +462,39 @@ pmap_stamp(struct pt_page *t, gpa_t gpa, uint64_t len)
 	t->pd_stamp = gen_next(host_load_acquire(&pm->pm_gen));
 }
 
+static bool
+is_pending(const struct pmap *pm, uint64_t stamp)
+{
+	return stamp != 0 && !gen_reached(host_load_acquire(&pm->pm_completed), stamp);
+}
+
 bool
 pmap_stamp_pending(const struct pt_page *t)
 {
-	return t->pd_stamp != 0 &&
-	       !gen_reached(host_load_acquire(&t->pd_pmap->pm_completed), t->pd_stamp);
+	return is_pending(t->pd_pmap, t->pd_stamp);
+}
+
+/* Only what is pending counts: an old stamp may come before or after any other. */
+static void
+note_gone(struct pt_page *parent, uint64_t stamp)
+{
+	if (is_pending(parent->pd_pmap, stamp) &&
+	    (!is_pending(parent->pd_pmap, parent->pd_gone) || gen_reached(stamp, parent->pd_gone)))
+		parent->pd_gone = stamp;
+}
+
+void
+pmap_stamp_unlinked(struct pt_page *parent, const struct pt_page *t)
+{
+	note_gone(parent, t->pd_stamp);
+	note_gone(parent, t->pd_gone);
+}
+
+void
+pmap_stamp_inherit(const struct pt_page *parent, struct pt_page *chain)
+{
+	for (; chain != NULL; chain = chain->pd_next)
+		chain->pd_stamp = chain->pd_gone = parent->pd_gone;
 }
 
 /* ---- Gather --------------------------------------------------------------------------------- */

@@ -386,6 +386,41 @@ Test(tlb, splitting_and_joining_keep_what_is_pending)
 	each_nested(0, resized_stamp);
 }
 
+/* A table, or three of them, linked where others were unlinked whose leaves may be cached. */
+static void
+anew_stamp(struct fx *x)
+{
+	for (unsigned int k = 0; k < 4; k++) {
+		const bool cached = k % 2 == 0;
+		const uint64_t len = k < 2 ? 2 * MIB : GIB;
+		struct pmap_gather first;
+		struct pmap_gather g;
+
+		pmap_gather_begin(&first, x->fx_pm);
+		pmap_gather_begin(&g, x->fx_pm);
+		/* What is beyond keeps the tables above. */
+		fx_assert(fx_enter(x, AT + 2 * GIB, FX_HPA, PMAP_PROT_RX, 0, 0) == 0);
+		fx_assert(fx_enter(x, AT & ~(len - 1), FX_HPA, PMAP_PROT_RX,
+				   cached ? PMAP_PROT_R : 0, 0) == 0);
+		fx_assert(pmap_remove(x->fx_pm, AT & ~(len - 1), (AT & ~(len - 1)) + len, &first) ==
+			  0);
+		fx_assert(fx_enter(x, (AT & ~(len - 1)) + PAGE, FX_HPA, PMAP_PROT_RX, 0, 0) == 0);
+		fx_assert(pmap_remove(x->fx_pm, AT & ~(len - 1), (AT & ~(len - 1)) + PAGE, &g) ==
+			  0);
+		/* Of an upper table it is not known what its tables were: once too often. */
+		fx_assert(k == 3 || g.pg_flush == cached);
+		pmap_gather_finish(&g);
+		pmap_gather_finish(&first);
+		fx_remove(x, 0, x->fx_limit);
+	}
+}
+
+Test(tlb, a_new_table_knows_what_is_pending_of_the_old_one)
+{
+	each_nested(0, anew_stamp);
+	each_nested(PMAP_DEFER, anew_stamp);
+}
+
 /* Promotion joins two histories: the later of both restrictions is what remains pending. */
 static void
 promoted_stamp(struct fx *x)
