@@ -147,6 +147,10 @@ pat_valid(u64 value)
 	 X86_EFLAGS_IOPL | X86_EFLAGS_NT | X86_EFLAGS_RF | X86_EFLAGS_VM | X86_EFLAGS_AC |  \
 	 X86_EFLAGS_VIF | X86_EFLAGS_VIP | X86_EFLAGS_ID)
 
+/*
+ * Any RIP is possible: an instruction at the end of the canonical range, completed for the guest,
+ * leads out of it. The next entry then fails and says so.
+ */
 static bool
 value_possible(enum vmm_reg reg, u64 value)
 {
@@ -161,7 +165,6 @@ value_possible(enum vmm_reg reg, u64 value)
 		return value >> 32 == 0;
 	case VMM_REG_ES ... VMM_REG_TR:
 		return value >> 16 == 0;
-	case VMM_REG_RIP:
 	case VMM_REG_LSTAR:
 	case VMM_REG_CSTAR:
 	case VMM_REG_KGS_BASE:

@@ -219,7 +219,7 @@ vmx_enter(struct vcpu *vcpu, struct pmap_slot *slot, bool flush)
 
 	memset(&vv->vv_exit, 0, sizeof(vv->vv_exit));
 	vcpu->vc_raw_reason = 0;
-	/* Since vmx_load() another CPU may have asked this one for a VMCS, which was current then. */
+	/* Since vmx_load() another CPU may have asked for some VMCS, which is current now. */
 	if (!vmx_select(vv))
 		return entry_failed(vv, 0);
 	if ((flush && !flush_context(vcpu, slot)) || !flush_linear(vcpu))
