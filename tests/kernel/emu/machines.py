@@ -167,10 +167,11 @@ def bochs(args, scratch, console):
                                   ips=IPS,
                                   panics=", ".join("cpu%d=report" % i for i in range(args.smp)),
                                   iso=iso(args, scratch), console=console, out=out))
-    # Debian builds Bochs with its debugger, which waits for commands at reset: continue, then quit.
+    # Debian builds Bochs with its debugger, which waits for commands at reset, and again at each
+    # shutdown of a CPU, a guest's included: continue, then quit.
     debugger = os.path.join(scratch, "debugger")
     with open(debugger, "w", encoding="utf-8") as file:
-        file.write("c\nq\n")
+        file.write("c\n" * 1000 + "q\n")
     env = dict(os.environ, TERM="vt100")
     return [BOCHS, "-q", "-f", config, "-rc", debugger], env
 
