@@ -23,7 +23,6 @@
 #include <linux/wait.h>
 
 #include "host/host_linux.h"
-#include "kmod/trace.h"
 #include "kmod/vmm_priv.h"
 
 /* Of the thread: pages at a time, so that an audit need not wait long; and in all for one call. */
@@ -65,7 +64,6 @@ take_portion(u64 npages)
 	percpu_down_read(&vmm_quiet);
 	(void)vm_pageout(vmm_system, NULL, npages, 0, &freed);
 	percpu_up_read(&vmm_quiet);
-	trace_vmm_pageout(npages, freed);
 	atomic_long_add(freed, &count.taken);
 	return freed;
 }
