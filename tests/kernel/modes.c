@@ -124,7 +124,7 @@ copy_words(struct kt_vm *vm, bool pae, uint32_t reload_cr3)
 	}
 	KT_OK(kt_write(vm, DATA, words, sizeof(words)));
 	kt_protected_mode(cpu, GUEST_TABLES_32, pae);
-	if (pae && !reload_cr3) {
+	if (pae) {
 		/* As MOV CR3 would have left them. SVM reads them from memory itself. */
 		uint64_t pointers[4];
 
