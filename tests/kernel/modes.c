@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * Guests that are not in long mode: real mode, 32 bits with two-level paging, with PAE. And what
- * each mode's own page tables say, as the module walks them (gla2gpa, copies) and as the guest does.
+ * Guests that are not in long mode: real mode, 32 bits with two-level paging, with PAE. And what a
+ * mode's own page tables say, as the module walks them (gla2gpa, copies) and as the guest does.
  */
 
 #include "harness.h"
