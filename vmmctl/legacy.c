@@ -209,6 +209,17 @@ name_of(const struct opt *o)
 	return longs[o - opts].name;
 }
 
+/* The number given for an action, of which no more than `max` fits. */
+static uint64_t
+number_of(enum action a, uint64_t max)
+{
+	const uint64_t value = parse_number(action(a)->op_arg, name_of(action(a)));
+
+	if (value > max)
+		usage_error("--%s: %s is too large", actions[a].name, action(a)->op_arg);
+	return value;
+}
+
 static void
 need_kind(const struct opt *o, enum vmm_cpu_kind kind)
 {
@@ -227,11 +238,11 @@ set_desc(struct vcpu *vcpu, enum vmm_reg reg)
 
 	check_call(vm_get_desc(vcpu, reg, &base, &limit, &access));
 	if (action(DESC_BASE)->op_given)
-		base = parse_number(action(DESC_BASE)->op_arg, "--desc-base");
+		base = number_of(DESC_BASE, UINT64_MAX);
 	if (action(DESC_LIMIT)->op_given)
-		limit = (uint32_t)parse_number(action(DESC_LIMIT)->op_arg, "--desc-limit");
+		limit = (uint32_t)number_of(DESC_LIMIT, UINT32_MAX);
 	if (action(DESC_ACCESS)->op_given)
-		access = (uint32_t)parse_number(action(DESC_ACCESS)->op_arg, "--desc-access");
+		access = (uint32_t)number_of(DESC_ACCESS, UINT32_MAX);
 	check_call(vm_set_desc(vcpu, reg, base, limit, access));
 }
 
@@ -520,7 +531,7 @@ legacy_main(struct out *out, int argc, char **argv)
 	parse(argc, argv);
 	name = action(VM)->op_arg;
 	if (action(CPU)->op_given)
-		cpu = (int)parse_number(action(CPU)->op_arg, "--cpu");
+		cpu = parse_cpu(action(CPU)->op_arg);
 	all = action(GET_ALL)->op_given;
 	if (action(CREATE)->op_given)
 		check_call(vm_create(name));

@@ -113,6 +113,16 @@ parse_number(const char *text, const char *what)
 	return value;
 }
 
+int
+parse_cpu(const char *text)
+{
+	const uint64_t id = parse_number(text, "--cpu");
+
+	if (id >= VMM_MAXCPU)
+		usage_error("--cpu: '%s' is not within 0 to %d", text, VMM_MAXCPU - 1);
+	return (int)id;
+}
+
 struct vmctx *
 open_machine(const char *name)
 {

@@ -94,7 +94,7 @@ verb_stats(struct out *out, int argc, char **argv)
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == 'c') {
-			cpu = (int)parse_number(optarg, "--cpu");
+			cpu = parse_cpu(optarg);
 		} else if (c == 'w') {
 			seconds = optarg != NULL ? strtod(optarg, &end) : 1;
 			if ((optarg != NULL && *end != '\0') ||

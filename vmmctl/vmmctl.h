@@ -30,6 +30,7 @@ void check_call(int error);
 
 /* A number in C's notations. Anything else is a usage error that names what it was for. */
 uint64_t parse_number(const char *text, const char *what);
+int parse_cpu(const char *text); /* of --cpu */
 
 struct vmctx *open_machine(const char *name);
 struct vcpu *open_vcpu(struct vmctx *ctx, int id);
