@@ -54,6 +54,24 @@ load_pdptes(struct vcpu *vcpu)
 	return 0;
 }
 
+/*
+ * Registers were set from outside, one by one: where that ends in PAE paging, the PDPTEs are what
+ * MOV CR3 would have loaded, or not present if it could not have. Who has others sets them last.
+ */
+void
+vmx_reload_pdptes(struct vcpu *vcpu)
+{
+	struct vmx_vcpu *const vv = vmx_of(vcpu);
+	unsigned int i;
+
+	if (!pae_paging(vmx_get_cr0(vv), vmx_get_cr4(vv), vmx_get(vv, VF_EFER)))
+		return;
+	if (!load_pdptes(vcpu))
+		return;
+	for (i = 0; i < 4; i++)
+		vmx_set(vv, VF_PDPTE0 + i, 0);
+}
+
 /* ---- CR0, CR4 -------------------------------------------------------------------------------- */
 
 static int

@@ -201,6 +201,7 @@ void vmx_exit_point(void);
 int vmx_handle(struct vcpu *vcpu);
 int vmx_exit_cr(struct vcpu *vcpu);
 int vmx_exit_dr(struct vcpu *vcpu);
+void vmx_reload_pdptes(struct vcpu *vcpu); /* may sleep */
 int vmx_inject_gp(struct vcpu *vcpu);
 int vmx_inject_ud(struct vcpu *vcpu);
 u64 vmx_gpr(struct vcpu *vcpu, unsigned int number); /* number as instructions have it */

@@ -272,11 +272,32 @@ set_field_reg(struct vmx_vcpu *vv, enum vmm_reg reg, unsigned int field, u64 val
 		value |= X86_EFLAGS_FIXED;
 	if (reg == VMM_REG_DR7)
 		value = (value & ~DR7_FIXED_0) | DR7_FIXED_1;
-	if (reg == VMM_REG_CR3)
-		vv->vv_flush_linear = true;
 	vmx_set(vv, field, value);
 }
 
+/* Those that say how the guest pages its memory. */
+static int
+set_paging_reg(struct vcpu *vcpu, enum vmm_reg reg, u64 value)
+{
+	struct vmx_vcpu *const vv = vmx_of(vcpu);
+	int error = 0;
+
+	if (reg == VMM_REG_CR0)
+		error = vmx_set_cr0(vv, value);
+	else if (reg == VMM_REG_CR4)
+		error = vmx_set_cr4(vv, value);
+	else if (reg == VMM_REG_EFER)
+		error = vmx_set_efer(vv, value);
+	else
+		vmx_set(vv, VF_CR3, value);
+	if (error)
+		return error;
+	vv->vv_flush_linear = true;
+	vmx_reload_pdptes(vcpu);
+	return 0;
+}
+
+/* May sleep for CR0, CR3, CR4 and EFER, which only calls of user space set by this. */
 int
 vmx_set_reg(struct vcpu *vcpu, enum vmm_reg reg, u64 value)
 {
@@ -286,12 +307,8 @@ vmx_set_reg(struct vcpu *vcpu, enum vmm_reg reg, u64 value)
 
 	if (!value_possible(reg, value))
 		return -EINVAL;
-	if (reg == VMM_REG_CR0)
-		return vmx_set_cr0(vv, value);
-	if (reg == VMM_REG_CR4)
-		return vmx_set_cr4(vv, value);
-	if (reg == VMM_REG_EFER)
-		return vmx_set_efer(vv, value);
+	if (reg == VMM_REG_CR0 || reg == VMM_REG_CR3 || reg == VMM_REG_CR4 || reg == VMM_REG_EFER)
+		return set_paging_reg(vcpu, reg, value);
 	if (field < VF_COUNT)
 		set_field_reg(vv, reg, field, value);
 	else if (msr)
