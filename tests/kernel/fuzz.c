@@ -2,10 +2,10 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * Calls with arguments at random, of two threads on the same machine, on all kinds of nodes. Nothing
- * may break: the kernel says nothing (the runner looks), the machine passes its check, memory is
- * back. Arguments are made to be nearly right as often as wrong, since what is refused at once tests
- * little. The seed is fixed, and can be given: FUZZ_SEED.
+ * Calls with arguments at random, of two threads on the same machine, on all kinds of nodes.
+ * Nothing may break: the kernel says nothing (the runner looks), the machine passes its check,
+ * memory is back. Arguments are made to be nearly right as often as wrong, since what is refused at
+ * once tests little. The seed is fixed, and can be given: FUZZ_SEED.
  */
 
 #define _GNU_SOURCE
