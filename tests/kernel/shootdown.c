@@ -8,8 +8,9 @@
  * that does not leave shows whether it was called out, and whether the call that took the page
  * waited for it. The host's clock calls it out now and then, too. Therefore:
  *
- * - No wait: the guest tells at each round what it reads. One round after the page was taken that
- *   must be new, which is microseconds later, long before the next tick.
+ * - Neither kick nor wait: the guest tells at each round what it reads. One round after the page
+ *   was taken that must be new, which is microseconds later, long before the next tick. (A kick
+ *   that is not waited for mostly comes before we look: that bug is the simulator's to find.)
  * - No kick, but a wait: the call lasts until the next tick, and all is well otherwise. So the
  *   kernel's own count of rescheduling interrupts, which is what kicks are, must have grown by as
  *   many as the core says it sent.
