@@ -376,7 +376,9 @@ page_switched(struct space *sp, struct page *pg, gpa_t gpa, bool initially_set)
 			      ull(gpa));
 	m_collected(sp, pg, now, !pg->pg_busy);
 	pg->pg_logdirty = pg->pg_logdirty && (now || is_logged(sp, gpa, true));
-	pg->pg_maylog = now || logged || pg->pg_writers != 0 || pg->pg_holds != 0;
+	/* What no map shows just now was marked like all the rest, and cannot be asked for. */
+	pg->pg_maylog = now || logged || pg->pg_writers != 0 || pg->pg_holds != 0 ||
+			(initially_set && !is_known(sp, gpa));
 }
 
 /* While a log is on no superpage is writable: from here on pages are judged one by one. */
