@@ -67,7 +67,6 @@ ioctl_harvest(struct vm *vm, struct vcpu *vcpu, void *arg)
 	struct vmm_harvest *const h = arg;
 	const u64 npages = h->len_bytes >> PAGE_SHIFT;
 	const size_t bytes = BITS_TO_U64(npages) * sizeof(u64);
-	struct pmap_gather gather;
 	uint64_t found = 0;
 	u64 *bitmap;
 	int error;
@@ -79,13 +78,11 @@ ioctl_harvest(struct vm *vm, struct vcpu *vcpu, void *arg)
 	if (!bitmap)
 		return -ENOMEM;
 	percpu_down_read(&vmm_quiet);
-	pmap_gather_begin(&gather, vm->vm_pmap);
-	error = pmap_harvest(
-		vm->vm_pmap, h->gpa, h->gpa + h->len_bytes,
+	error = vm_harvest(
+		vm->vm_space, h->gpa, h->len_bytes,
 		(h->flags & VMM_HARVEST_ACCESSED ? PMAP_HARVEST_ACCESSED : PMAP_HARVEST_MODIFIED) |
 			(h->flags & VMM_HARVEST_PEEK ? PMAP_HARVEST_PEEK : 0),
-		bitmap, &found, &gather);
-	pmap_gather_finish(&gather);
+		bitmap, &found);
 	percpu_up_read(&vmm_quiet);
 	h->found = found;
 	if (!error && copy_to_user(u64_to_user_ptr(h->bitmap), bitmap, bytes))

@@ -229,6 +229,7 @@ int pmap_is_modified(struct pmap *pm, gpa_t start, gpa_t end, bool *modified);
 #define PMAP_HARVEST_MODIFIED 0u
 #define PMAP_HARVEST_ACCESSED 1u
 #define PMAP_HARVEST_PEEK 2u /* read only: clears nothing */
+#define PMAP_HARVEST_NOTE 4u /* M that is cleared goes to pc_note, too, not to bitmap alone */
 
 /*
  * Sets bit i of bitmap for each page start + i * 4 KiB that is modified (or accessed), and clears

@@ -133,7 +133,7 @@ visit_clear_modified(struct pmap_range *r, struct pt_page *t, unsigned int index
 		pte = pte_clear_bits(w, PG_M);
 	}
 	report(r, t, index);
-	if (r->pr_bitmap != NULL)
+	if (r->pr_bitmap != NULL && !(r->pr_how & PMAP_HARVEST_NOTE))
 		pmap_leaf_settled(t, index, pte, pte & ~PG_M, r->pr_gather);
 	else
 		pmap_leaf_changed(t, index, pte, pte & ~PG_M, r->pr_gather);
@@ -170,7 +170,7 @@ pmap_harvest(struct pmap *pm, gpa_t start, gpa_t end, unsigned int how, uint64_t
 
 	if (error != 0)
 		return error;
-	if (how & ~(PMAP_HARVEST_ACCESSED | PMAP_HARVEST_PEEK))
+	if (how & ~(PMAP_HARVEST_ACCESSED | PMAP_HARVEST_PEEK | PMAP_HARVEST_NOTE))
 		return -EINVAL;
 
 	const bool accessed = (how & PMAP_HARVEST_ACCESSED) != 0;

@@ -311,3 +311,24 @@ vm_dirty_log_set(struct vmspace *vs, gpa_t gpa, uint64_t len, const uint64_t *bi
 	host_mutex_unlock(&vs->vs_sweep);
 	return error;
 }
+
+/* ---- Tools ----------------------------------------------------------------------------------- */
+
+/* Between the clearing of M and the note, a page looks clean: pageout must not look then. */
+int
+vm_harvest(struct vmspace *vs, gpa_t gpa, uint64_t len, unsigned int how, uint64_t *bitmap,
+	   uint64_t *found)
+{
+	struct pmap_gather g;
+	int error;
+
+	if (gpa + len < gpa)
+		return -EINVAL;
+	host_mutex_lock(&vs->vs_sweep);
+	pmap_gather_begin(&g, vs->vs_pmap);
+	error = pmap_harvest(vs->vs_pmap, gpa, gpa + len, how | PMAP_HARVEST_NOTE, bitmap, found,
+			     &g);
+	pmap_gather_finish(&g);
+	host_mutex_unlock(&vs->vs_sweep);
+	return error;
+}

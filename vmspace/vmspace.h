@@ -422,6 +422,13 @@ enum vm_dirty_op {
 int vm_dirty_log(struct vmspace *vs, gpa_t gpa, uint64_t len, enum vm_dirty_op op,
 		 uint64_t *bitmap);
 
+/*
+ * For tools: A or M of the tables, by pmap_harvest(). Pages learn of M that is cleared, so that
+ * neither pageout nor the log misses what was written.
+ */
+int vm_harvest(struct vmspace *vs, gpa_t gpa, uint64_t len, unsigned int how, uint64_t *bitmap,
+	       uint64_t *found);
+
 /* Gives bits back, after a transfer that failed. */
 int vm_dirty_log_set(struct vmspace *vs, gpa_t gpa, uint64_t len, const uint64_t *bitmap);
 

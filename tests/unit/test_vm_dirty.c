@@ -103,6 +103,42 @@ Test(vm_dirty, refusals)
 	vf_each(NULL, refusals);
 }
 
+/*
+ * A tool that collects M from the tables takes nothing from the log, nor from pageout: pages learn
+ * of what it cleared.
+ */
+static void
+harvested(struct vf *x)
+{
+	uint64_t bitmap = 0, found = 0, freed = 0;
+
+	open_ram(x);
+	vf_errno(vm_dirty_log_enable(x->vf_vs, false), 0);
+	vf_poke(x, RAM + 3 * PAGE, 1);
+	vf_poke(x, RAM + 40 * PAGE, 2);
+	vf_errno(vm_harvest(x->vf_vs, RAM, 64 * PAGE, PMAP_HARVEST_PEEK, &bitmap, &found), 0);
+	vf_assert(found == 2 && bitmap == (1ull << 3 | 1ull << 40));
+	bitmap = 0;
+	vf_errno(vm_harvest(x->vf_vs, RAM, 64 * PAGE, PMAP_HARVEST_MODIFIED, &bitmap, &found), 0);
+	vf_assert(found == 2 && bitmap == (1ull << 3 | 1ull << 40));
+	bitmap = 0;
+	vf_errno(vm_harvest(x->vf_vs, RAM, 64 * PAGE, PMAP_HARVEST_MODIFIED, &bitmap, &found), 0);
+	vf_assert(found == 0 && bitmap == 0);
+	vf_assert(vf_info(x, RAM + 3 * PAGE).pi_dirty && vf_info(x, RAM + 40 * PAGE).pi_dirty);
+	ghost[3] = ghost[40] = true;
+	compare(x, 0, 64, VM_DIRTY_CLEAR);
+	compare(x, 0, 64, VM_DIRTY_GET);
+	vf_errno(vm_pageout(x->vf_sys, x->vf_vs, NPAGES, VM_PAGEOUT_CLEAN, &freed), 0);
+	vf_assert(vf_peek(x, RAM + 3 * PAGE) == 1 && vf_peek(x, RAM + 40 * PAGE) == 2);
+	vf_errno(vm_harvest(x->vf_vs, RAM, -RAM, 0, &bitmap, &found), -EINVAL);
+	vf_errno(vm_harvest(x->vf_vs, RAM + PAGE, -PAGE, 0, &bitmap, &found), -EINVAL);
+}
+
+Test(vm_dirty, harvested)
+{
+	vf_each(NULL, harvested);
+}
+
 /* Bytes beyond the range are the caller's; holes are clean. */
 static void
 bytes(struct vf *x)
