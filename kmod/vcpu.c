@@ -229,9 +229,9 @@ vcpu_kick(struct vcpu *vcpu)
 {
 	int cpu, here;
 
-	smp_mb(); /* partner: publish_running() */
+	smp_mb();	  /* partner: publish_running() */
+	here = get_cpu(); /* a CPU that is read after this cannot finish going offline */
 	cpu = READ_ONCE(vcpu->vc_cpu);
-	here = get_cpu();
 	if (cpu >= 0 && cpu != here)
 		smp_send_reschedule(cpu);
 	put_cpu();
