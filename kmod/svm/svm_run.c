@@ -16,6 +16,7 @@
 #include <linux/build_bug.h>
 #include <linux/io.h>
 #include <linux/string.h>
+#include <asm/debugreg.h>
 #include <asm/msr.h>
 #include <asm/processor-flags.h>
 #include <asm/special_insns.h>
@@ -121,6 +122,9 @@ switch_and_enter(struct vcpu *vcpu)
 			page_to_phys(this_cpu_read(svm_cpus.sc_host)));
 	if (vmm_guest_rdtscp && host_aux != vcpu->vc_tsc_aux)
 		wrmsrl(MSR_TSC_AUX, host_aux);
+	/* An exit leaves the guest's, and the host's next #DB would be taken for one of its kinds. */
+	if (sv->sv_vmcb->save.dr6 != DR6_RESERVED)
+		set_debugreg(DR6_RESERVED, 6);
 	asm volatile("stgi" ::: "memory");
 }
 
