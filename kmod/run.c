@@ -105,11 +105,11 @@ debug_enter(struct vcpu *vcpu)
 static int
 exit_suspended(struct vcpu *vcpu)
 {
-	vcpu->vc_exit = (struct vmm_exit){
-		.code = VMM_EXIT_SUSPENDED,
-		.rip = vcpu_reg(vcpu, VMM_REG_RIP),
-		.u.how = READ_ONCE(vcpu->vc_vm->vm_suspend),
-	};
+	/* All of it, padding and the union included: it goes to user space. */
+	memset(&vcpu->vc_exit, 0, sizeof(vcpu->vc_exit));
+	vcpu->vc_exit.code = VMM_EXIT_SUSPENDED;
+	vcpu->vc_exit.rip = vcpu_reg(vcpu, VMM_REG_RIP);
+	vcpu->vc_exit.u.how = READ_ONCE(vcpu->vc_vm->vm_suspend);
 	return VCPU_EXIT;
 }
 
@@ -325,8 +325,8 @@ run_once(struct vcpu *vcpu)
 	if (entered)
 		enter(vcpu, slot, cpu);
 	publish_left(vcpu);
-	kernel_fpu_end();
 	local_irq_enable(); /* what made the guest exit is served here */
+	kernel_fpu_end();   /* as it began: newer kernels let soft interrupts in here */
 
 	put_cpu();
 	return entered ? RUN_ENTERED : RUN_AGAIN;
