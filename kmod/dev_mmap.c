@@ -30,6 +30,7 @@
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pseudo_fs.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/xarray.h>
 
@@ -217,9 +218,25 @@ fault_once(struct vm_fault *vmf, struct segment *sg, bool write, vm_fault_t *res
 }
 
 /*
+ * Inside a system call a signal cannot be handled before the page is there, and -EFAULT would be a
+ * lie. So the page is brought in with all signals blocked but the one that kills.
+ */
+static int
+fault_in_kernel(struct vm_fault *vmf, struct segment *sg, bool write, vm_fault_t *result)
+{
+	sigset_t all, before;
+	int error;
+
+	siginitsetinv(&all, sigmask(SIGKILL));
+	sigprocmask(SIG_BLOCK, &all, &before);
+	error = fault_once(vmf, sg, write, result);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return error;
+}
+
+/*
  * A signal that came while the page was brought in: the thread goes to handle it, and touches the
- * page again later. Inside a system call it would touch it again at once, so that call gets
- * -EFAULT.
+ * page again later.
  */
 static vm_fault_t
 fault_failed(const struct vm_fault *vmf, int error)
@@ -246,6 +263,8 @@ fault_any(struct vm_fault *vmf, bool write)
 		mappings_release_all(vm);
 		error = fault_once(vmf, sg, write, &result);
 	}
+	if (error == -EINTR && !(vmf->flags & FAULT_FLAG_USER))
+		error = fault_in_kernel(vmf, sg, write, &result);
 	vm_call_end(vm);
 	return error ? fault_failed(vmf, error) : result;
 }
@@ -396,8 +415,11 @@ map_segment(struct vm *vm, int ident, u64 first_page, bool writable, struct vm_a
 	struct vm_mappings *const mp = vm->vm_mappings;
 	struct segment *sg;
 
-	/* Private mappings would be copies; code of the host's has no business in guest memory. */
-	if (!(vma->vm_flags & VM_SHARED) || vma->vm_flags & VM_EXEC)
+	/*
+	 * Private mappings would be copies; code of the host's has no business in guest memory. Of
+	 * a file that is open for reading only, shared mappings do not have VM_SHARED.
+	 */
+	if (!(vma->vm_flags & VM_MAYSHARE) || vma->vm_flags & VM_EXEC)
 		return -EINVAL;
 	if (!writable && vma->vm_flags & VM_WRITE)
 		return -EACCES;
