@@ -122,7 +122,7 @@ switch_and_enter(struct vcpu *vcpu)
 			page_to_phys(this_cpu_read(svm_cpus.sc_host)));
 	if (vmm_guest_rdtscp && host_aux != vcpu->vc_tsc_aux)
 		wrmsrl(MSR_TSC_AUX, host_aux);
-	/* An exit leaves the guest's, and the host's next #DB would be taken for one of its kinds. */
+	/* An exit leaves the guest's there: the host's next #DB would be taken for more. */
 	if (sv->sv_vmcb->save.dr6 != DR6_RESERVED)
 		set_debugreg(DR6_RESERVED, 6);
 	asm volatile("stgi" ::: "memory");
