@@ -225,6 +225,29 @@ nodes(void)
 	KT_TRUE(at == MAP_FAILED);
 }
 
+/* A node that is open for reading shows what others write, and is never written by. */
+static void
+read_only(void)
+{
+	struct kt_vm *const vm = with_framebuffer(0);
+	volatile uint64_t *at;
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s.framebuffer", VMM_NODE_DIR, vm->name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	KT_CHECK(fd >= 0, "%s: %s", path, strerror(errno));
+	KT_TRUE(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED);
+	KT_TRUE(mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, fd, 0) == MAP_FAILED);
+	at = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	KT_CHECK(at != MAP_FAILED, "%s: mmap: %s", path, strerror(errno));
+	close(fd);
+	KT_EQ(*at, 0);
+	kt_poke(vm, HERE, 42);
+	KT_EQ(*at, 42);
+	KT_TRUE(mprotect((void *)(uintptr_t)at, PAGE, PROT_READ | PROT_WRITE) < 0);
+}
+
 /* A machine and a segment of another cannot have the same node, whichever comes first. */
 static void
 collisions(void)
@@ -258,7 +281,7 @@ collisions(void)
 static const struct kt_case cases[] = {
 	{.name = "framebuffer", .run = framebuffer}, {.name = "moved", .run = moved},
 	{.name = "bootrom", .run = bootrom},	     {.name = "nodes", .run = nodes},
-	{.name = "collisions", .run = collisions},
+	{.name = "read-only", .run = read_only},     {.name = "collisions", .run = collisions},
 };
 
 KT_MAIN(cases)
