@@ -28,6 +28,7 @@ enum kind {
 	GET_DESC,
 	SET_DESC,
 	GET_VMCS,
+	GET_VMCS_GROUP,
 	SET_VMCS,
 	GET_VMCB,
 	SET_VMCB,
@@ -94,6 +95,16 @@ static const struct {
 	[FORCE_POWEROFF] = {"force-poweroff", no_argument, "  all vCPUs leave: power off"},
 };
 
+/* Names of 2011 that stand for several fields: all whose names begin so. */
+static const struct {
+	const char *name;
+	const char *prefix;
+} vmcs_groups[] = {
+	{"io-bitmap", "io-bitmap-"},
+	{"cr3-targets", "cr3-target"},
+	{"guest-sysenter", "guest-sysenter-"},
+};
+
 struct opt {
 	enum kind op_kind;
 	size_t op_index;
@@ -148,6 +159,8 @@ build_options(void)
 		add(SET_DESC, i, no_argument, "set-desc-", desc_names[i].rn_name);
 	}
 	add_fields(vmcs_fields, vmcs_fields_count, GET_VMCS, "get-vmcs-", SET_VMCS, "set-vmcs-");
+	for (size_t i = 0; i < ARRAY_SIZE(vmcs_groups); i++)
+		add(GET_VMCS_GROUP, i, no_argument, "get-vmcs-", vmcs_groups[i].name);
 	add_fields(vmcb_fields, vmcb_fields_count, GET_VMCB, "get-vmcb-", SET_VMCB, "set-vmcb-");
 }
 
@@ -349,6 +362,15 @@ get_field(struct out *out, struct vcpu *vcpu, const char *prefix, const struct f
 }
 
 static void
+get_group(struct out *out, struct vcpu *vcpu, const char *prefix)
+{
+	for (size_t i = 0; i < vmcs_fields_count; i++) {
+		if (strncmp(vmcs_fields[i].fn_name, prefix, strlen(prefix)) == 0)
+			get_field(out, vcpu, "vmcs-", &vmcs_fields[i], false);
+	}
+}
+
+static void
 get_one(struct out *out, struct vcpu *vcpu, const struct opt *o, bool all)
 {
 	uint64_t value;
@@ -366,6 +388,12 @@ get_one(struct out *out, struct vcpu *vcpu, const struct opt *o, bool all)
 			break;
 		need_kind(o, VMM_CPU_VTX);
 		get_field(out, vcpu, "vmcs-", &vmcs_fields[o->op_index], all);
+		break;
+	case GET_VMCS_GROUP:
+		if (all)
+			break;
+		need_kind(o, VMM_CPU_VTX);
+		get_group(out, vcpu, vmcs_groups[o->op_index].prefix);
 		break;
 	case GET_VMCB:
 		if (all && cpu_kind() != VMM_CPU_SVM)
