@@ -17,9 +17,10 @@
  * runner of each notices at the latest by a kick, goes to IDLE, and waits there for its turn.
  *
  * Lock order: vm_mem_lock (rw semaphore: readers and writers of maps), vCPU states in order of
- * their numbers, vmm_list_lock (mutex: all machines, all nodes), vmm_quiet (who may page), the lock
- * of a machine's mappings (dev_mmap.c), then what vmspace takes. User memory is copied with none of
- * the last three held, since a fault of a mapped node takes the last two inside mmap_lock.
+ * their numbers, vmm_list_lock (mutex: all machines, all nodes), the list of a machine's segments
+ * that are mapped (dev_mmap.c: mp_lock), vmm_quiet (who may page), the lock of one such segment
+ * (sg_lock), then what vmspace takes. User memory is copied with none held from vmm_list_lock on,
+ * since a fault of a mapped node takes the others of them inside mmap_lock.
  */
 
 #ifndef KMOD_VMM_H
