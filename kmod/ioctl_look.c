@@ -95,18 +95,11 @@ int
 ioctl_super(struct vm *vm, struct vcpu *vcpu, void *arg)
 {
 	const struct vmm_super *const s = arg;
-	struct pmap_gather gather;
-	int error;
 
 	if (s->level < 1 || s->level >= PT_LEAF_LEVELS_MAX || s->demote > 1)
 		return -EINVAL;
-	pmap_gather_begin(&gather, vm->vm_pmap);
-	if (s->demote)
-		error = pmap_demote(vm->vm_pmap, s->gpa, s->level, &gather);
-	else
-		error = pmap_promote(vm->vm_pmap, s->gpa, s->level, &gather);
-	pmap_gather_finish(&gather);
-	return error;
+	return s->demote ? vm_demote(vm->vm_space, s->gpa, s->level)
+			 : vm_promote(vm->vm_space, s->gpa, s->level);
 }
 
 int

@@ -191,3 +191,43 @@ vm_super_promote(struct vmspace *vs, const struct vm_decision *d)
 	if (error == 0)
 		vm_count(vs, VM_C_PROMOTIONS, 1);
 }
+
+/* A superpage here would be executable although none may be. */
+static bool
+would_execute(struct vmspace *vs, gpa_t gpa)
+{
+	struct pmap_leaf leaf;
+
+	return (host_load(&vs->vs_mode) & VM_NX_SUPERPAGES) != 0 &&
+	       pmap_extract(vs->vs_pmap, gpa, &leaf) == 0 && (leaf.pl_prot & PMAP_PROT_X) != 0;
+}
+
+int
+vm_promote(struct vmspace *vs, gpa_t gpa, unsigned int level)
+{
+	struct pmap_gather g;
+	int error = -EBUSY;
+
+	host_mutex_lock(&vs->vs_sweep);
+	pmap_gather_begin(&g, vs->vs_pmap);
+	if ((host_load(&vs->vs_mode) & (VM_MODE_LOG | VM_NO_SUPERPAGES)) == 0 &&
+	    !would_execute(vs, gpa))
+		error = pmap_promote(vs->vs_pmap, gpa, level, &g);
+	pmap_gather_finish(&g);
+	host_mutex_unlock(&vs->vs_sweep);
+	return error;
+}
+
+int
+vm_demote(struct vmspace *vs, gpa_t gpa, unsigned int level)
+{
+	struct pmap_gather g;
+	int error;
+
+	host_mutex_lock(&vs->vs_sweep);
+	pmap_gather_begin(&g, vs->vs_pmap);
+	error = pmap_demote(vs->vs_pmap, gpa, level, &g);
+	pmap_gather_finish(&g);
+	host_mutex_unlock(&vs->vs_sweep);
+	return error;
+}

@@ -432,6 +432,14 @@ int vm_harvest(struct vmspace *vs, gpa_t gpa, uint64_t len, unsigned int how, ui
 /* Gives bits back, after a transfer that failed. */
 int vm_dirty_log_set(struct vmspace *vs, gpa_t gpa, uint64_t len, const uint64_t *bitmap);
 
+/*
+ * For tools: joins or splits the superpage of a level at gpa, as pmap_promote() and pmap_demote().
+ * Also -EBUSY where the guest's modes want no superpage: while the dirty log is on, with
+ * VM_NO_SUPERPAGES, and an executable one with VM_NX_SUPERPAGES.
+ */
+int vm_promote(struct vmspace *vs, gpa_t gpa, unsigned int level);
+int vm_demote(struct vmspace *vs, gpa_t gpa, unsigned int level);
+
 /* ---- Execute control ------------------------------------------------------------------------- */
 
 /*

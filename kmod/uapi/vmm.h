@@ -257,7 +257,9 @@ struct vmm_harvest {
 };
 
 /*
- * Joins or splits the superpage of a level (1: 2 MiB, 2: 1 GiB) at gpa: pmap_promote, pmap_demote.
+ * Joins or splits the superpage of a level (1: 2 MiB, 2: 1 GiB) at gpa: vm_promote, vm_demote.
+ * -EBUSY cannot be joined, or must not: the dirty log is on, or it would be executable and none may
+ * be. -ENOENT nothing of that kind there.
  */
 struct vmm_super {
 	__u64 gpa;

@@ -139,6 +139,28 @@ Test(vm_dirty, harvested)
 	vf_each(NULL, harvested);
 }
 
+/* A superpage would be reported as 512 pages for one write: nobody makes one while the log is on. */
+static void
+no_superpages(struct vf *x)
+{
+	const bool can = (pmap_flags(x->vf_pm) & PMAP_PDE_SUPERPAGE) != 0;
+
+	open_ram(x);
+	vf_poke(x, RAM, 1);
+	vf_errno(vm_demote(x->vf_vs, RAM, 1), can ? -ENOENT : -EOPNOTSUPP);
+	vf_errno(vm_promote(x->vf_vs, RAM, 1), can ? -EBUSY : -EOPNOTSUPP);
+	for (uint64_t i = 0; i < NPAGES; i++)
+		vf_poke(x, RAM + i * PAGE, i);
+	vf_errno(vm_dirty_log_enable(x->vf_vs, false), 0);
+	vf_errno(vm_promote(x->vf_vs, RAM, 1), -EBUSY);
+	vf_assert(count(x, RAM, NPAGES, VM_DIRTY_GET) == 0);
+}
+
+Test(vm_dirty, no_superpages)
+{
+	vf_each(NULL, no_superpages);
+}
+
 /* Bytes beyond the range are the caller's; holes are clean. */
 static void
 bytes(struct vf *x)
