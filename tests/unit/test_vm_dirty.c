@@ -139,7 +139,7 @@ Test(vm_dirty, harvested)
 	vf_each(NULL, harvested);
 }
 
-/* A superpage would be reported as 512 pages for one write: nobody makes one while the log is on. */
+/* A superpage would be reported whole for one write: nobody makes one while the log is on. */
 static void
 no_superpages(struct vf *x)
 {
