@@ -673,7 +673,7 @@ bad_pages(struct fx *x)
 	fx_assert(pmap_emulate_accessed_dirty(pm, 0, PMAP_PROT_COUNT) == -EINVAL);
 	fx_assert(pmap_emulate_accessed_dirty(pm, PAGE, PMAP_PROT_R) == -ENOENT);
 	fx_assert(pmap_protect(pm, 0, PAGE, PMAP_PROT_COUNT, &g) == -EINVAL);
-	fx_assert(pmap_harvest(pm, 0, PAGE, 4, bitmap, NULL, &g) == -EINVAL);
+	fx_assert(pmap_harvest(pm, 0, PAGE, 8, bitmap, NULL, &g) == -EINVAL);
 	fx_assert(pmap_harvest(pm, 0, PAGE, ~0u, bitmap, NULL, &g) == -EINVAL);
 	fx_assert(bitmap[0] == 0);
 	fx_assert(pmap_invalidate_page(pm, x->fx_limit) == -EINVAL);
