@@ -92,7 +92,8 @@ discard_ends(struct space *sp, struct region *rg, struct page *pg, gpa_t gpa, vo
 	if (!oracle_modified_now(sp, gpa)) {
 		pg->pg_dirty = false;
 		pg->pg_logdirty = false;
-		pg->pg_noted = false;
+		/* One that stayed may be written by what a CPU has cached, and was noted for. */
+		pg->pg_noted = pg->pg_noted && fate == GHOST_UNKNOWN;
 	}
 }
 

@@ -398,6 +398,7 @@ struct sim_config {
 	unsigned int sc_store_buffer; /* entries per CPU, 1 .. 16; 0: 8 */
 	uint64_t sc_steps;	      /* hard limit; 0: 100 million */
 	uint64_t sc_longest; /* CK-SCHED: points with a lock held or interrupts off; 0: any */
+	bool sc_stalls;	     /* a CPU stands still for long, now and then */
 	unsigned int sc_run_lengths; /* 1: decide at every point; n: runs of 1, 2, 4 ... 2^(n-1) */
 
 	uint32_t sc_frames;    /* rounded up to a multiple of 512; 0: 4096 */

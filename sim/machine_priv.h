@@ -143,6 +143,8 @@ struct sim_machine {
 
 	/* Scheduler. */
 	uint64_t m_decide_at;
+	unsigned int m_stalled; /* a CPU that stands still ... */
+	uint64_t m_stall_end;	/* ... until this step */
 	uint64_t m_audit_at;
 	uint64_t m_budget_at;
 	uint64_t m_audit_every;

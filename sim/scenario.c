@@ -296,6 +296,28 @@ static const struct scenario scenarios[] = {
 		.sn_guests_only = true,
 		.sn_scale = SCALE_TINY,
 	},
+	{
+		.sn_info = {"stalls",
+			    "CPUs that stand still in the middle of something while others go on"},
+		.sn_weights = {[OP_RUN] = 50,
+			       [OP_REMOVE] = 6,
+			       [OP_MIGRATE] = 4,
+			       [OP_DISCARD] = 6,
+			       [OP_PROTECT] = 14,
+			       [OP_WIDEN] = 10,
+			       [OP_CLEAN] = 4,
+			       [OP_WIRE] = 14,
+			       [OP_UNWIRE] = 6,
+			       [OP_PREFAULT] = 6,
+			       [OP_MOVE_MAP] = 4,
+			       [OP_PAGEOUT] = 4,
+			       [OP_HOLD] = 2,
+			       [OP_RELEASE] = 3,
+			       [OP_COPY] = 2},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_TINY,
+		.sn_stalls = true,
+	},
 };
 
 #define NSCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))

@@ -68,6 +68,7 @@ struct scenario {
 	bool sn_no_tables; /* in half of the seeds a table is often not to be had */
 	bool sn_fill;	   /* one 2 MiB is mapped page by page from the beginning */
 	bool sn_log;	   /* dirty logs are on from the beginning */
+	bool sn_stalls;	   /* CPUs stand still for long, wherever they are */
 };
 
 /* What an operation does; NULL for those that are of no space. */

@@ -25,6 +25,15 @@
 /* So many turns of spinning loops without any change of memory are no progress at all. */
 #define IDLE_RELAXES_MAX 200000
 
+/*
+ * With sc_stalls: once in so many decisions the CPU that runs stops where it is, for 2^STALL_LEAST
+ * to 2^(STALL_LEAST + STALL_LENGTHS - 1) steps, or until the others do nothing but wait. So what
+ * takes one CPU an instant may last as long as whole operations of all others.
+ */
+#define STALL_ODDS 64
+#define STALL_LEAST 7
+#define STALL_LENGTHS 6
+
 struct option {
 	bool op_agent;
 	uint8_t op_index;
@@ -33,6 +42,7 @@ struct option {
 struct options {
 	unsigned int os_n;
 	unsigned int os_cpus; /* how many of them are CPUs; these come first */
+	bool os_busy;	      /* one of them has something to do, and is not the service CPU */
 	bool os_helps;	      /* an agent that may unblock somebody */
 	struct option os_option[NCPUS_MAX + SIM_MAX_AGENTS];
 	uint32_t os_weight[NCPUS_MAX + SIM_MAX_AGENTS];
@@ -49,27 +59,45 @@ can_run(const struct cpu *c)
 	return (c->cp_irq_pending && c->cp_irq_on) || c->cp_ready(c->cp_ready_arg);
 }
 
+static bool
+is_stalled(const struct sim_machine *m, const struct cpu *c)
+{
+	return m->m_step < m->m_stall_end && c->cp_id == m->m_stalled;
+}
+
 static void
 offer_cpu(const struct sim_machine *m, struct options *os, const struct cpu *c)
 {
-	if (!can_run(c))
+	if (is_stalled(m, c) || !can_run(c))
 		return;
 	bool spins = c->cp_relaxing && c->cp_relax_progress == m->m_progress &&
 		     !(c->cp_irq_pending && c->cp_irq_on);
 	os->os_option[os->os_n] = (struct option){false, (uint8_t)c->cp_id};
 	os->os_weight[os->os_n++] = spins ? SPINNER_WEIGHT : SIM_CPU_WEIGHT;
+	os->os_busy = os->os_busy || (!spins && c->cp_id < m->m_ncpus);
+}
+
+static void
+offer_cpus(const struct sim_machine *m, struct options *os, const struct cpu *running)
+{
+	os->os_n = 0;
+	os->os_busy = false;
+	offer_cpu(m, os, running);
+	for (unsigned int i = 0; i <= m->m_ncpus; i++) {
+		if (i != running->cp_id)
+			offer_cpu(m, os, &m->m_cpus[i]);
+	}
 }
 
 /* The CPU that runs comes first: choice 0 is to leave things as they are. */
 static void
 list_options(struct sim_machine *m, struct options *os, const struct cpu *running)
 {
-	os->os_n = 0;
 	os->os_helps = false;
-	offer_cpu(m, os, running);
-	for (unsigned int i = 0; i <= m->m_ncpus; i++) {
-		if (i != running->cp_id)
-			offer_cpu(m, os, &m->m_cpus[i]);
+	offer_cpus(m, os, running);
+	if (!os->os_busy && m->m_step < m->m_stall_end) {
+		m->m_stall_end = 0;
+		offer_cpus(m, os, running);
 	}
 	os->os_cpus = os->os_n;
 	for (unsigned int i = 0; i < m->m_nagents; i++) {
@@ -152,12 +180,25 @@ audit_and_budget(struct sim_machine *m)
 	m->m_cpu = interrupted;
 }
 
+static void
+stall(struct sim_machine *m, const struct cpu *c)
+{
+	if (m->m_step < m->m_stall_end || c->cp_id == m->m_ncpus ||
+	    sim_choose(SIM_CHOICE_ACTOR, STALL_ODDS) != 0)
+		return;
+	m->m_stalled = c->cp_id;
+	m->m_stall_end =
+		m->m_step + (1u << (STALL_LEAST + sim_choose(SIM_CHOICE_RUN, STALL_LENGTHS)));
+}
+
 /* Picks who is next; returns when that is the CPU that called, maybe much later. */
 static void
 decide(struct sim_machine *m)
 {
 	struct cpu *me = m->m_cpu;
 
+	if (m->m_cfg.sc_stalls)
+		stall(m, me);
 	for (;;) {
 		struct options os;
 

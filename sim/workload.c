@@ -492,6 +492,7 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 	inject(o, &cfg);
 	if (wl.wl_scenario->sn_no_tables)
 		cfg.sc_fault_ppm[SIM_FAULT_TABLE_ALLOC] *= 6;
+	cfg.sc_stalls = wl.wl_scenario->sn_stalls;
 	wl.wl_iommu = cfg.sc_iommu;
 	wl.wl_pressed =
 		wl.wl_scenario->sn_weights[OP_PAGEOUT] != 0 &&
