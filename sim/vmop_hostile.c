@@ -54,9 +54,12 @@ alloc_bad_ident(const struct hostile *hs)
 static int
 alloc_bad_len(const struct hostile *hs)
 {
-	return vm_alloc_memseg(hs->hs_vs, unused_ident(),
-			       sim_choose(SIM_CHOICE_WORKLOAD, 2) == 0 ? 0 : hs->hs_odd,
-			       sim_choose(SIM_CHOICE_WORKLOAD, 2) == 0 ? NULL : "odd");
+	/* One after the other: compilers evaluate arguments in the order they like. */
+	const char *const name = sim_choose(SIM_CHOICE_WORKLOAD, 2) == 0 ? NULL : "odd";
+	const uint64_t len = sim_choose(SIM_CHOICE_WORKLOAD, 2) == 0 ? 0 : hs->hs_odd;
+	const int ident = unused_ident();
+
+	return vm_alloc_memseg(hs->hs_vs, ident, len, name);
 }
 
 static int
@@ -64,8 +67,9 @@ alloc_bad_name(const struct hostile *hs)
 {
 	static const char *const names[] = {"", "a/b", "..", "nul\001", "with space"};
 
-	return vm_alloc_memseg(hs->hs_vs, unused_ident(), SIM_PAGE_SIZE,
-			       names[sim_choose(SIM_CHOICE_WORKLOAD, 5)]);
+	const char *const name = names[sim_choose(SIM_CHOICE_WORKLOAD, 5)];
+
+	return vm_alloc_memseg(hs->hs_vs, unused_ident(), SIM_PAGE_SIZE, name);
 }
 
 static int

@@ -119,7 +119,8 @@ next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
 	if (sim_choose(SIM_CHOICE_WORKLOAD, 16) == 0)
 		return false;
 	for (unsigned int i = 0; i < 3; i++) {
-		*gpa = some_place(v->vc_space) + some_word();
+		*gpa = some_place(v->vc_space);
+		*gpa += some_word();
 		*access = kinds[sim_choose_weighted(SIM_CHOICE_WORKLOAD, 3, odds)];
 		if (makes_sense(v->vc_space, *gpa, *access))
 			break;
