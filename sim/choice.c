@@ -58,14 +58,15 @@ random_below(struct sim_machine *m, uint32_t n)
 bool
 choice_init(struct sim_machine *m)
 {
-	uint64_t state = m->m_cfg.sc_seed;
+	uint64_t state = m->m_cfg.sc_draw_seed != 0 ? m->m_cfg.sc_draw_seed : m->m_cfg.sc_seed;
 
 	for (int i = 0; i < 4; i++)
 		m->m_rng[i] = splitmix64(&state);
 	if (m->m_cfg.sc_record) {
 		m->m_record_room = 4096;
 		m->m_record = malloc(m->m_record_room * sizeof *m->m_record);
-		return m->m_record != NULL;
+		m->m_notes = malloc(m->m_record_room * sizeof *m->m_notes);
+		return m->m_record != NULL && m->m_notes != NULL;
 	}
 	return true;
 }
@@ -74,7 +75,9 @@ void
 choice_fini(struct sim_machine *m)
 {
 	free(m->m_record);
+	free(m->m_notes);
 	m->m_record = NULL;
+	m->m_notes = NULL;
 }
 
 const char *
@@ -90,23 +93,114 @@ sim_choice_name(enum sim_choice kind)
 	return (unsigned int)kind < SIM_CHOICE_COUNT ? names[kind] : "unknown";
 }
 
+/* ---- Names ---------------------------------------------------------------------------------- */
+
+unsigned int
+sim_offered_actor(uint64_t offered, unsigned int running, uint32_t k)
+{
+	if (running < 32 && offered >> running & 1) {
+		if (k-- == 0)
+			return running;
+		offered &= ~SIM_OFFER_CPU(running);
+	}
+	for (; k > 0; k--)
+		offered &= offered - 1;
+	if (offered == 0)
+		return SIM_ACTOR_DRIVER;
+	const unsigned int bit = (unsigned int)__builtin_ctzll(offered);
+	return bit < 32 ? bit : SIM_ACTOR_AGENT + bit - 32;
+}
+
+static const char *
+actor_name(const struct sim_machine *m, unsigned int actor, char *buf, size_t bytes)
+{
+	if (actor == SIM_ACTOR_DRIVER)
+		return "the driver";
+	if (actor >= SIM_ACTOR_AGENT)
+		return m->m_agents[actor - SIM_ACTOR_AGENT].ag_ops->ag_name;
+	if (actor == m->m_ncpus)
+		return "service";
+	snprintf(buf, bytes, "cpu%u", actor);
+	return buf;
+}
+
+/* "{cpu0, cpu2, eviction}" */
+static void
+name_offered(const struct sim_machine *m, uint64_t offered, char *buf, size_t bytes)
+{
+	size_t used = (size_t)snprintf(buf, bytes, "{");
+	char name[16];
+
+	for (unsigned int i = 0; i < 64 && used < bytes; i++) {
+		const unsigned int actor = i < 32 ? i : SIM_ACTOR_AGENT + i - 32;
+
+		/* A file may name agents that this machine does not have. */
+		if (!(offered >> i & 1) || (i >= 32 && i - 32 >= m->m_nagents))
+			continue;
+		used += (size_t)snprintf(buf + used, bytes - used, "%s%s", used > 1 ? ", " : "",
+					 actor_name(m, actor, name, sizeof name));
+	}
+	if (used < bytes)
+		snprintf(buf + used, bytes - used, "}");
+}
+
+/* ---- A recorded list ------------------------------------------------------------------------ */
+
+/* Whether the choice asked for is the recorded one; if not, where they part. */
+static bool
+is_recorded(const struct sim_machine *m, size_t at, enum sim_choice kind, uint32_t n)
+{
+	const struct sim_choice_record *r = &m->m_cfg.sc_list[at];
+	const struct sim_choice_note *note =
+		m->m_cfg.sc_list_notes != NULL ? &m->m_cfg.sc_list_notes[at] : NULL;
+
+	if (r->cr_kind != (uint32_t)kind || r->cr_n != n || r->cr_value >= n)
+		return false;
+	return note == NULL || (note->cn_actor == m->m_actor &&
+				(kind != SIM_CHOICE_ACTOR || note->cn_offered == m->m_offered));
+}
+
 static _Noreturn void
 diverged(struct sim_machine *m, enum sim_choice kind, uint32_t n)
 {
 	char message[sizeof m->m_report.sr_message];
+	char was[160], is[160], who[32], before[32];
 	size_t at = m->m_list_at;
+	const struct sim_choice_note *note =
+		m->m_cfg.sc_list_notes != NULL ? &m->m_cfg.sc_list_notes[at] : NULL;
 
 	if (at >= m->m_cfg.sc_list_len) {
 		snprintf(message, sizeof message,
 			 "the recorded choices end after %zu, the run goes on: %s among %" PRIu32,
 			 at, sim_choice_name(kind), n);
-	} else {
-		const struct sim_choice_record *r = &m->m_cfg.sc_list[at];
+		machine_end(m, SIM_RUN_DIVERGED, "", "", message);
+	}
+	const struct sim_choice_record *r = &m->m_cfg.sc_list[at];
+	if (note != NULL && kind == SIM_CHOICE_ACTOR && r->cr_kind == SIM_CHOICE_ACTOR) {
+		const unsigned int actor =
+			sim_offered_actor(note->cn_offered, note->cn_actor, r->cr_value);
+
+		name_offered(m, note->cn_offered, was, sizeof was);
+		name_offered(m, m->m_offered, is, sizeof is);
 		snprintf(message, sizeof message,
-			 "choice %zu: recorded %s %" PRIu32 " among %" PRIu32
-			 ", now %s among %" PRIu32,
-			 at, sim_choice_name(r->cr_kind), r->cr_value, r->cr_n,
-			 sim_choice_name(kind), n);
+			 "decision %zu, step %" PRIu64 ": recorded %s among %s, now runnable %s",
+			 at, m->m_step,
+			 actor < SIM_ACTOR_AGENT || actor - SIM_ACTOR_AGENT < m->m_nagents
+				 ? actor_name(m, actor, who, sizeof who)
+				 : "nobody",
+			 was, is);
+	} else {
+		snprintf(message, sizeof message,
+			 "decision %zu, step %" PRIu64 ": recorded %s%s%s %" PRIu32
+			 " among %" PRIu32 ", now %s by %s among %" PRIu32,
+			 at, m->m_step, sim_choice_name(r->cr_kind), note != NULL ? " by " : "",
+			 note != NULL && (note->cn_actor < SIM_ACTOR_AGENT ||
+					  note->cn_actor == SIM_ACTOR_DRIVER ||
+					  note->cn_actor - SIM_ACTOR_AGENT < m->m_nagents)
+				 ? actor_name(m, note->cn_actor, before, sizeof before)
+				 : "",
+			 r->cr_value, r->cr_n, sim_choice_name(kind),
+			 actor_name(m, m->m_actor, who, sizeof who), n);
 	}
 	machine_end(m, SIM_RUN_DIVERGED, "", "", message);
 }
@@ -114,20 +208,17 @@ diverged(struct sim_machine *m, enum sim_choice kind, uint32_t n)
 static uint32_t
 from_list(struct sim_machine *m, enum sim_choice kind, uint32_t n)
 {
-	const struct sim_choice_record *r = &m->m_cfg.sc_list[m->m_list_at];
-
 	if (m->m_cfg.sc_list_lenient) {
 		if (m->m_list_at >= m->m_cfg.sc_list_len)
 			return 0;
-		m->m_list_at++;
-		return r->cr_value % n;
+		return m->m_cfg.sc_list[m->m_list_at++].cr_value % n;
 	}
-	if (m->m_list_at >= m->m_cfg.sc_list_len || r->cr_kind != (uint32_t)kind || r->cr_n != n ||
-	    r->cr_value >= n)
+	if (m->m_list_at >= m->m_cfg.sc_list_len || !is_recorded(m, m->m_list_at, kind, n))
 		diverged(m, kind, n);
-	m->m_list_at++;
-	return r->cr_value;
+	return m->m_cfg.sc_list[m->m_list_at++].cr_value;
 }
+
+/* ---- Recording ------------------------------------------------------------------------------ */
 
 static void
 record(struct sim_machine *m, enum sim_choice kind, uint32_t n, uint32_t value)
@@ -135,30 +226,98 @@ record(struct sim_machine *m, enum sim_choice kind, uint32_t n, uint32_t value)
 	if (m->m_nrecord == m->m_record_room) {
 		size_t room = m->m_record_room * 2;
 		struct sim_choice_record *list = realloc(m->m_record, room * sizeof *list);
-		if (list == NULL)
+		if (list != NULL)
+			m->m_record = list;
+		struct sim_choice_note *notes = realloc(m->m_notes, room * sizeof *notes);
+		if (notes != NULL)
+			m->m_notes = notes;
+		if (list == NULL || notes == NULL)
 			machine_end(m, SIM_RUN_BUDGET, "", "", "no memory to record choices");
-		m->m_record = list;
 		m->m_record_room = room;
 	}
+	m->m_notes[m->m_nrecord] = (struct sim_choice_note){
+		.cn_step = m->m_step,
+		.cn_offered = kind == SIM_CHOICE_ACTOR ? m->m_offered : 0,
+		.cn_actor = (uint8_t)m->m_actor,
+		.cn_begins = m->m_begins,
+	};
 	m->m_record[m->m_nrecord++] = (struct sim_choice_record){kind, n, value};
 }
 
-/* Every choice passes here: by chance it is `drawn`, otherwise the source's. */
-static uint32_t
-settle(struct sim_machine *m, enum sim_choice kind, uint32_t n, uint32_t drawn)
+void
+sim_operation(void)
 {
-	uint32_t value = drawn;
+	struct sim_machine *m = sim_the_machine;
+
+	if (m->m_cpu == NULL)
+		return;
+	m->m_begins = true;
+	m->m_cpu->cp_operations++;
+	m->m_cpu->cp_operation_points = m->m_cpu->cp_points;
+}
+
+void
+sim_choice_word(const char *word)
+{
+	struct sim_machine *m = sim_the_machine;
+
+	if (m->m_cfg.sc_record && m->m_nrecord > 0)
+		m->m_notes[m->m_nrecord - 1].cn_word = word;
+}
+
+uint64_t
+sim_operations(unsigned int cpu, uint64_t *points)
+{
+	const struct cpu *c = &sim_the_machine->m_cpus[cpu];
+
+	*points = c->cp_points - c->cp_operation_points;
+	return c->cp_operations;
+}
+
+unsigned int
+sim_actor(void)
+{
+	return sim_the_machine->m_actor;
+}
+
+uint64_t
+sim_offered(void)
+{
+	return sim_the_machine->m_offered;
+}
+
+void
+sim_stop(const char *why)
+{
+	machine_end(sim_the_machine, SIM_RUN_BUDGET, "", "", why);
+}
+
+/* ---- Taking one ----------------------------------------------------------------------------- */
+
+/* What the source says, or SIM_CHOICE_DRAW. */
+static uint32_t
+ask(struct sim_machine *m, enum sim_choice kind, uint32_t n)
+{
+	uint32_t value = SIM_CHOICE_DRAW;
 
 	if (m->m_cfg.sc_source == SIM_SOURCE_LIST) {
 		value = from_list(m, kind, n);
 	} else if (m->m_cfg.sc_source == SIM_SOURCE_CALL) {
 		value = m->m_cfg.sc_call(m->m_cfg.sc_call_arg, kind, n);
-		if (value >= n)
+		if (value >= n && value != SIM_CHOICE_DRAW)
 			sim_violation("CK-API", "I48", "a choice of %" PRIu32 " among %" PRIu32,
 				      value, n);
 	}
+	return value;
+}
+
+/* Every choice passes here, whoever made it. */
+static uint32_t
+settle(struct sim_machine *m, enum sim_choice kind, uint32_t n, uint32_t value)
+{
 	if (m->m_cfg.sc_record)
 		record(m, kind, n, value);
+	m->m_begins = false;
 	m->m_ct.ct_choices++;
 	m->m_hash = (m->m_hash ^ value ^ ((uint64_t)kind << 32)) * 0x9e3779b97f4a7c15ull;
 	return value;
@@ -173,7 +332,10 @@ sim_choose(enum sim_choice kind, uint32_t n)
 		return 0;
 	if (n == 0)
 		sim_violation("CK-API", "I48", "a choice (%s) among none", sim_choice_name(kind));
-	return settle(m, kind, n, m->m_cfg.sc_source == SIM_SOURCE_SEED ? random_below(m, n) : 0);
+	uint32_t value = ask(m, kind, n);
+	if (value == SIM_CHOICE_DRAW)
+		value = random_below(m, n);
+	return settle(m, kind, n, value);
 }
 
 uint32_t
@@ -181,7 +343,6 @@ sim_choose_weighted(enum sim_choice kind, uint32_t n, const uint32_t *weights)
 {
 	struct sim_machine *m = sim_the_machine;
 	uint32_t total = 0;
-	uint32_t drawn = 0;
 
 	if (n == 1)
 		return 0;
@@ -189,12 +350,13 @@ sim_choose_weighted(enum sim_choice kind, uint32_t n, const uint32_t *weights)
 		total += weights[i];
 	if (total == 0)
 		sim_violation("CK-API", "I48", "a choice (%s) without odds", sim_choice_name(kind));
-	if (m->m_cfg.sc_source == SIM_SOURCE_SEED) {
+	uint32_t value = ask(m, kind, n);
+	if (value == SIM_CHOICE_DRAW) {
 		uint32_t r = random_below(m, total);
-		while (r >= weights[drawn])
-			r -= weights[drawn++];
+		for (value = 0; r >= weights[value]; value++)
+			r -= weights[value];
 	}
-	return settle(m, kind, n, drawn);
+	return settle(m, kind, n, value);
 }
 
 bool
@@ -204,10 +366,10 @@ sim_choose_chance(enum sim_choice kind, uint32_t ppm)
 
 	if (ppm == 0)
 		return false;
-	uint32_t drawn = 0;
-	if (m->m_cfg.sc_source == SIM_SOURCE_SEED)
-		drawn = random_below(m, 1000000) < ppm;
-	return settle(m, kind, 2, drawn) != 0;
+	uint32_t value = ask(m, kind, 2);
+	if (value == SIM_CHOICE_DRAW)
+		value = random_below(m, 1000000) < ppm;
+	return settle(m, kind, 2, value) != 0;
 }
 
 uint64_t

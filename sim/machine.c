@@ -309,6 +309,7 @@ sim_machine_create(const struct sim_config *cfg, char *why, size_t why_bytes)
 	m->m_actor = SIM_ACTOR_DRIVER;
 	m->m_audit_at = UINT64_MAX;
 	m->m_budget_at = c.sc_steps;
+	m->m_break_at = c.sc_break_at != 0 ? c.sc_break_at : UINT64_MAX;
 	m->m_deferred_end = &m->m_deferred;
 	for (unsigned int i = 0; i <= m->m_ncpus; i++)
 		init_cpu(&m->m_cpus[i], i);
@@ -440,4 +441,27 @@ sim_machine_choices(struct sim_machine *m, size_t *n)
 {
 	*n = m->m_nrecord;
 	return m->m_record;
+}
+
+const struct sim_choice_note *
+sim_machine_notes(struct sim_machine *m)
+{
+	return m->m_notes;
+}
+
+const char *
+sim_agent_name(unsigned int i)
+{
+	const struct sim_machine *m = sim_the_machine;
+
+	return m != NULL && i < m->m_nagents ? m->m_agents[i].ag_ops->ag_name : NULL;
+}
+
+__attribute__((noinline)) void
+sim_breakpoint(uint64_t step)
+{
+	static volatile uint64_t reached; /* or a compiler would drop the call */
+
+	if (reached != step)
+		reached = step;
 }

@@ -64,6 +64,28 @@ struct sim_choice_record {
 	uint32_t cr_value; /* below cr_n */
 };
 
+/*
+ * What a recording tells of a choice beside its three words: for people, and for tools that take a
+ * run apart. It does not decide anything.
+ */
+struct sim_choice_note {
+	uint64_t cn_step;
+	uint64_t cn_offered; /* SIM_CHOICE_ACTOR: who could step, SIM_OFFER_*; else 0 */
+	const char *cn_word; /* a literal: what was chosen, if it has a name; or NULL */
+	uint8_t cn_actor;    /* who chose: as in struct sim_step */
+	bool cn_begins;	     /* with it an operation of that CPU's program begins */
+};
+
+/* The set of actors that are offered; the service CPU has the number after the last. */
+#define SIM_OFFER_CPU(i) ((uint64_t)1 << (i))
+#define SIM_OFFER_AGENT(i) ((uint64_t)1 << (32 + (i)))
+
+/*
+ * Who is meant by the k-th alternative of a choice of the actor: the CPU that runs, if it can go
+ * on, then the others by number, then the agents by number. As in struct sim_step.
+ */
+unsigned int sim_offered_actor(uint64_t offered, unsigned int running, uint32_t k);
+
 /* Takes a choice in [0, n), n at least 1; by chance all alternatives are equally likely. */
 uint32_t sim_choose(enum sim_choice kind, uint32_t n);
 
@@ -80,6 +102,26 @@ uint64_t sim_choose_value(enum sim_choice kind);
 
 /* A name for messages and reports. */
 const char *sim_choice_name(enum sim_choice kind);
+
+/*
+ * The CPU's program begins its next operation: the choice that follows belongs to it already. Then
+ * that choice's meaning, in a word; a literal. Both are for recordings only; no points.
+ */
+void sim_operation(void);
+void sim_choice_word(const char *word);
+
+/* Operations that a CPU's program has begun; points that it has passed since the last of them. */
+uint64_t sim_operations(unsigned int cpu, uint64_t *points);
+
+/* For sc_call: who chooses (as in struct sim_step), and who is offered if it is about the actor. */
+unsigned int sim_actor(void);
+uint64_t sim_offered(void);
+
+/* For sc_call: let the machine draw it, by its odds. No choice has so many alternatives. */
+#define SIM_CHOICE_DRAW UINT32_MAX
+
+/* For sc_call: the run is over, as if its steps were spent. */
+_Noreturn void sim_stop(const char *why);
 
 /* ---- Scheduling points --------------------------------------------------------------------- */
 
@@ -425,12 +467,15 @@ struct sim_config {
 
 	enum sim_source sc_source;
 	uint64_t sc_seed; /* also with a list: sim_choose_value() and the like never need more */
+	uint64_t sc_draw_seed; /* of the generator; 0: sc_seed */
 	const struct sim_choice_record *sc_list;
+	const struct sim_choice_note *sc_list_notes; /* as long, or NULL: then they must fit, too */
 	size_t sc_list_len;
 	bool sc_list_lenient; /* take modulo, and 0 when it is used up, instead of diverging */
 	uint32_t (*sc_call)(void *arg, enum sim_choice kind, uint32_t n);
 	void *sc_call_arg;
-	bool sc_record; /* keep the list of choices made */
+	bool sc_record;	      /* keep the list of choices made, and their notes */
+	uint64_t sc_break_at; /* sim_breakpoint() is called at this step; 0: never */
 };
 
 enum sim_result {
@@ -527,6 +572,19 @@ enum sim_result sim_machine_check_leaks(struct sim_machine *m, struct sim_report
 
 /* The choices made so far, if recorded; valid until the machine's next run or end. */
 const struct sim_choice_record *sim_machine_choices(struct sim_machine *m, size_t *n);
+const struct sim_choice_note *sim_machine_notes(struct sim_machine *m);
+
+/* Name of an agent, by the number that actors have in struct sim_step less SIM_ACTOR_AGENT. */
+const char *sim_agent_name(unsigned int i);
+
+/*
+ * A hash of what the machine looks like now: table frames and their words, data frames and their
+ * bytes, store buffers, interrupts. Equal in every build.
+ */
+uint64_t sim_machine_state_hash(const struct sim_machine *m);
+
+/* Does nothing; where debuggers stop. Called when the step is reached, before it is made. */
+void sim_breakpoint(uint64_t step);
 
 /* ---- Behind the host contract (sim/host/host_impl.h) --------------------------------------- */
 

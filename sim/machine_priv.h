@@ -61,7 +61,9 @@ struct cpu {
 	struct host_mutex *cp_mutexes[HELD_MAX];
 	bool cp_interruptible; /* it sleeps in a way that a signal ends */
 	bool cp_signaled;
-	uint64_t cp_failures; /* faults injected into what this CPU did */
+	uint64_t cp_failures;	      /* faults injected into what this CPU did */
+	uint64_t cp_operations;	      /* begun by its program */
+	uint64_t cp_operation_points; /* cp_points when the last began */
 
 	bool (*cp_ready)(void *arg);
 	void *cp_ready_arg;
@@ -147,6 +149,7 @@ struct sim_machine {
 	uint64_t m_stall_end;	/* ... until this step */
 	uint64_t m_audit_at;
 	uint64_t m_budget_at;
+	uint64_t m_break_at;
 	uint64_t m_audit_every;
 	void (*m_audit)(void *arg);
 	void *m_audit_arg;
@@ -169,7 +172,10 @@ struct sim_machine {
 	/* Choices. */
 	uint64_t m_rng[4];
 	size_t m_list_at;
+	uint64_t m_offered; /* for the choice of an actor */
+	bool m_begins;	    /* the next choice begins an operation */
 	struct sim_choice_record *m_record;
+	struct sim_choice_note *m_notes; /* as many */
 	size_t m_nrecord;
 	size_t m_record_room;
 

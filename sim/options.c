@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim/machine.h"
 #include "sim/replay.h"
 
 const char *
@@ -34,6 +35,18 @@ sim_verdict_name(enum sim_verdict v)
 	};
 
 	return names[v];
+}
+
+struct sim_choice_record *
+sim_outcome_room(struct sim_outcome *out, size_t n)
+{
+	/* Notes are of words, choices of halves of words. */
+	const size_t before = (n * sizeof(*out->choices) + 7) / 8 * 8;
+
+	out->choices = malloc(before + n * sizeof(*out->notes) + 1);
+	out->nchoices = out->choices ? n : 0;
+	out->notes = out->choices ? (void *)((char *)out->choices + before) : NULL;
+	return out->choices;
 }
 
 void

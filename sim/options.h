@@ -16,8 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct sim_choice_record; /* machine.h */
-struct trace;		  /* trace.h */
+#include "sim/machine.h"
+
+struct trace; /* trace.h */
 
 /* What the guests' page tables are made of; the values are bit numbers of sim_options.arch_set. */
 enum sim_arch {
@@ -55,6 +56,20 @@ struct sim_options {
 	const struct sim_choice_record *choices; /* NULL: by seed */
 	size_t nchoices;
 	bool record_choices;
+	const struct sim_choice_note *notes; /* of choices; NULL: their numbers alone must fit */
+
+	/*
+	 * For tools that take a run apart. None of it draws a choice unless it is set. choose() is
+	 * asked in place of the generator; it may leave a choice to it (SIM_CHOICE_DRAW).
+	 */
+	uint32_t (*choose)(void *arg, enum sim_choice kind, uint32_t n);
+	void *choose_arg;
+	uint64_t draw_seed;  /* of the generator; 0: seed, which also decides the configuration */
+	uint64_t step_limit; /* the run ends there, as SIM_BUDGET, whatever it does; 0: far away */
+	uint64_t break_at;   /* step at which sim_breakpoint() is called; 0: never */
+	bool may_stop; /* before each operation a CPU may choose to be through; not by chance */
+	void (*look)(void *arg, const struct sim_report *report); /* at the end of the run */
+	void *look_arg;
 
 	/* For the command line only. */
 	unsigned int jobs;
@@ -104,7 +119,8 @@ struct sim_outcome {
 	uint64_t seed;
 	uint64_t steps; /* made; for a violation, the step it happened at */
 	uint64_t trace_hash;
-	uint32_t cpu;			 /* that violated, or SIM_NO_CPU */
+	uint64_t state_hash; /* of the machine at the end: of violations, and with record_choices */
+	uint32_t cpu;	     /* that violated, or SIM_NO_CPU */
 	char check[SIM_CHECK_BYTES];	 /* "CK-TLB", for violations */
 	char invariant[SIM_CHECK_BYTES]; /* "I14", for violations */
 	char message[SIM_MESSAGE_BYTES]; /* a sentence: the violation, or why there was no run */
@@ -114,7 +130,11 @@ struct sim_outcome {
 	/* With record_choices: from malloc(), the caller's to free. Else NULL. */
 	struct sim_choice_record *choices;
 	size_t nchoices;
+	struct sim_choice_note *notes; /* as many, in the same memory as the choices; or NULL */
 };
+
+/* Memory for n choices and their notes; NULL if there is none. */
+struct sim_choice_record *sim_outcome_room(struct sim_outcome *out, size_t n);
 
 /*
  * Adds value to the counter of that name and group, creating it if needed, and sets flags. Names

@@ -44,6 +44,7 @@ struct message {
 	int32_t error;
 	uint64_t outcome_bytes; /* then the outcome, cut off after its last counter */
 	uint64_t nchoices;	/* then these */
+	uint64_t nnotes;	/* and these */
 };
 
 struct worker {
@@ -130,9 +131,11 @@ do_job(const struct pool *p, struct shared *s, int fd, uint64_t job, struct pool
 	m.outcome_bytes =
 		offsetof(struct sim_outcome, counters) + out->ncounters * sizeof(out->counters[0]);
 	m.nchoices = out->choices ? out->nchoices : 0;
+	m.nnotes = out->notes ? m.nchoices : 0;
 	send_bytes(fd, &m, sizeof(m));
 	send_bytes(fd, out, m.outcome_bytes);
 	send_bytes(fd, out->choices, m.nchoices * sizeof(*out->choices));
+	send_bytes(fd, out->notes, m.nnotes * sizeof(*out->notes));
 	free(out->choices);
 }
 
@@ -252,14 +255,16 @@ receive_result(struct worker *w, const struct message *m, struct pool_result *r)
 	r->pr_error = m->error;
 	out->choices = NULL; /* the worker's pointer */
 	out->nchoices = 0;
+	out->notes = NULL;
 	if (m->nchoices == 0)
 		return true;
-	out->choices = malloc(m->nchoices * sizeof(*out->choices));
-	if (!out->choices ||
+	if (!sim_outcome_room(out, m->nchoices) ||
 	    !receive_bytes(w->fd, out->choices, m->nchoices * sizeof(*out->choices)))
 		return false;
-	out->nchoices = m->nchoices;
-	return true;
+	if (m->nnotes == 0)
+		out->notes = NULL;
+	/* Their words are literals, which lie where they did: the worker is a fork. */
+	return !out->notes || receive_bytes(w->fd, out->notes, m->nnotes * sizeof(*out->notes));
 }
 
 /* The worker is gone: for good, or in the middle of a job. Returns 0 or a negative errno. */

@@ -52,6 +52,48 @@ hostop_fn *const scenario_ops[OP_COUNT] = {
 	[OP_QUIET] = vmop_quiet,
 };
 
+const char *const scenario_op_names[OP_COUNT] = {
+	[OP_RUN] = "run",
+	[OP_REMOVE] = "remove",
+	[OP_MIGRATE] = "migrate",
+	[OP_DISCARD] = "discard",
+	[OP_PROTECT] = "protect",
+	[OP_WIDEN] = "widen",
+	[OP_CLEAN] = "clean",
+	[OP_LOG] = "log",
+	[OP_CLEAR_MODIFY] = "clear-modify",
+	[OP_AGE] = "age",
+	[OP_REFERENCED] = "referenced",
+	[OP_PEEK] = "peek",
+	[OP_PROMOTE] = "promote",
+	[OP_DEMOTE] = "demote",
+	[OP_PREFAULT] = "prefault",
+	[OP_WIRE] = "wire",
+	[OP_UNWIRE] = "unwire",
+	[OP_EXTRACT] = "extract",
+	[OP_INVALIDATE] = "invalidate",
+	[OP_DRAIN] = "drain",
+	[OP_MISUSE] = "misuse",
+	[OP_RECREATE] = "recreate",
+	[OP_OFFLINE] = "offline",
+	[OP_HOLD] = "hold",
+	[OP_HOLD_SEG] = "hold-segment",
+	[OP_TOUCH] = "touch",
+	[OP_RELEASE] = "release",
+	[OP_COPY] = "copy",
+	[OP_PAGEOUT] = "pageout",
+	[OP_MOVE_MAP] = "move-map",
+	[OP_MANY_MAPS] = "many-maps",
+	[OP_RESET] = "reset",
+	[OP_NEW_SEG] = "new-segment",
+	[OP_ATTACH] = "attach",
+	[OP_DETACH] = "detach",
+	[OP_LOG_BACK] = "log-back",
+	[OP_NX] = "nx",
+	[OP_HOSTILE] = "hostile",
+	[OP_QUIET] = "quiet",
+};
+
 /* What is done to guests beyond their tables. */
 #define VM_WEIGHTS                                                                                 \
 	[OP_HOLD] = 4, [OP_HOLD_SEG] = 2, [OP_TOUCH] = 8, [OP_RELEASE] = 4, [OP_COPY] = 6,         \

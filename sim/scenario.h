@@ -74,6 +74,9 @@ struct scenario {
 /* What an operation does; NULL for those that are of no space. */
 extern hostop_fn *const scenario_ops[OP_COUNT];
 
+/* What people call it. */
+extern const char *const scenario_op_names[OP_COUNT];
+
 /* By name; NULL: the random workload. NULL if there is none of that name. */
 const struct scenario *scenario_find(const char *name);
 

@@ -100,6 +100,9 @@ list_options(struct sim_machine *m, struct options *os, const struct cpu *runnin
 		offer_cpus(m, os, running);
 	}
 	os->os_cpus = os->os_n;
+	m->m_offered = 0;
+	for (unsigned int i = 0; i < os->os_n; i++)
+		m->m_offered |= SIM_OFFER_CPU(os->os_option[i].op_index);
 	for (unsigned int i = 0; i < m->m_nagents; i++) {
 		const struct agent *a = &m->m_agents[i];
 		if (a->ag_ops->ag_weight == 0)
@@ -109,6 +112,7 @@ list_options(struct sim_machine *m, struct options *os, const struct cpu *runnin
 			continue;
 		os->os_enabled[i] = enabled;
 		os->os_helps = os->os_helps || a->ag_ops->ag_helps;
+		m->m_offered |= SIM_OFFER_AGENT(i);
 		os->os_option[os->os_n] = (struct option){true, (uint8_t)i};
 		os->os_weight[os->os_n++] = a->ag_ops->ag_weight;
 	}
@@ -164,11 +168,17 @@ sched_set_slow_at(struct sim_machine *m)
 		m->m_slow_at = m->m_audit_at;
 	if (m->m_budget_at < m->m_slow_at)
 		m->m_slow_at = m->m_budget_at;
+	if (m->m_break_at < m->m_slow_at)
+		m->m_slow_at = m->m_break_at;
 }
 
 static void
 audit_and_budget(struct sim_machine *m)
 {
+	if (m->m_step >= m->m_break_at) {
+		m->m_break_at = UINT64_MAX;
+		sim_breakpoint(m->m_step);
+	}
 	if (m->m_step >= m->m_budget_at)
 		machine_end(m, SIM_RUN_BUDGET, "", "", "the step budget is spent");
 	if (m->m_step < m->m_audit_at)
@@ -202,7 +212,8 @@ decide(struct sim_machine *m)
 	for (;;) {
 		struct options os;
 
-		if (m->m_step >= m->m_budget_at || m->m_step >= m->m_audit_at)
+		if (m->m_step >= m->m_budget_at || m->m_step >= m->m_audit_at ||
+		    m->m_step >= m->m_break_at)
 			audit_and_budget(m);
 		if (sched_quiet(m))
 			machine_end(m, SIM_RUN_PASSED, "", "", "");
@@ -236,7 +247,7 @@ sched_point_slow(struct sim_machine *m)
 {
 	struct cpu *me = m->m_cpu;
 
-	if (m->m_step >= m->m_budget_at || m->m_step >= m->m_audit_at)
+	if (m->m_step >= m->m_budget_at || m->m_step >= m->m_audit_at || m->m_step >= m->m_break_at)
 		audit_and_budget(m);
 	if (m->m_step >= m->m_decide_at)
 		decide(m);

@@ -201,9 +201,15 @@ cpu_program(void *arg)
 
 	cpu_begin(w);
 	while (sim_step_count() < wl->wl_until) {
+		sim_operation();
+		if (w->wo_options->may_stop && sim_choose_chance(SIM_CHOICE_WORKLOAD, 1)) {
+			sim_choice_word("stop");
+			break;
+		}
 		const enum op op = (enum op)sim_choose_weighted(SIM_CHOICE_WORKLOAD, OP_COUNT,
 								wl->wl_scenario->sn_weights);
 
+		sim_choice_word(scenario_op_names[op]);
 		sim_point(SIM_USER, NULL);
 		vmop_enter(w);
 		if (op == OP_RUN)

@@ -36,10 +36,18 @@ workload_machine_config(const struct sim_options *o, struct sim_config *cfg)
 	cfg->sc_frames = 16384;
 	cfg->sc_pager = true;
 	cfg->sc_record = o->record_choices;
+	cfg->sc_draw_seed = o->draw_seed;
+	cfg->sc_steps = o->step_limit;
+	cfg->sc_break_at = o->break_at;
 	if (o->choices != NULL) {
 		cfg->sc_source = SIM_SOURCE_LIST;
 		cfg->sc_list = o->choices;
+		cfg->sc_list_notes = o->notes;
 		cfg->sc_list_len = o->nchoices;
+	} else if (o->choose != NULL) {
+		cfg->sc_source = SIM_SOURCE_CALL;
+		cfg->sc_call = o->choose;
+		cfg->sc_call_arg = o->choose_arg;
 	}
 }
 
@@ -166,11 +174,10 @@ keep_choices(struct sim_machine *m, struct sim_outcome *out)
 	size_t n;
 	const struct sim_choice_record *list = sim_machine_choices(m, &n);
 
-	out->choices = malloc(sizeof(*list) * (n + 1));
-	if (out->choices == NULL)
+	if (sim_outcome_room(out, n) == NULL)
 		return -ENOMEM;
 	memcpy(out->choices, list, sizeof(*list) * n);
-	out->nchoices = n;
+	memcpy(out->notes, sim_machine_notes(m), sizeof(*out->notes) * n);
 	return 0;
 }
 
@@ -196,9 +203,15 @@ workload_run(const struct sim_options *o, const struct sim_config *cfg, struct w
 			    SIM_RUN_PASSED)
 			sim_machine_check_leaks(m, &report);
 	}
+	if (o->look != NULL)
+		o->look(o->look_arg, &report);
 	workload_outcome(&report, out);
 	workload_count(w, &report, required, out);
+	if (o->record_choices || out->verdict == SIM_VIOLATION)
+		out->state_hash = sim_machine_state_hash(m);
 	error = o->record_choices ? keep_choices(m, out) : 0;
+	if (report.sr_result == SIM_RUN_DIVERGED)
+		error = -EILSEQ;
 out:
 	oracle_tlb_destroy();
 	hw_destroy();

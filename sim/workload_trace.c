@@ -110,6 +110,7 @@ cpu_program(void *arg)
 	while (re->re_left != 0) {
 		struct space *const sp = w->wo_spaces[turn++ % w->wo_nspaces];
 
+		sim_operation();
 		sim_point(SIM_USER, NULL);
 		if (sim_choose(SIM_CHOICE_WORKLOAD, HOST_TURNS) == 0)
 			host_turn(sp);

@@ -211,8 +211,10 @@ Test(machine, replay_says_where_it_parts)
 		list[at].cr_n++;
 		r = run_mixture(&cfg, NULL, NULL);
 		cr_assert_eq(r.sr_result, SIM_RUN_DIVERGED);
-		snprintf(expected, sizeof expected, "choice %zu: recorded %s", at,
-			 sim_choice_name((enum sim_choice)was.cr_kind));
+		snprintf(expected, sizeof expected, "decision %zu, step ", at);
+		cr_assert_not_null(strstr(r.sr_message, expected), "%s", r.sr_message);
+		snprintf(expected, sizeof expected, ": recorded %s %u among %u, now ",
+			 sim_choice_name((enum sim_choice)was.cr_kind), was.cr_value, was.cr_n + 1);
 		cr_assert_not_null(strstr(r.sr_message, expected), "%s", r.sr_message);
 
 		list[at] = was;
