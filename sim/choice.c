@@ -324,6 +324,12 @@ settle(struct sim_machine *m, enum sim_choice kind, uint32_t n, uint32_t value)
 }
 
 uint32_t
+choice_made(struct sim_machine *m, enum sim_choice kind, uint32_t n, uint32_t value)
+{
+	return n == 1 ? 0 : settle(m, kind, n, value);
+}
+
+uint32_t
 sim_choose(enum sim_choice kind, uint32_t n)
 {
 	struct sim_machine *m = sim_the_machine;

@@ -317,6 +317,26 @@ drain_step(void *arg, unsigned int which)
 	memory_drain_one(m, nth_cpu(m, m->m_buffered, which));
 }
 
+/* The word that the oldest store of that buffer goes to. */
+static uint64_t
+drain_about(void *arg, unsigned int which, enum sim_access *kind)
+{
+	struct sim_machine *m = arg;
+	const struct cpu *c = nth_cpu(m, m->m_buffered, which);
+
+	*kind = SIM_STORE;
+	return address_id(m, (uintptr_t)c->cp_stores[0].ps_word);
+}
+
+static uint64_t
+kick_about(void *arg, unsigned int which, enum sim_access *kind)
+{
+	struct sim_machine *m = arg;
+
+	*kind = SIM_KICK;
+	return nth_cpu(m, m->m_kicked, which)->cp_id;
+}
+
 static unsigned int
 kick_enabled(void *arg)
 {
@@ -357,13 +377,14 @@ spurious_step(void *arg, unsigned int which)
 void
 cpu_agents_init(struct sim_machine *m)
 {
-	static const struct sim_agent_ops spurious_ops = {"spurious interrupt", 1, spurious_enabled,
-							  spurious_step, false};
+	static const struct sim_agent_ops spurious_ops = {
+		"spurious interrupt", 1, spurious_enabled, spurious_step, false, NULL};
 
 	m->m_drain_ops = (struct sim_agent_ops){"store buffer", m->m_cfg.sc_drain_weight,
-						drain_enabled, drain_step, true};
-	m->m_kick_ops = (struct sim_agent_ops){"interrupt", m->m_cfg.sc_kick_weight, kick_enabled,
-					       kick_step, true};
+						drain_enabled,	drain_step,
+						true,		drain_about};
+	m->m_kick_ops = (struct sim_agent_ops){
+		"interrupt", m->m_cfg.sc_kick_weight, kick_enabled, kick_step, true, kick_about};
 	sim_agent_add(&m->m_drain_ops, m);
 	sim_agent_add(&m->m_kick_ops, m);
 	if (m->m_cfg.sc_fault_ppm[SIM_FAULT_SPURIOUS_KICK] > 0 ||

@@ -253,8 +253,8 @@ disk_init(struct sim_machine *m)
 	struct disk *d = &m->m_disk;
 	uint64_t bytes = (uint64_t)m->m_cfg.sc_swap_slots * SIM_PAGE_SIZE;
 
-	d->dk_ops = (struct sim_agent_ops){"disk", m->m_cfg.sc_disk_weight, disk_enabled, disk_step,
-					   true};
+	d->dk_ops = (struct sim_agent_ops){
+		"disk", m->m_cfg.sc_disk_weight, disk_enabled, disk_step, true, NULL};
 	if (bytes != 0 || m->m_cfg.sc_pager)
 		sim_agent_add(&d->dk_ops, d);
 	if (bytes == 0)

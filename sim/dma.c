@@ -162,7 +162,7 @@ dma_init(struct sim_machine *m)
 
 	if (!m->m_cfg.sc_iommu)
 		return;
-	im->im_dma_ops = (struct sim_agent_ops){"device", m->m_cfg.sc_dma_weight, dma_enabled,
-						dma_step, false};
+	im->im_dma_ops = (struct sim_agent_ops){
+		"device", m->m_cfg.sc_dma_weight, dma_enabled, dma_step, false, NULL};
 	sim_agent_add(&im->im_dma_ops, im);
 }

@@ -137,6 +137,14 @@ speculate_step(void *arg, unsigned int which)
 	hw_speculate(c, ctx, gpa, v / 32 % 4 == 0 ? 1 : HW_LEVELS_MAX);
 }
 
+static uint64_t
+speculate_about(void *arg, unsigned int which, enum sim_access *kind)
+{
+	(void)arg;
+	*kind = SIM_HW;
+	return nth_cpu(hw_state->st_live, which);
+}
+
 static unsigned int
 evict_enabled(void *arg)
 {
@@ -311,6 +319,7 @@ hw_create(const struct hw_config *cfg)
 		.ag_weight = cfg->hg_speculate_weight,
 		.ag_enabled = speculate_enabled,
 		.ag_step = speculate_step,
+		.ag_about = speculate_about,
 	};
 	st->st_evict = (struct sim_agent_ops){
 		.ag_name = "eviction",

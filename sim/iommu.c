@@ -438,8 +438,8 @@ iommu_init(struct sim_machine *m)
 
 	if (!m->m_cfg.sc_iommu)
 		return;
-	im->im_flush_ops = (struct sim_agent_ops){"iommu", m->m_cfg.sc_iommu_weight, flush_enabled,
-						  flush_step, true};
+	im->im_flush_ops = (struct sim_agent_ops){
+		"iommu", m->m_cfg.sc_iommu_weight, flush_enabled, flush_step, true, NULL};
 	sim_agent_add(&im->im_flush_ops, im);
 }
 

@@ -80,7 +80,7 @@ sim_lock(struct host_lock *l)
 
 	check_initialized(l, "locking");
 	check_rank(c, l);
-	point(m, SIM_LOCK);
+	point_at(m, SIM_LOCK, &l->hl_word);
 	memory_drain(m, c);
 	if (l->hl_word != 0) {
 		m->m_ct.ct_lock_waits++;
@@ -101,7 +101,7 @@ sim_unlock(struct host_lock *l)
 	struct cpu *c = self(m);
 
 	check_initialized(l, "unlocking");
-	point(m, SIM_UNLOCK);
+	point_at(m, SIM_UNLOCK, &l->hl_word);
 	int i = held_index(c, l);
 	if (i < 0)
 		sim_violation("CK-SCHED", "I44",

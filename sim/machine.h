@@ -253,12 +253,54 @@ struct sim_agent_ops {
 	void (*ag_step)(void *arg, unsigned int which);
 
 	bool ag_helps; /* its steps may unblock a CPU: while it is enabled there is no deadlock */
+
+	/* What step `which` is about, as in a struct sim_offer; NULL: nothing is known. */
+	uint64_t (*ag_about)(void *arg, unsigned int which, enum sim_access *kind);
 };
 
 #define SIM_CPU_WEIGHT 16
 
 /* For the life of the machine; in the order of the calls, which therefore must not vary. */
 void sim_agent_add(const struct sim_agent_ops *ops, void *arg);
+
+/* ---- Policies ------------------------------------------------------------------------------ */
+
+/* Somebody who could step next. Each step that an agent could make is an offer of its own. */
+struct sim_offer {
+	bool of_agent;
+	bool of_running;    /* the CPU that is running: picking it is no switch */
+	bool of_spins;	    /* a CPU whose loop would look again at what has not changed */
+	uint8_t of_index;   /* CPU (sim_cpu_count(): the service CPU), or number of the agent */
+	uint16_t of_which;  /* of the agent's steps */
+	uint32_t of_weight; /* odds that the random scheduler would give it (an agent as a whole) */
+
+	/*
+	 * What it will do next: a CPU stands right before its access. of_id as in struct sim_step.
+	 * Of an agent: SIM_STORE and the word that leaves the buffer; SIM_KICK and the CPU; SIM_HW
+	 * and the CPU for speculation; else SIM_HW and 0.
+	 */
+	enum sim_access of_kind;
+	uint64_t of_id;
+	const char *of_name; /* of the agent; NULL */
+};
+
+#define SIM_OFFERS_MAX 256
+
+/*
+ * Decides instead of chance who steps next. With a policy every point is a decision, and run
+ * lengths are none (sc_run_lengths becomes 1). What it picks is recorded like any choice of an
+ * actor, so a replay of the list, with sc_run_lengths = 1, needs no policy; and while the source is
+ * a list the policy is not asked.
+ *
+ * po_pick returns an index below n (at least 1); offers are the CPUs that can go on, the running
+ * one first, then agents. It must only look at the machine.
+ */
+struct sim_policy_ops {
+	uint32_t (*po_pick)(void *arg, const struct sim_offer *offers, uint32_t n);
+};
+
+/* Before sim_machine_run(); NULL: by chance. For the life of the machine. */
+void sim_set_policy(const struct sim_policy_ops *ops, void *arg);
 
 /* ---- Physical memory ----------------------------------------------------------------------- */
 

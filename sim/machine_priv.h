@@ -42,9 +42,11 @@ struct cpu {
 	bool cp_irq_on;
 	bool cp_irq_pending; /* arrived, not taken */
 	bool cp_in_guest;
-	bool cp_relaxing;	    /* its last point was host_relax() ... */
-	uint64_t cp_relax_progress; /* ... and memory was like this then */
-	uint32_t cp_kicks;	    /* in flight to here */
+	enum sim_access cp_next_kind; /* what comes after the point that it is at */
+	const void *cp_next;	      /* and the word, or NULL */
+	bool cp_relaxing;	      /* its last point was host_relax() ... */
+	uint64_t cp_relax_progress;   /* ... and memory was like this then */
+	uint32_t cp_kicks;	      /* in flight to here */
 
 	unsigned int cp_nstores; /* oldest first */
 	struct pending_store cp_stores[STORE_BUFFER_MAX];
@@ -144,6 +146,8 @@ struct sim_machine {
 	struct sim_counters m_ct;
 
 	/* Scheduler. */
+	const struct sim_policy_ops *m_policy;
+	void *m_policy_arg;
 	uint64_t m_decide_at;
 	unsigned int m_stalled; /* a CPU that stands still ... */
 	uint64_t m_stall_end;	/* ... until this step */
@@ -236,6 +240,8 @@ extern struct sim_machine *sim_the_machine;
 
 /* ---- choice.c ---- */
 bool choice_init(struct sim_machine *m);
+/* A choice that a policy has made; not while a list is replayed. */
+uint32_t choice_made(struct sim_machine *m, enum sim_choice kind, uint32_t n, uint32_t value);
 void choice_fini(struct sim_machine *m);
 
 /* ---- sched.c ---- */
@@ -383,17 +389,25 @@ trace(struct sim_machine *m, enum sim_access kind, uint64_t id, uint64_t value)
 
 /* sim_point() without its trace. */
 static inline void
-point(struct sim_machine *m, enum sim_access kind)
+point_at(struct sim_machine *m, enum sim_access kind, const void *addr)
 {
 	struct cpu *c = m->m_cpu;
 
 	if (c == NULL)
 		return;
 	c->cp_relaxing = false;
+	c->cp_next_kind = kind;
+	c->cp_next = addr;
 	c->cp_points++;
 	m->m_ct.ct_points[kind]++;
 	if (__builtin_expect(++m->m_step >= m->m_slow_at, 0))
 		sched_point_slow(m);
+}
+
+static inline void
+point(struct sim_machine *m, enum sim_access kind)
+{
+	point_at(m, kind, NULL);
 }
 
 #endif /* SIM_MACHINE_PRIV_H */

@@ -133,7 +133,7 @@ sim_word_load(const uint64_t *w, enum sim_access kind)
 {
 	struct sim_machine *m = sim_the_machine;
 
-	point(m, kind);
+	point_at(m, kind, w);
 	uint64_t id = address_id(m, (uintptr_t)w);
 	check_frame(m, id, "load");
 	uint64_t value = memory_read(m, w);
@@ -146,7 +146,7 @@ sim_word_store(uint64_t *w, uint64_t value, enum sim_access kind)
 {
 	struct sim_machine *m = sim_the_machine;
 
-	point(m, kind);
+	point_at(m, kind, w);
 	uint64_t id = address_id(m, (uintptr_t)w);
 	check_frame(m, id, "store");
 	trace(m, kind, id, stable_value(m, id, value));
@@ -157,7 +157,7 @@ sim_word_store(uint64_t *w, uint64_t value, enum sim_access kind)
 static uint64_t
 locked_begin(struct sim_machine *m, const uint64_t *w)
 {
-	point(m, SIM_RMW);
+	point_at(m, SIM_RMW, w);
 	check_frame(m, address_id(m, (uintptr_t)w), "locked operation");
 	memory_drain(m, self(m));
 	return *w;
@@ -248,7 +248,7 @@ sim_fill_private(uint64_t *words, unsigned int n, uint64_t first, uint64_t step)
 {
 	struct sim_machine *m = sim_the_machine;
 
-	point(m, SIM_STORE);
+	point_at(m, SIM_STORE, words);
 	uint64_t id = address_id(m, (uintptr_t)words);
 	if (n == 0)
 		return;

@@ -103,7 +103,8 @@ signal_step(void *arg, unsigned int which)
 void
 mutex_agent_init(struct sim_machine *m)
 {
-	m->m_signal_ops = (struct sim_agent_ops){"signal", 1, signal_enabled, signal_step, false};
+	m->m_signal_ops =
+		(struct sim_agent_ops){"signal", 1, signal_enabled, signal_step, false, NULL};
 	if (m->m_cfg.sc_fault_ppm[SIM_FAULT_INTERRUPT] > 0 ||
 	    m->m_cfg.sc_fault_nth[SIM_FAULT_INTERRUPT] > 0)
 		sim_agent_add(&m->m_signal_ops, m);
@@ -198,7 +199,7 @@ take_mutex(struct host_mutex *x, bool interruptible)
 	check_initialized(x, "locking");
 	mutex_check_may_sleep(m, "a mutex is taken");
 	check_order(c, x);
-	point(m, SIM_LOCK);
+	point_at(m, SIM_LOCK, &x->hm_word);
 	memory_drain(m, c);
 	if (interruptible && sim_interrupted())
 		return end_interrupted(m);
@@ -235,7 +236,7 @@ sim_mutex_unlock(struct host_mutex *x)
 	struct cpu *c = self(m);
 
 	check_initialized(x, "unlocking");
-	point(m, SIM_UNLOCK);
+	point_at(m, SIM_UNLOCK, &x->hm_word);
 	int i = held_index(c, x);
 	if (i < 0)
 		sim_violation("CK-SCHED", "I44",
@@ -306,7 +307,7 @@ sim_event_wait(struct host_event *e, uint64_t seen, bool interruptible)
 
 	check_event(e, "a wait");
 	mutex_check_may_sleep(m, "a wait for an event");
-	point(m, SIM_LOAD_ACQUIRE);
+	point_at(m, SIM_LOAD_ACQUIRE, &e->he_count);
 	trace(m, SIM_LOAD_ACQUIRE, address_id(m, (uintptr_t)e), seen);
 	if (interruptible && sim_interrupted())
 		return end_interrupted(m);

@@ -119,11 +119,10 @@ list_options(struct sim_machine *m, struct options *os, const struct cpu *runnin
 }
 
 static void
-step_agent(struct sim_machine *m, unsigned int i, unsigned int enabled)
+step_agent(struct sim_machine *m, unsigned int i, unsigned int which)
 {
 	const struct agent *a = &m->m_agents[i];
 	struct cpu *interrupted = m->m_cpu;
-	unsigned int which = sim_choose(SIM_CHOICE_AGENT, enabled);
 
 	m->m_step++;
 	m->m_ct.ct_agent_steps++;
@@ -133,6 +132,96 @@ step_agent(struct sim_machine *m, unsigned int i, unsigned int enabled)
 	a->ag_ops->ag_step(a->ag_arg, which);
 	m->m_cpu = interrupted;
 	m->m_actor = interrupted->cp_id;
+}
+
+/* ---- Policies ---- */
+
+static struct sim_offer
+offer_of_cpu(const struct sim_machine *m, const struct cpu *c, uint32_t weight)
+{
+	return (struct sim_offer){
+		.of_running = c == m->m_cpu,
+		.of_spins = weight == SPINNER_WEIGHT,
+		.of_index = (uint8_t)c->cp_id,
+		.of_weight = weight,
+		.of_kind = c->cp_next_kind,
+		.of_id = c->cp_next != NULL ? address_id(m, (uintptr_t)c->cp_next) : 0,
+	};
+}
+
+static struct sim_offer
+offer_of_agent(const struct sim_machine *m, unsigned int i, unsigned int which)
+{
+	const struct sim_agent_ops *const ops = m->m_agents[i].ag_ops;
+	struct sim_offer of = {
+		.of_agent = true,
+		.of_index = (uint8_t)i,
+		.of_which = (uint16_t)which,
+		.of_weight = ops->ag_weight,
+		.of_kind = SIM_HW,
+		.of_name = ops->ag_name,
+	};
+
+	if (ops->ag_about != NULL)
+		of.of_id = ops->ag_about(m->m_agents[i].ag_arg, which, &of.of_kind);
+	return of;
+}
+
+/* The policy's pick among the options, and of an agent's steps; both recorded by the caller. */
+static uint32_t
+ask_policy(const struct sim_machine *m, const struct options *os, unsigned int *which)
+{
+	static struct sim_offer offers[SIM_OFFERS_MAX]; /* large; there is one machine */
+	uint8_t option[SIM_OFFERS_MAX];
+	uint32_t n = 0;
+
+	for (unsigned int k = 0; k < os->os_n; k++) {
+		const struct option *const op = &os->os_option[k];
+		const unsigned int steps = op->op_agent ? os->os_enabled[op->op_index] : 1;
+
+		for (unsigned int w = 0; w < steps && n < SIM_OFFERS_MAX; w++) {
+			option[n] = (uint8_t)k;
+			offers[n++] = op->op_agent ? offer_of_agent(m, op->op_index, w)
+						   : offer_of_cpu(m, &m->m_cpus[op->op_index],
+								  os->os_weight[k]);
+		}
+	}
+	const uint32_t pick = m->m_policy->po_pick(m->m_policy_arg, offers, n);
+	if (pick >= n)
+		sim_violation("CK-API", "I48", "a policy picks %" PRIu32 " among %" PRIu32, pick,
+			      n);
+	*which = offers[pick].of_which;
+	return option[pick];
+}
+
+/* Which option is next; of an agent also which of its steps. */
+static uint32_t
+pick_option(struct sim_machine *m, const struct options *os, unsigned int *which)
+{
+	uint32_t k;
+
+	if (m->m_policy != NULL && m->m_cfg.sc_source != SIM_SOURCE_LIST) {
+		k = choice_made(m, SIM_CHOICE_ACTOR, os->os_n, ask_policy(m, os, which));
+		if (os->os_option[k].op_agent)
+			choice_made(m, SIM_CHOICE_AGENT, os->os_enabled[os->os_option[k].op_index],
+				    *which);
+		return k;
+	}
+	k = sim_choose_weighted(SIM_CHOICE_ACTOR, os->os_n, os->os_weight);
+	if (os->os_option[k].op_agent)
+		*which = sim_choose(SIM_CHOICE_AGENT, os->os_enabled[os->os_option[k].op_index]);
+	return k;
+}
+
+void
+sim_set_policy(const struct sim_policy_ops *ops, void *arg)
+{
+	struct sim_machine *m = sim_the_machine;
+
+	m->m_policy = ops;
+	m->m_policy_arg = arg;
+	if (ops != NULL)
+		m->m_cfg.sc_run_lengths = 1;
 }
 
 static _Noreturn void
@@ -222,10 +311,10 @@ decide(struct sim_machine *m)
 			deadlock(m);
 
 		m->m_ct.ct_decisions++;
-		uint32_t k = sim_choose_weighted(SIM_CHOICE_ACTOR, os.os_n, os.os_weight);
+		unsigned int which = 0;
+		uint32_t k = pick_option(m, &os, &which);
 		if (os.os_option[k].op_agent) {
-			step_agent(m, os.os_option[k].op_index,
-				   os.os_enabled[os.os_option[k].op_index]);
+			step_agent(m, os.os_option[k].op_index, which);
 			continue;
 		}
 		uint32_t run = sim_choose(SIM_CHOICE_RUN, m->m_cfg.sc_run_lengths);
@@ -338,6 +427,8 @@ sim_relax(void)
 	c->cp_points++;
 	m->m_ct.ct_points[SIM_RELAX]++;
 	trace(m, SIM_RELAX, 0, 0);
+	c->cp_next_kind = SIM_RELAX;
+	c->cp_next = NULL;
 	c->cp_relaxing = true;
 	c->cp_relax_progress = m->m_progress;
 	decide(m);
