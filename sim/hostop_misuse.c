@@ -187,11 +187,14 @@ misuse_vmspace(struct space *sp, gpa_t start)
 		.ba_len = region_end(rg) - rg->rg_base,
 		.ba_ident = sp->sp_regions[0].rg_seg->sg_ident,
 	};
+	struct seg *const sg = sp->sp_regions[0].rg_seg;
 	struct oracle_tlb_op op;
 	int error;
 
-	if (rg->rg_absent || ba.ba_ident < 0)
+	/* A segment that is being made anew is not there for a while. */
+	if (rg->rg_absent || ba.ba_ident < 0 || sg->sg_remaking)
 		return;
+	sg->sg_users++;
 	space_op_begin(sp, &op);
 	if (call <= BAD_FREE_SHOWN)
 		error = bad_segment(&ba, call);
@@ -200,6 +203,7 @@ misuse_vmspace(struct space *sp, gpa_t start)
 	else
 		error = bad_access(&ba, call);
 	space_op_end(sp, &op, rg->rg_base, region_end(rg));
+	sg->sg_users--;
 	sim_invariant_hit(SIM_I39);
 	if (!is_right(&ba, call, error))
 		sim_violation("CK-API", "I39", "%s: misuse %u of 0x%llx ends with error %d",

@@ -372,6 +372,7 @@ hostop_log(struct space *sp, gpa_t start, gpa_t stop)
 	(void)stop;
 	sim_wait_until("the dirty log to be left alone", log_unused, sp);
 	sp->sp_log_changing = true;
+	sp->sp_log_changes++;
 	world_tick(sp->sp_world, WC_LOG);
 	hostop_pages(&all, ask_contents, NULL);
 	space_op_begin(sp, &op);

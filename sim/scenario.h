@@ -69,6 +69,7 @@ struct scenario {
 	bool sn_fill;	   /* one 2 MiB is mapped page by page from the beginning */
 	bool sn_log;	   /* dirty logs are on from the beginning */
 	bool sn_stalls;	   /* CPUs stand still for long, wherever they are */
+	bool sn_swarm;	   /* each seed draws a scenario of its own from this one */
 };
 
 /* What an operation does; NULL for those that are of no space. */
@@ -76,6 +77,12 @@ extern hostop_fn *const scenario_ops[OP_COUNT];
 
 /* What people call it. */
 extern const char *const scenario_op_names[OP_COUNT];
+
+/*
+ * The scenario that a seed of *from stands for. It depends on the seed alone, and takes no choice
+ * of the run.
+ */
+void scenario_draw(const struct scenario *from, uint64_t seed, struct scenario *out);
 
 /* By name; NULL: the random workload. NULL if there is none of that name. */
 const struct scenario *scenario_find(const char *name);

@@ -22,7 +22,8 @@ struct hostile {
 	gpa_t hs_hole;	 /* where nothing is ever mapped */
 	gpa_t hs_at;	 /* where a region begins, mapped or not */
 	uint64_t hs_len; /* of the region */
-	int hs_ident;	 /* of its segment; -1: a window */
+	struct seg *hs_seg;
+	int hs_ident; /* of its segment; -1: a window */
 	uint64_t hs_seg_len;
 	uint64_t hs_odd; /* 1 to 4095 */
 };
@@ -86,9 +87,15 @@ alloc_long_name(const struct hostile *hs)
 static int
 alloc_again(const struct hostile *hs)
 {
-	return hs->hs_ident < 0 ? -EINVAL
-				: vm_alloc_memseg(hs->hs_vs, hs->hs_ident,
-						  hs->hs_seg_len + SIM_PAGE_SIZE, NULL);
+	int error;
+
+	/* One that is being made anew is not there for a while. */
+	if (hs->hs_ident < 0 || hs->hs_seg->sg_remaking)
+		return -EINVAL;
+	hs->hs_seg->sg_users++;
+	error = vm_alloc_memseg(hs->hs_vs, hs->hs_ident, hs->hs_seg_len + SIM_PAGE_SIZE, NULL);
+	hs->hs_seg->sg_users--;
+	return error;
 }
 
 static int
@@ -450,6 +457,7 @@ hostile_init(struct hostile *hs, struct space *sp, gpa_t start)
 		.hs_hole = sp->sp_many_base - REGION_BYTES,
 		.hs_at = rg->rg_base,
 		.hs_len = region_end(rg) - rg->rg_base,
+		.hs_seg = rg->rg_seg,
 		.hs_ident = rg->rg_seg->sg_ident,
 		.hs_seg_len = (uint64_t)rg->rg_seg->sg_npages * SIM_PAGE_SIZE,
 		.hs_odd = 1 + sim_choose(SIM_CHOICE_WORKLOAD, SIM_PAGE_SIZE - 1),

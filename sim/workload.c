@@ -485,13 +485,15 @@ inject(const struct sim_options *o, struct sim_config *cfg)
 int
 sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 {
+	struct scenario scenario;
 	struct workload wl = {
-		.wl_scenario = scenario_find(o->scenario),
+		.wl_scenario = &scenario,
 		.wl_until = o->steps,
 	};
 	const struct workload_parts parts = {set_up, cpu_program, tear_down, &wl};
 	struct sim_config cfg;
 
+	scenario_draw(scenario_find(o->scenario), o->seed, &scenario);
 	wl.wl_scale = wl.wl_scenario->sn_scale;
 	if (wl.wl_scale == SCALE_MIXED)
 		wl.wl_scale = workload_hash(o->seed, 11) % 4 == 0 ? SCALE_FULL : SCALE_SMALL;

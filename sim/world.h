@@ -157,6 +157,7 @@ struct space {
 	bool sp_had_super; /* a superpage has been: A and M may have been reported too widely */
 	bool sp_log;	   /* the dirty log is on */
 	bool sp_log_changing;
+	uint64_t sp_log_changes;   /* begun */
 	unsigned int sp_log_users; /* fibers that count on it to stay on or off */
 	bool sp_nx;		   /* execute control is on, for sure */
 	bool sp_nx_changing;
