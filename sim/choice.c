@@ -55,13 +55,20 @@ random_below(struct sim_machine *m, uint32_t n)
 	return (uint32_t)((next_random(m->m_rng) >> 32) * n >> 32);
 }
 
-bool
-choice_init(struct sim_machine *m)
+void
+choice_restart(struct sim_machine *m)
 {
 	uint64_t state = m->m_cfg.sc_draw_seed != 0 ? m->m_cfg.sc_draw_seed : m->m_cfg.sc_seed;
 
 	for (int i = 0; i < 4; i++)
 		m->m_rng[i] = splitmix64(&state);
+	m->m_list_at = 0;
+}
+
+bool
+choice_init(struct sim_machine *m)
+{
+	choice_restart(m);
 	if (m->m_cfg.sc_record) {
 		m->m_record_room = 4096;
 		m->m_record = malloc(m->m_record_room * sizeof *m->m_record);

@@ -33,6 +33,8 @@ enum { /* options without a letter */
        KEY_JSON,
        KEY_REPORT,
        KEY_SAVE,
+       KEY_SCHEDULE,
+       KEY_SCHEDULES,
 };
 
 #define COMMON_OPTIONS                                                                            \
@@ -67,6 +69,7 @@ enum { /* options without a letter */
 		 0,                                                                               \
 		 "Run the core in its plainest form, with locks everywhere",                      \
 		 2},                                                                              \
+		{"schedule", KEY_SCHEDULE, "J", 0, "First schedule of a seed (default: 0)", 3},   \
 		{"json", KEY_JSON, NULL, 0, "Print one JSON object", 4},                          \
 		{"report",                                                                        \
 		 KEY_REPORT,                                                                      \
@@ -83,6 +86,8 @@ static const struct argp_option run_options[] = {
 	{"seed", KEY_SEED, "S", 0, "First seed, decimal or 0x..., or 'random' (default: 1)", 3},
 	{"count", KEY_COUNT, "K", 0,
 	 "Number of seeds, each on every kind of page table (default: 1)", 3},
+	{"schedules", KEY_SCHEDULES, "N", 0,
+	 "Schedules of each seed, from the same set-up (default: 1)", 3},
 	{"jobs", 'j', "J", 0, "Worker processes (default: one per processor)", 3},
 	{"keep-going", 'k', NULL, 0, "Run all seeds, whatever fails", 3},
 	{"check-determinism", KEY_DETERMINISM, NULL, 0, "Run each seed twice and compare", 3},
@@ -211,6 +216,9 @@ parse_what(int key, char *arg, struct argp_state *state)
 	case KEY_CAPS:
 		o->caps = arg;
 		break;
+	case KEY_SCHEDULE:
+		o->schedule = number(state, "--schedule", arg, 0, UINT64_MAX);
+		break;
 	case KEY_REFERENCE:
 		o->reference = true;
 		break;
@@ -258,6 +266,9 @@ parse_run(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case KEY_COUNT:
 		o->count = number(state, "--count", arg, 1, UINT64_MAX / SIM_ARCH_COUNT);
+		return 0;
+	case KEY_SCHEDULES:
+		o->schedules = number(state, "--schedules", arg, 1, UINT64_MAX);
 		return 0;
 	case 'j':
 		o->jobs = (unsigned int)number(state, "--jobs", arg, 1, JOBS_MAX);

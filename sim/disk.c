@@ -14,12 +14,12 @@
 
 #define _GNU_SOURCE /* MAP_ANONYMOUS, MAP_NORESERVE */
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "sim/machine_priv.h"
 #include "sim/machine_vm.h"
+#include "sim/side.h"
 
 struct disk_request {
 	bool dr_write;
@@ -272,7 +272,7 @@ disk_init(struct sim_machine *m)
 		}
 		spare.bytes = bytes;
 	}
-	d->dk_written = calloc(m->m_cfg.sc_swap_slots, 1);
+	d->dk_written = sim_side_alloc(m->m_cfg.sc_swap_slots);
 	if (d->dk_written == NULL)
 		return false;
 	d->dk_bytes = spare.base;
@@ -283,6 +283,6 @@ disk_init(struct sim_machine *m)
 void
 disk_fini(struct sim_machine *m)
 {
-	free(m->m_disk.dk_written);
+	sim_side_free(m->m_disk.dk_written);
 	m->m_disk.dk_written = NULL;
 }

@@ -60,6 +60,25 @@ heap_fini(struct sim_machine *m)
 		memory_expose(m->m_heap, m->m_heap_top);
 }
 
+void
+heap_open(struct sim_machine *m)
+{
+	memory_reveal(m->m_heap, m->m_heap_top);
+}
+
+void
+heap_close(struct sim_machine *m)
+{
+	for (uint64_t at = 0; at < m->m_heap_top && memory_watched();) {
+		struct heap_block *b = (struct heap_block *)(m->m_heap + at);
+		const uint64_t used = b->hb_magic == MAGIC_LIVE ? b->hb_bytes : 0;
+
+		at += ALIGN + b->hb_room;
+		memory_hide((char *)b + ALIGN + used, b->hb_room - used);
+		memory_hide(b, ALIGN);
+	}
+}
+
 static void *
 take(struct sim_machine *m, size_t bytes, bool core)
 {

@@ -15,9 +15,9 @@
  */
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "sim/hw_priv.h"
+#include "sim/side.h"
 
 /* One in so many steps of the agent evicts: what is forgotten early can no longer be stale. */
 #define EVICT_RARITY 8
@@ -287,14 +287,14 @@ hw_config_init(struct hw_config *cfg)
 static struct hw_state *
 state_create(unsigned int cpus)
 {
-	struct hw_state *st = calloc(1, sizeof(*st));
+	struct hw_state *st = sim_side_alloc(sizeof(*st));
 
 	if (!st)
 		return NULL;
 	st->st_ncpus = cpus;
-	st->st_cpus = calloc(cpus, sizeof(*st->st_cpus));
-	st->st_frames = calloc(HW_FRAME_COUNTS, sizeof(*st->st_frames));
-	st->st_runs = calloc(HW_FRAME_COUNTS, sizeof(*st->st_runs));
+	st->st_cpus = sim_side_alloc(cpus * sizeof(*st->st_cpus));
+	st->st_frames = sim_side_alloc(HW_FRAME_COUNTS * sizeof(*st->st_frames));
+	st->st_runs = sim_side_alloc(HW_FRAME_COUNTS * sizeof(*st->st_runs));
 	for (unsigned int i = 0; st->st_cpus && i < cpus; i++)
 		st->st_cpus[i].hw_id = i;
 	return st;
@@ -341,9 +341,9 @@ hw_destroy(void)
 		return;
 	for (unsigned int i = 0; st->st_cpus && i < st->st_ncpus; i++)
 		hw_free_spaces(&st->st_cpus[i]);
-	free(st->st_cpus);
-	free(st->st_frames);
-	free(st->st_runs);
-	free(st);
+	sim_side_free(st->st_cpus);
+	sim_side_free(st->st_frames);
+	sim_side_free(st->st_runs);
+	sim_side_free(st);
 	hw_state = NULL;
 }

@@ -8,11 +8,11 @@
  * eviction. Stale entries live beside fresh ones of the same address, whatever their sizes.
  */
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "sim/hw_priv.h"
 #include "sim/invariants.h"
+#include "sim/side.h"
 
 #define ENTRIES_DEFAULT 65536
 #define SPACES_TIDY 16
@@ -91,17 +91,17 @@ space_create(struct hw_cpu *c)
 {
 	const unsigned int heads = 64;
 	struct hw_space **spaces;
-	struct hw_space *s = calloc(1, sizeof(*s));
+	struct hw_space *s = sim_side_alloc(sizeof(*s));
 
-	spaces = realloc(c->hw_spaces, (c->hw_nspaces + 1) * sizeof(*spaces));
+	spaces = sim_side_resize(c->hw_spaces, (c->hw_nspaces + 1) * sizeof(*spaces));
 	if (spaces)
 		c->hw_spaces = spaces;
 	if (s)
-		s->sp_heads = calloc(heads, sizeof(*s->sp_heads));
+		s->sp_heads = sim_side_alloc(heads * sizeof(*s->sp_heads));
 	if (!spaces || !s || !s->sp_heads) {
 		if (s)
-			free(s->sp_heads);
-		free(s);
+			sim_side_free(s->sp_heads);
+		sim_side_free(s);
 		out_of_memory();
 	}
 	s->sp_mask = heads - 1;
@@ -156,9 +156,9 @@ hw_space_global(struct hw_cpu *c)
 static void
 space_free(struct hw_space *s)
 {
-	free(s->sp_entries);
-	free(s->sp_heads);
-	free(s);
+	sim_side_free(s->sp_entries);
+	sim_side_free(s->sp_heads);
+	sim_side_free(s);
 }
 
 /*
@@ -188,7 +188,7 @@ hw_free_spaces(struct hw_cpu *c)
 {
 	for (unsigned int i = 0; i < c->hw_nspaces; i++)
 		space_free(c->hw_spaces[i]);
-	free(c->hw_spaces);
+	sim_side_free(c->hw_spaces);
 	c->hw_spaces = NULL;
 	c->hw_nspaces = 0;
 }
@@ -283,16 +283,16 @@ grow(struct hw_space *s)
 {
 	const uint32_t room = s->sp_room ? 2 * s->sp_room : 64;
 	const uint32_t heads = 2 * room;
-	struct hw_tlb_entry *entries = realloc(s->sp_entries, room * sizeof(*entries));
-	uint32_t *h = calloc(heads, sizeof(*h));
+	struct hw_tlb_entry *entries = sim_side_resize(s->sp_entries, room * sizeof(*entries));
+	uint32_t *h = sim_side_alloc(heads * sizeof(*h));
 
 	if (entries)
 		s->sp_entries = entries;
 	if (!entries || !h) {
-		free(h);
+		sim_side_free(h);
 		out_of_memory();
 	}
-	free(s->sp_heads);
+	sim_side_free(s->sp_heads);
 	s->sp_heads = h;
 	s->sp_mask = heads - 1;
 	s->sp_room = room;

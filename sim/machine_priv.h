@@ -242,6 +242,7 @@ extern struct sim_machine *sim_the_machine;
 bool choice_init(struct sim_machine *m);
 /* A choice that a policy has made; not while a list is replayed. */
 uint32_t choice_made(struct sim_machine *m, enum sim_choice kind, uint32_t n, uint32_t value);
+void choice_restart(struct sim_machine *m); /* with the source that m_cfg names */
 void choice_fini(struct sim_machine *m);
 
 /* ---- sched.c ---- */
@@ -287,6 +288,9 @@ struct sim_frame *phys_data_frame(struct sim_machine *m, uint64_t hpa, const cha
 void phys_set_kind(struct sim_frame *f, enum sim_frame_kind kind);
 bool heap_init(struct sim_machine *m);
 void heap_fini(struct sim_machine *m);
+/* Under AddressSanitizer and Valgrind: opens all of it to be copied, and closes what is free. */
+void heap_open(struct sim_machine *m);
+void heap_close(struct sim_machine *m);
 
 /* ---- bytes.c ---- */
 void bytes_fill(struct sim_machine *m, struct sim_frame *f); /* until then fr_bytes says how */

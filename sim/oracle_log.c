@@ -17,9 +17,9 @@
  */
 
 #include "sim/oracle_log.h"
+#include "sim/side.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define NCPUS (SIM_MAX_CPUS + 1) /* with the service CPU */
@@ -71,7 +71,7 @@ static void *
 grown(void *old, size_t *room, size_t bytes)
 {
 	const size_t more = *room ? 2 * *room : 64;
-	void *p = realloc(old, more * bytes);
+	void *p = sim_side_resize(old, more * bytes);
 
 	if (!p)
 		sim_violation("internal", "", "no memory for the oracle of translations");
@@ -251,8 +251,8 @@ overlay_reset(void)
 		return;
 	while (room < 2 * (oracle_tlb_backlog() + 1))
 		room *= 2;
-	free(lg->lg_shadows);
-	lg->lg_shadows = calloc(room, sizeof(*lg->lg_shadows));
+	sim_side_free(lg->lg_shadows);
+	lg->lg_shadows = sim_side_alloc(room * sizeof(*lg->lg_shadows));
 	lg->lg_shadow_mask = lg->lg_shadows ? room - 1 : 0;
 	if (!lg->lg_shadows)
 		sim_violation("internal", "", "no memory for the oracle of translations");
@@ -458,12 +458,12 @@ int
 oracle_log_create(void)
 {
 	oracle_log_destroy();
-	oracle_log = calloc(1, sizeof(*oracle_log));
+	oracle_log = sim_side_alloc(sizeof(*oracle_log));
 	if (!oracle_log)
 		return -ENOMEM;
 	oracle_log->lg_first_op = 1;
 	oracle_log->lg_shadow_mask = 63;
-	oracle_log->lg_shadows = calloc(64, sizeof(*oracle_log->lg_shadows));
+	oracle_log->lg_shadows = sim_side_alloc(64 * sizeof(*oracle_log->lg_shadows));
 	if (!oracle_log->lg_shadows) {
 		oracle_log_destroy();
 		return -ENOMEM;
@@ -476,9 +476,9 @@ oracle_log_destroy(void)
 {
 	if (!oracle_log)
 		return;
-	free(oracle_log->lg_log);
-	free(oracle_log->lg_ops);
-	free(oracle_log->lg_shadows);
-	free(oracle_log);
+	sim_side_free(oracle_log->lg_log);
+	sim_side_free(oracle_log->lg_ops);
+	sim_side_free(oracle_log->lg_shadows);
+	sim_side_free(oracle_log);
 	oracle_log = NULL;
 }

@@ -10,10 +10,10 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "sim/invariants.h"
 #include "sim/oracle_log.h"
+#include "sim/side.h"
 
 #define DEAD_ROOT UINT64_MAX	    /* te_dead: its pmap is gone */
 #define DEAD_FRAME (UINT64_MAX - 1) /* te_dead: its frame is free */
@@ -230,7 +230,8 @@ oracle_tlb_register(const struct hw_context *ctx)
 
 	if (context_of(hw_context_root(ctx)))
 		return 0;
-	contexts = realloc(oracle->o_contexts, (oracle->o_ncontexts + 1) * sizeof(*contexts));
+	contexts =
+		sim_side_resize(oracle->o_contexts, (oracle->o_ncontexts + 1) * sizeof(*contexts));
 	if (!contexts)
 		return -ENOMEM;
 	contexts[oracle->o_ncontexts++] = *ctx;
@@ -280,7 +281,7 @@ int
 oracle_tlb_create(void)
 {
 	oracle_tlb_destroy();
-	oracle = calloc(1, sizeof(*oracle));
+	oracle = sim_side_alloc(sizeof(*oracle));
 	if (!oracle || oracle_log_create() != 0) {
 		oracle_tlb_destroy();
 		return -ENOMEM;
@@ -295,7 +296,7 @@ oracle_tlb_destroy(void)
 	oracle_log_destroy();
 	if (!oracle)
 		return;
-	free(oracle->o_contexts);
-	free(oracle);
+	sim_side_free(oracle->o_contexts);
+	sim_side_free(oracle);
 	oracle = NULL;
 }

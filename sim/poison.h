@@ -64,4 +64,17 @@ memory_reveal(void *p, size_t bytes)
 	(void)bytes;
 }
 
+/* Whether anybody looks. */
+static inline bool
+memory_watched(void)
+{
+#if FIBER_ASAN
+	return true;
+#elif PMAP_VALGRIND
+	return RUNNING_ON_VALGRIND != 0;
+#else
+	return false;
+#endif
+}
+
 #endif /* SIM_POISON_H */

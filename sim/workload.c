@@ -490,7 +490,7 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 		.wl_scenario = &scenario,
 		.wl_until = o->steps,
 	};
-	const struct workload_parts parts = {set_up, cpu_program, tear_down, &wl};
+	const struct workload_parts parts = {set_up, cpu_program, tear_down, &wl, sizeof(wl)};
 	struct sim_config cfg;
 
 	scenario_draw(scenario_find(o->scenario), o->seed, &scenario);

@@ -15,7 +15,8 @@ struct workload_parts {
 	void (*wp_set_up)(void *arg);
 	void (*wp_program)(void *arg);
 	void (*wp_tear_down)(void *arg);
-	void *wp_arg;
+	void *wp_arg; /* the world is in it; what else is not in sim_alloc(), too */
+	size_t wp_arg_bytes;
 };
 
 /* A number that depends on the seed alone, for what is fixed before the first choice. */
