@@ -2,9 +2,9 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * Blocks come in sizes of four to each power of two, handed out from the bottom and reused last-in first-out. What is
- * free, the rest of a block, and each block's head are hidden from AddressSanitizer and Valgrind:
- * without them this is nothing but an increment.
+ * Blocks come in sizes of four to each power of two, handed out from the bottom and reused last-in
+ * first-out. What is free, the rest of a block, and each block's head are hidden from
+ * AddressSanitizer and Valgrind.
  */
 
 #define _GNU_SOURCE /* MAP_ANONYMOUS, MAP_NORESERVE */

@@ -3,9 +3,9 @@
 
 /*
  * Saving and restoring, piece by piece. Everything that a run changes lies in a few places of known
- * extent: that is what the machine's own heap and the side heap are for. There is no static variable
- * that is part of the state but pointers to what is saved; the test of snapshots looks through all
- * of them for one that was forgotten.
+ * extent: that is what the machine's own heap and the side heap are for. No static variable is part
+ * of the state but pointers to what is saved; the test of snapshots looks through all of them for
+ * one that was forgotten.
  *
  * Of frames, what nobody can see is left out: the words of those that are no tables, the bytes of
  * those that nobody has looked into.
@@ -230,6 +230,7 @@ restore_machine(const struct sim_snapshot *s)
 	const struct fiber main = m->m_main;
 	const struct sim_config cfg = m->m_cfg;
 	struct sim_choice_record *const record = m->m_record;
+	struct sim_choice_note *const notes = m->m_notes;
 	const size_t record_room = m->m_record_room;
 	struct sim_counters ct = m->m_ct;
 	const bool catching = m->m_catching;
@@ -244,6 +245,7 @@ restore_machine(const struct sim_snapshot *s)
 	m->m_main = main;
 	m->m_cfg = cfg;
 	m->m_record = record;
+	m->m_notes = notes;
 	m->m_record_room = record_room;
 	m->m_catching = catching;
 	memcpy(&m->m_catch, &catch, sizeof(catch));
@@ -291,8 +293,10 @@ sim_choose_from(const struct sim_config *cfg)
 
 	m->m_cfg.sc_source = cfg->sc_source;
 	m->m_cfg.sc_seed = cfg->sc_seed;
+	m->m_cfg.sc_draw_seed = cfg->sc_draw_seed;
 	m->m_cfg.sc_list = cfg->sc_list;
 	m->m_cfg.sc_list_len = cfg->sc_list_len;
+	m->m_cfg.sc_list_notes = cfg->sc_list_notes;
 	m->m_cfg.sc_list_lenient = cfg->sc_list_lenient;
 	m->m_cfg.sc_call = cfg->sc_call;
 	m->m_cfg.sc_call_arg = cfg->sc_call_arg;

@@ -202,7 +202,8 @@ choose_schedule(const struct running *rn, uint64_t schedule)
 
 	if (schedule == 0 || cfg.sc_source != SIM_SOURCE_SEED)
 		return;
-	cfg.sc_seed = workload_hash(cfg.sc_seed, 100 + schedule);
+	cfg.sc_draw_seed = workload_hash(cfg.sc_draw_seed != 0 ? cfg.sc_draw_seed : cfg.sc_seed,
+					 100 + schedule);
 	sim_choose_from(&cfg);
 }
 

@@ -552,7 +552,7 @@ wait_for_agent(void *arg)
 
 Test(machine, agents)
 {
-	static struct sim_agent_ops ops = {"tester", 5, agent_enabled, agent_step, true};
+	static struct sim_agent_ops ops = {"tester", 5, agent_enabled, agent_step, true, NULL};
 	struct sim_config cfg = config(1, 3);
 
 	for (int helps = 1; helps >= 0; helps--) {
