@@ -14,6 +14,7 @@
 #include <inttypes.h>
 
 #include "sim/machine_priv.h"
+#include "sim/story_record.h"
 
 unsigned int
 sim_cpu(void)
@@ -183,6 +184,7 @@ arrive(struct sim_machine *m, struct cpu *c)
 	else
 		c->cp_irq_pending = true;
 	m->m_progress++;
+	STORY(arrived(c->cp_id));
 }
 
 /* ---- Guest mode ---- */

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "sim/invariants.h"
+#include "sim/story_record.h"
 
 /* ---- Pages of a range ----------------------------------------------------------------------- */
 
@@ -94,6 +95,7 @@ void
 hostop_begin(struct hostop *ho, struct space *sp, gpa_t start, gpa_t end, enum world_count c)
 {
 	ho->ho_range = (struct range){sp, start, end};
+	STORY(begin(world_count_names[c], sp->sp_name, start, end));
 	world_tick(sp->sp_world, c);
 	hostop_take(&ho->ho_range);
 	space_op_begin(sp, &ho->ho_op);
@@ -150,6 +152,7 @@ hostop_end(struct hostop *ho)
 {
 	oracle_check_range(ho->ho_range.ra_space, ho->ho_range.ra_start, ho->ho_range.ra_end);
 	hostop_give(&ho->ho_range);
+	STORY(done(0));
 }
 
 void

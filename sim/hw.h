@@ -291,21 +291,23 @@ enum hw_space_kind {
 
 /* A cached translation or, with te_table, a cached paging-structure entry. */
 struct hw_tlb_entry {
-	uint64_t te_key;  /* private: what it is found by */
-	uint64_t te_va;	  /* first address it serves, in its space: gpa or linear address */
-	uint64_t te_gpa;  /* first address that the tables translated for it */
-	uint64_t te_hpa;  /* first byte of the page, or the next table */
-	uint64_t te_root; /* address of the root that it came from */
-	uint64_t te_step; /* when it was made (sim_step_count()) */
-	uint64_t te_dead; /* the oracle's: not 0 if it may not be used any more */
-	uint32_t te_next; /* private */
-	uint8_t te_level; /* of a leaf: its size; of a table entry: of the table that held it */
+	uint64_t te_key;    /* private: what it is found by */
+	uint64_t te_va;	    /* first address it serves, in its space: gpa or linear address */
+	uint64_t te_gpa;    /* first address that the tables translated for it */
+	uint64_t te_hpa;    /* first byte of the page, or the next table */
+	uint64_t te_root;   /* address of the root that it came from */
+	uint64_t te_step;   /* when it was made (sim_step_count()) */
+	uint64_t te_dead;   /* the oracle's: not 0 if it may not be used any more */
+	uint32_t te_next;   /* private */
+	uint32_t te_serial; /* the story's: names it there; 0: not yet */
+	uint8_t te_level;   /* of a leaf: its size; of a table entry: of the table that held it */
 	bool te_table;
 	uint8_t te_rights; /* over all levels down to it */
 	uint8_t te_memtype;
 	bool te_ignore_pat;
 	bool te_dirty;
 	bool te_global;
+	bool te_stale; /* the story's: the tables do not allow it */
 };
 
 /* Bytes that an entry covers. */

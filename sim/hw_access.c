@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "sim/hw_priv.h"
+#include "sim/story_record.h"
 
 void
 hw_dead_use(struct hw_cpu *c, const struct hw_context *ctx, const struct hw_tlb_entry *e,
@@ -138,9 +139,9 @@ out_of_range(struct hw_cpu *c, const struct hw_context *ctx, uint64_t gpa, unsig
 	return fault_now(c, ctx, gpa, fault);
 }
 
-enum hw_result
-hw_access(unsigned int cpu, const struct hw_context *ctx, uint64_t gpa, unsigned int access,
-	  struct hw_translation *out, struct hw_fault *fault)
+static enum hw_result
+access_gpa(unsigned int cpu, const struct hw_context *ctx, uint64_t gpa, unsigned int access,
+	   struct hw_translation *out, struct hw_fault *fault)
 {
 	struct hw_cpu *c = hw_cpu_at(cpu);
 	struct hw_tlb_entry *found[HW_MATCH_MAX], *hit, e;
@@ -169,9 +170,9 @@ hw_access(unsigned int cpu, const struct hw_context *ctx, uint64_t gpa, unsigned
  * Combined mappings are cached in pages of 4 KiB: the smaller of the guest's and the host's size. A
  * fault on the way drops that of this linear address as well (SDM vol. 3C 29.4.3.1).
  */
-enum hw_result
-hw_access_linear(unsigned int cpu, const struct hw_context *ctx, uint64_t linear,
-		 unsigned int access, struct hw_translation *out, struct hw_fault *fault)
+static enum hw_result
+access_linear(unsigned int cpu, const struct hw_context *ctx, uint64_t linear, unsigned int access,
+	      struct hw_translation *out, struct hw_fault *fault)
 {
 	struct hw_cpu *c = hw_cpu_at(cpu);
 	struct hw_tlb_entry *found[HW_MATCH_MAX], *hit, e;
@@ -193,7 +194,7 @@ hw_access_linear(unsigned int cpu, const struct hw_context *ctx, uint64_t linear
 		hw_drop_address(c, hw_space_of(c, ctx, true), linear, true);
 		return HW_FAULT;
 	}
-	if (hw_access(cpu, ctx, gpa, access, out, fault) != HW_OK) {
+	if (access_gpa(cpu, ctx, gpa, access, out, fault) != HW_OK) {
 		hw_drop_address(c, hw_space_of(c, ctx, true), linear, true);
 		return HW_FAULT;
 	}
@@ -209,4 +210,24 @@ hw_access_linear(unsigned int cpu, const struct hw_context *ctx, uint64_t linear
 	};
 	hw_cache(c, ctx, hw_space_of(c, ctx, true), &e);
 	return HW_OK;
+}
+
+enum hw_result
+hw_access(unsigned int cpu, const struct hw_context *ctx, uint64_t gpa, unsigned int access,
+	  struct hw_translation *out, struct hw_fault *fault)
+{
+	const enum hw_result result = access_gpa(cpu, ctx, gpa, access, out, fault);
+
+	STORY(access(cpu, ctx, gpa, access, result == HW_OK ? out : NULL, fault));
+	return result;
+}
+
+enum hw_result
+hw_access_linear(unsigned int cpu, const struct hw_context *ctx, uint64_t linear,
+		 unsigned int access, struct hw_translation *out, struct hw_fault *fault)
+{
+	const enum hw_result result = access_linear(cpu, ctx, linear, access, out, fault);
+
+	STORY(access(cpu, ctx, linear, access, result == HW_OK ? out : NULL, fault));
+	return result;
 }

@@ -18,6 +18,7 @@
 
 #include "sim/hw_priv.h"
 #include "sim/side.h"
+#include "sim/story_record.h"
 
 /* One in so many steps of the agent evicts: what is forgotten early can no longer be stale. */
 #define EVICT_RARITY 8
@@ -244,6 +245,7 @@ hw_guest_enter(unsigned int cpu, const struct hw_context *ctx, enum hw_tlb_contr
 	drop_vpid0(c, ctx);
 	c->hw_guest = ctx;
 	update_live(cpu);
+	STORY(guest(cpu, ctx, control));
 }
 
 void
@@ -259,6 +261,7 @@ hw_guest_exit(unsigned int cpu)
 		hw_drop_all(c);
 	c->hw_guest = NULL;
 	update_live(cpu);
+	STORY(guest_off(cpu));
 }
 
 void

@@ -6,18 +6,20 @@
  */
 
 #include "sim/hw_priv.h"
+#include "sim/story_record.h"
 
 #define CANONICAL_BIT 47
 
 /* Common to all: a point, a count, and the kindness that makes each of them drop everything. */
 static struct hw_cpu *
-begin_invalidate(unsigned int cpu, const struct hw_model *m)
+begin_invalidate(unsigned int cpu, const struct hw_model *m, const char *what, uint64_t operand)
 {
 	struct hw_cpu *c = hw_cpu_at(cpu);
 
 	sim_point(SIM_INVALIDATE, NULL);
 	hw_counters[HW_CT_INVALIDATE]++;
 	c->hw_flushes++;
+	STORY(flush(cpu, what, operand));
 	if (m && (m->hm_kindness & HW_KIND_WIDE_FLUSH))
 		hw_drop_all(c);
 	return c;
@@ -32,7 +34,7 @@ hw_invept(unsigned int cpu, const struct hw_model *m, unsigned int type, uint64_
 {
 	const struct hw_context as = {.hc_model = m, .hc_kind = HW_EPT, .hc_root = eptp};
 	const uint64_t ep4ta = hw_context_root(&as);
-	struct hw_cpu *c = begin_invalidate(cpu, m);
+	struct hw_cpu *c = begin_invalidate(cpu, m, "INVEPT", type == HW_INVEPT_ALL ? 0 : ep4ta);
 	char why[120];
 
 	if (type > 7 || !(m->hm_invept >> type & 1))
@@ -64,7 +66,7 @@ void
 hw_invvpid(unsigned int cpu, const struct hw_model *m, unsigned int type, uint16_t vpid,
 	   uint64_t linear)
 {
-	struct hw_cpu *c = begin_invalidate(cpu, m);
+	struct hw_cpu *c = begin_invalidate(cpu, m, "INVVPID", vpid);
 
 	if (type > 7 || !(m->hm_invvpid >> type & 1))
 		sim_violation("CK-HW", "I18", "INVVPID of type %u, which CPU %u does not have",
@@ -98,7 +100,7 @@ hw_invvpid(unsigned int cpu, const struct hw_model *m, unsigned int type, uint16
 void
 hw_invlpg(unsigned int cpu, const struct hw_context *ctx, uint64_t va)
 {
-	struct hw_cpu *c = begin_invalidate(cpu, ctx->hc_model);
+	struct hw_cpu *c = begin_invalidate(cpu, ctx->hc_model, "INVLPG", va);
 	struct hw_space *s = hw_space_of(c, ctx, false);
 
 	hw_drop_address(c, s, va, false);
@@ -110,7 +112,7 @@ hw_invlpg(unsigned int cpu, const struct hw_context *ctx, uint64_t va)
 void
 hw_invlpga(unsigned int cpu, uint32_t asid, uint64_t linear)
 {
-	struct hw_cpu *c = begin_invalidate(cpu, NULL);
+	struct hw_cpu *c = begin_invalidate(cpu, NULL, "INVLPGA", linear);
 
 	for (unsigned int i = 0; i < c->hw_nspaces; i++) {
 		struct hw_space *s = c->hw_spaces[i];
@@ -123,7 +125,7 @@ hw_invlpga(unsigned int cpu, uint32_t asid, uint64_t linear)
 void
 hw_guest_invlpg(unsigned int cpu, const struct hw_context *ctx, uint64_t linear)
 {
-	struct hw_cpu *c = begin_invalidate(cpu, ctx->hc_model);
+	struct hw_cpu *c = begin_invalidate(cpu, ctx->hc_model, "INVLPG of the guest", linear);
 
 	hw_drop_address(c, hw_space_of(c, ctx, true), linear, true);
 }
@@ -143,19 +145,20 @@ drop_asid(struct hw_cpu *c, bool all, uint32_t asid)
 void
 hw_flush_asid(unsigned int cpu, uint32_t asid)
 {
-	drop_asid(begin_invalidate(cpu, NULL), false, asid);
+	drop_asid(begin_invalidate(cpu, NULL, "flush of ASID", asid), false, asid);
 }
 
 void
 hw_flush_all_asids(unsigned int cpu)
 {
-	drop_asid(begin_invalidate(cpu, NULL), true, 0);
+	drop_asid(begin_invalidate(cpu, NULL, "flush of all ASIDs", 0), true, 0);
 }
 
 void
 hw_flush_cr3(unsigned int cpu, const struct hw_context *ctx, bool global)
 {
-	struct hw_cpu *c = begin_invalidate(cpu, ctx->hc_model);
+	struct hw_cpu *c = begin_invalidate(
+		cpu, ctx->hc_model, global ? "flush of everything" : "flush of PCID", ctx->hc_tag);
 
 	if (!global) {
 		hw_drop_space(c, hw_space_of(c, ctx, false));

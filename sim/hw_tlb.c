@@ -13,6 +13,7 @@
 #include "sim/hw_priv.h"
 #include "sim/invariants.h"
 #include "sim/side.h"
+#include "sim/story_record.h"
 
 #define ENTRIES_DEFAULT 65536
 #define SPACES_TIDY 16
@@ -269,6 +270,7 @@ remove_entry(struct hw_cpu *c, struct hw_space *s, uint32_t index)
 	struct hw_tlb_entry *e = &s->sp_entries[index];
 	const uint32_t last = s->sp_n - 1;
 
+	STORY(drop(c->hw_id, e));
 	count_entry(c, s, e, -1);
 	*link_to(s, index) = e->te_next;
 	if (index != last) {
@@ -374,7 +376,7 @@ check_sizes(struct hw_cpu *c, const struct hw_context *ctx, struct hw_space *s,
  * nothing made the CPU forget them; a dead entry does not stand for a live one.
  */
 static bool
-merge(struct hw_space *s, const struct hw_tlb_entry *e)
+merge(unsigned int cpu, struct hw_space *s, const struct hw_tlb_entry *e)
 {
 	struct hw_tlb_entry *found[HW_MATCH_MAX];
 	const unsigned int n = match(s, e->te_key, found, 0);
@@ -391,6 +393,7 @@ merge(struct hw_space *s, const struct hw_tlb_entry *e)
 			o->te_dirty = e->te_dirty;
 			o->te_dead = e->te_dead;
 			o->te_step = e->te_step;
+			STORY(fill(cpu, s->sp_kind, o));
 			return true;
 		}
 		if ((e->te_rights & ~o->te_rights) == 0 && e->te_dirty <= o->te_dirty &&
@@ -436,7 +439,7 @@ hw_cache(struct hw_cpu *c, const struct hw_context *ctx, struct hw_space *s, str
 	e->te_gpa &= ~(hw_entry_bytes(e) - 1);
 	e->te_key = key_of(e->te_va, e->te_level, e->te_table);
 	e->te_step = sim_step_count();
-	if (merge(s, e))
+	if (merge(c->hw_id, s, e))
 		return;
 	if (!e->te_table)
 		check_sizes(c, ctx, s, e);
@@ -446,6 +449,7 @@ hw_cache(struct hw_cpu *c, const struct hw_context *ctx, struct hw_space *s, str
 	s->sp_entries[s->sp_n] = *e;
 	*head = ++s->sp_n;
 	count_entry(c, s, e, 1);
+	STORY(fill(c->hw_id, s->sp_kind, &s->sp_entries[s->sp_n - 1]));
 }
 
 /* ---- Dropping ------------------------------------------------------------------------------ */
@@ -453,8 +457,10 @@ hw_cache(struct hw_cpu *c, const struct hw_context *ctx, struct hw_space *s, str
 void
 hw_drop_space(struct hw_cpu *c, struct hw_space *s)
 {
-	for (uint32_t i = 0; i < s->sp_n; i++)
+	for (uint32_t i = 0; i < s->sp_n; i++) {
+		STORY(drop(c->hw_id, &s->sp_entries[i]));
 		count_entry(c, s, &s->sp_entries[i], -1);
+	}
 	hw_counters[HW_CT_INVALIDATED] += s->sp_n;
 	if (s->sp_n != 0)
 		memset(s->sp_heads, 0, (s->sp_mask + 1) * sizeof(*s->sp_heads));

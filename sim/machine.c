@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "sim/machine_priv.h"
+#include "sim/story_record.h"
 
 struct sim_machine *sim_the_machine;
 
@@ -42,6 +43,8 @@ note_end(struct sim_machine *m, enum sim_result result, const char *check, const
 
 	if (r->sr_result != SIM_RUN_PASSED)
 		return;
+	if (result == SIM_RUN_VIOLATED)
+		STORY(violation(check, invariant, message));
 	r->sr_result = result;
 	r->sr_cpu = m->m_actor;
 	r->sr_step = m->m_step;
@@ -151,6 +154,8 @@ sim_fault(enum sim_fault f)
 		happens = true;
 	m->m_ct.ct_faults[f] += happens;
 	self(m)->cp_failures += happens;
+	if (happens)
+		STORY(fault(f));
 	return happens;
 }
 

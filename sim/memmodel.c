@@ -14,6 +14,7 @@
 #include <inttypes.h>
 
 #include "sim/machine_priv.h"
+#include "sim/story_record.h"
 
 /* The frame that an address named by id lies in, or whose descriptor; UINT64_MAX: none. */
 static inline uint64_t
@@ -64,8 +65,10 @@ memory_write_now(struct sim_machine *m, uint64_t *w, uint64_t value, enum sim_wr
 	if (m->m_write_hook != NULL && id >> 56 == SIM_ID_TABLE >> 56) {
 		struct sim_table_write tw = {m->m_phys_base + (id & ~SIM_ID_TABLE), *w, value, how,
 					     cpu};
+		STORY(written(&tw));
 		m->m_write_hook(m->m_write_hook_arg, &tw);
 	}
+	STORY(word(w, *w, value));
 	if (*w != value)
 		m->m_progress++;
 	*w = value;
@@ -83,6 +86,7 @@ memory_drain_one(struct sim_machine *m, struct cpu *c)
 		c->cp_settled--;
 	if (c->cp_nstores == 0)
 		m->m_buffered &= ~((uint32_t)1 << c->cp_id);
+	STORY(drain(c->cp_id, st.ps_word, st.ps_value));
 	memory_write_now(m, st.ps_word, st.ps_value, SIM_WRITE_PLAIN, c->cp_id);
 }
 
@@ -126,6 +130,7 @@ memory_write(struct sim_machine *m, uint64_t *w, uint64_t value)
 	}
 	c->cp_stores[c->cp_nstores++] = (struct pending_store){w, value};
 	m->m_buffered |= (uint32_t)1 << c->cp_id;
+	STORY(buffer(c->cp_id, w, value));
 }
 
 uint64_t

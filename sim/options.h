@@ -18,6 +18,7 @@
 
 #include "sim/machine.h"
 
+struct story;
 struct trace; /* trace.h */
 
 /* What the guests' page tables are made of; the values are bit numbers of sim_options.arch_set. */
@@ -58,6 +59,7 @@ struct sim_options {
 	const struct sim_choice_record *choices; /* NULL: by seed */
 	size_t nchoices;
 	bool record_choices;
+	struct story *story; /* in which this run is to be told (story.h), or NULL */
 	const struct sim_choice_note *notes; /* of choices; NULL: their numbers alone must fit */
 
 	/*

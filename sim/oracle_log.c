@@ -447,6 +447,13 @@ merely_early(const struct oracle_judged *j)
 }
 
 bool
+oracle_log_allowed_by(const struct oracle_judged *j,
+		      bool (*load)(void *arg, uint64_t hpa, uint64_t *value))
+{
+	return allowed(j, load);
+}
+
+bool
 oracle_log_allows(const struct oracle_judged *j)
 {
 	return allowed(j, load_now) || merely_early(j);

@@ -24,6 +24,10 @@ struct oracle_judged {
 /* Whether the tables allow it, or would but for what a pending operation has written. */
 bool oracle_log_allows(const struct oracle_judged *j);
 
+/* Whether tables allow it that are as load() shows them. */
+bool oracle_log_allowed_by(const struct oracle_judged *j,
+			   bool (*load)(void *arg, uint64_t hpa, uint64_t *value));
+
 /* The operation is over; it stays in the log until oracle_log_trim(). */
 void oracle_log_over(struct oracle_tlb_op *op);
 

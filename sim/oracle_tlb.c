@@ -14,6 +14,7 @@
 #include "sim/invariants.h"
 #include "sim/oracle_log.h"
 #include "sim/side.h"
+#include "sim/story_record.h"
 
 #define DEAD_ROOT UINT64_MAX	    /* te_dead: its pmap is gone */
 #define DEAD_FRAME (UINT64_MAX - 1) /* te_dead: its frame is free */
@@ -142,6 +143,7 @@ judge(void *arg, unsigned int cpu, enum hw_space_kind space, uint64_t key, struc
 		return;
 	describe(e, entry, sizeof(entry));
 	describe_tables(scan->sc_ctx, j.jd_first, tables, sizeof(tables));
+	STORY(blame(cpu, e, j.jd_first));
 	sim_violation("CK-TLB", "I14",
 		      "shootdown over, but CPU %u in guest mode still has a %s; %s", cpu, entry,
 		      tables);
@@ -195,6 +197,7 @@ judge_frame(void *arg, unsigned int cpu, enum hw_space_kind space, uint64_t key,
 		return;
 	if (in_use(cpu, space, key)) {
 		describe(e, entry, sizeof(entry));
+		STORY(blame(cpu, e, e->te_gpa));
 		sim_violation("CK-FREE", "I15", "frame 0x%llx is freed while CPU %u may use a %s",
 			      (unsigned long long)scan->fs_hpa, cpu, entry);
 	}
@@ -265,6 +268,7 @@ used_dead(void *arg, unsigned int cpu, const struct hw_context *ctx, const struc
 	(void)ctx;
 	describe(e, entry, sizeof(entry));
 	describe_tables(now, gpa, tables, sizeof(tables));
+	STORY(blame(cpu, e, gpa));
 	sim_violation("CK-TLB", e->te_dead == DEAD_ROOT ? "I18" : "I14",
 		      "CPU %u: access (%s) to 0x%llx used a %s, made at step %llu, whose %s; %s",
 		      cpu, rights_name(access & 7, rights), (unsigned long long)gpa, entry,

@@ -20,6 +20,7 @@
 
 #include "sim/machine_priv.h"
 #include "sim/poison.h"
+#include "sim/story_record.h"
 #include "pmap/host.h"
 
 static_assert(DESC_BYTES == HOST_TABLE_DESC_BYTES, "descriptors");
@@ -416,6 +417,7 @@ sim_phys_cas(uint64_t hpa, uint64_t *old, uint64_t new)
 	}
 	if (*w != new)
 		m->m_progress++;
+	STORY(walker_wrote(hpa, *w, new));
 	*w = new;
 	return true;
 }

@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "sim/invariants.h"
+#include "sim/story_record.h"
 
 /* Injected failures may hit while a world is set up: whoever sets it up tries again. */
 #define TRIES 1000
@@ -369,9 +370,11 @@ space_fault(struct space *sp, gpa_t gpa, unsigned int access)
 	cp->cp_fault_space = sp;
 	cp->cp_fault_gpa = PAGE_OF(gpa);
 	cp->cp_faults++;
+	STORY(begin("page fault", sp->sp_name, PAGE_OF(gpa), PAGE_OF(gpa) + SIM_PAGE_SIZE));
 	space_op_begin(sp, &op);
 	error = vm_fault(sp->sp_vs, gpa, access, &record);
 	space_op_end(sp, &op, PAGE_OF(gpa), PAGE_OF(gpa) + SIM_PAGE_SIZE);
+	STORY(done(error));
 	cp->cp_faults++;
 	oracle_access_failed(sp, gpa, access);
 	if (error != 0)

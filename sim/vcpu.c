@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "sim/invariants.h"
+#include "sim/story_record.h"
 
 #define RUN_ACCESSES 24	    /* guest instructions per entry, at most */
 #define FAULTS_IN_A_ROW 400 /* more without progress is a livelock */
@@ -47,6 +48,19 @@ decode_fault(const struct space *sp, const struct hw_fault *f, unsigned int *acc
 	return 0;
 }
 
+/* The story of a slot: its vCPU's number, or its CPU's. */
+static void
+tell_slot(const struct space *sp, const struct pmap_slot *s, bool active)
+{
+	unsigned int n = sim_cpu();
+
+	for (unsigned int i = 0; i < sp->sp_nvcpus && space_is_rvi(sp); i++) {
+		if (sp->sp_vcpus[i].vc_slot == s)
+			n = i;
+	}
+	STORY(slot(sp->sp_name, n, s, active));
+}
+
 /* ---- CK-GEN --------------------------------------------------------------------------------- */
 
 /* An entry without a flush must have flushed for the very generation it acknowledged. */
@@ -59,6 +73,7 @@ check_entry(struct space *sp, const struct pmap_slot *s, uint64_t *seen, bool fl
 
 	sim_invariant_hit(SIM_I20);
 	sim_invariant_hit(SIM_I22);
+	tell_slot(sp, s, true);
 	if (!flush) {
 		sim_invariant_hit(SIM_I23);
 		if (acked != *seen)
@@ -75,6 +90,7 @@ flushed(struct space *sp, struct pmap_slot *s, uint64_t *seen)
 	sim_invariant_hit(SIM_I21);
 	*seen = space_ghost_of(sp, s->ps_ack);
 	pmap_guest_flushed(s);
+	tell_slot(sp, s, true);
 	world_tick(sp->sp_world, WC_ENTRY_FLUSHES);
 }
 
@@ -129,6 +145,7 @@ enter_vmx(struct vcpu *v)
 	}
 	if (sim_fault(SIM_FAULT_ENTRY)) {
 		pmap_guest_exit(s);
+		tell_slot(sp, s, false);
 		return NULL;
 	}
 	return s;
@@ -149,6 +166,7 @@ enter_svm(struct vcpu *v, enum hw_tlb_control *control)
 	tc = pmap_asid_assign(&cp->cp_asids, cpu, &v->vc_asid, flush);
 	if (sim_fault(SIM_FAULT_ENTRY)) {
 		pmap_guest_exit(s);
+		tell_slot(sp, s, false);
 		return NULL;
 	}
 	pmap_asid_flushed(&cp->cp_asids, tc);
@@ -277,6 +295,7 @@ guest_round(struct vcpu *v, struct run *ru)
 		world_tick(sp->sp_world, WC_ENTRIES);
 		faulted = run_guest(v, ru, control, &f);
 		pmap_guest_exit(s);
+		tell_slot(sp, s, false);
 	}
 	sim_irq_enable();
 	if (!faulted && sim_fault(SIM_FAULT_SPURIOUS_FAULT) && v->vc_have) {
@@ -300,6 +319,7 @@ load_space(struct space *sp)
 	if (sp != sp->sp_world->wo_kernel) {
 		cp->cp_loaded = sp;
 		pmap_activate(sp->sp_pmap, cpu_slot(sp));
+		tell_slot(sp, cpu_slot(sp), true);
 	}
 	hw_load_cr3(sim_cpu(), &sp->sp_ctx);
 	sim_irq_enable();
@@ -314,6 +334,7 @@ unload_space(struct space *sp)
 	hw_load_cr3(sim_cpu(), NULL);
 	if (sp != sp->sp_world->wo_kernel) {
 		pmap_deactivate(cpu_slot(sp));
+		tell_slot(sp, cpu_slot(sp), false);
 		cp->cp_loaded = NULL;
 	}
 	sim_irq_enable();
@@ -349,6 +370,7 @@ vcpu_run(struct vcpu *v, next_access_fn *next, void *arg)
 		world_tick(sp->sp_world, WC_MOVES);
 	v->vc_cpu = sim_cpu();
 	sp->sp_users++;
+	STORY(vcpu(sp->sp_name, (unsigned int)(v - sp->sp_vcpus), true));
 	if (sp->sp_arch == SIM_ARCH_X86) {
 		run_thread(v, &ru);
 	} else {
@@ -360,6 +382,7 @@ vcpu_run(struct vcpu *v, next_access_fn *next, void *arg)
 	 * there.
 	 */
 	host_fence();
+	STORY(vcpu(sp->sp_name, (unsigned int)(v - sp->sp_vcpus), false));
 	sp->sp_users--;
 	v->vc_running = false;
 	return true;

@@ -11,6 +11,7 @@
 
 #include "sim/workload.h"
 #include "sim/scenario.h"
+#include "sim/story_record.h"
 #include "sim/vmop.h"
 
 #include <errno.h>
@@ -210,6 +211,7 @@ cpu_program(void *arg)
 								wl->wl_scenario->sn_weights);
 
 		sim_choice_word(scenario_op_names[op]);
+		STORY(begin(scenario_op_names[op], NULL, 0, 0));
 		sim_point(SIM_USER, NULL);
 		vmop_enter(w);
 		if (op == OP_RUN)
@@ -219,6 +221,7 @@ cpu_program(void *arg)
 		else
 			do_some(wl, op);
 		vmop_leave(w);
+		STORY(done(0));
 	}
 	cpu_end(w);
 }

@@ -7,6 +7,7 @@
  */
 
 #include "sim/snapshot.h"
+#include "sim/story_record.h"
 #include "sim/vmop.h"
 #include "sim/workload.h"
 
@@ -284,6 +285,7 @@ workload_run(const struct sim_options *o, const struct sim_config *cfg, struct w
 	if (hw_create(&hw) != 0 || oracle_tlb_create() != 0 || world_create(w, o, m) != 0)
 		goto out;
 	error = 0;
+	story_attach(o->story);
 	if (sim_machine_call(m, parts->wp_set_up, parts->wp_arg, &report) == SIM_RUN_PASSED)
 		error = run_schedules(&rn, &report, out);
 	if (error != 0)
@@ -302,6 +304,7 @@ workload_run(const struct sim_options *o, const struct sim_config *cfg, struct w
 	if (report.sr_result == SIM_RUN_DIVERGED)
 		error = -EILSEQ;
 out:
+	story_detach();
 	oracle_tlb_destroy();
 	hw_destroy();
 	sim_machine_destroy(m);

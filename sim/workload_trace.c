@@ -9,6 +9,7 @@
 
 #include "sim/trace.h"
 #include "sim/vmop.h"
+#include "sim/story_record.h"
 #include "sim/workload.h"
 
 #include <errno.h>
@@ -111,11 +112,13 @@ cpu_program(void *arg)
 		struct space *const sp = w->wo_spaces[turn++ % w->wo_nspaces];
 
 		sim_operation();
+		STORY(begin("turn", sp->sp_name, 0, 0));
 		sim_point(SIM_USER, NULL);
 		if (sim_choose(SIM_CHOICE_WORKLOAD, HOST_TURNS) == 0)
 			host_turn(sp);
 		else
 			vcpu_run(&sp->sp_vcpus[0], next_access, NULL);
+		STORY(done(0));
 	}
 	cpu_end(w);
 }

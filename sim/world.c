@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "sim/invariants.h"
+#include "sim/story_record.h"
 
 const char *const world_count_names[WC_COUNT] = {
 	[WC_READS] = "guest-reads",
@@ -191,6 +192,7 @@ attach(struct space *sp)
 		sp->sp_ctx.hc_tag = 1;
 	if (oracle_tlb_register(&sp->sp_ctx) != 0)
 		sim_violation("internal", "", "no memory for the oracle of translations");
+	STORY(space(sp->sp_name, &sp->sp_ctx, sp->sp_pmap));
 	sp->sp_last_gen = pmap_generation(sp->sp_pmap);
 	sp->sp_ghost_gen = sp->sp_last_gen;
 	for (unsigned int i = 0; i < SIM_MAX_CPUS; i++)
