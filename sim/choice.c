@@ -242,12 +242,15 @@ record(struct sim_machine *m, enum sim_choice kind, uint32_t n, uint32_t value)
 			machine_end(m, SIM_RUN_BUDGET, "", "", "no memory to record choices");
 		m->m_record_room = room;
 	}
+	const bool begins = kind == SIM_CHOICE_WORKLOAD && m->m_cpu != NULL && m->m_cpu->cp_begins;
 	m->m_notes[m->m_nrecord] = (struct sim_choice_note){
 		.cn_step = m->m_step,
 		.cn_offered = kind == SIM_CHOICE_ACTOR ? m->m_offered : 0,
 		.cn_actor = (uint8_t)m->m_actor,
-		.cn_begins = m->m_begins,
+		.cn_begins = begins,
 	};
+	if (begins)
+		m->m_cpu->cp_begins = false;
 	m->m_record[m->m_nrecord++] = (struct sim_choice_record){kind, n, value};
 }
 
@@ -258,7 +261,7 @@ sim_operation(void)
 
 	if (m->m_cpu == NULL)
 		return;
-	m->m_begins = true;
+	m->m_cpu->cp_begins = true;
 	m->m_cpu->cp_operations++;
 	m->m_cpu->cp_operation_points = m->m_cpu->cp_points;
 }
@@ -324,7 +327,6 @@ settle(struct sim_machine *m, enum sim_choice kind, uint32_t n, uint32_t value)
 {
 	if (m->m_cfg.sc_record)
 		record(m, kind, n, value);
-	m->m_begins = false;
 	m->m_ct.ct_choices++;
 	m->m_hash = (m->m_hash ^ value ^ ((uint64_t)kind << 32)) * 0x9e3779b97f4a7c15ull;
 	return value;

@@ -63,7 +63,8 @@ struct cli_args {
 	bool run_options_given; /* any that a replay file decides */
 	struct trace *trace;	/* opened by cli_prepare() */
 	struct outfile reports[SIM_REPORTS_MAX];
-	struct replay recorded; /* of file */
+	struct replay recorded;		      /* of file */
+	char trace_beside[REPLAY_LINE_BYTES]; /* path of its trace, if it lies beside it */
 };
 
 /* Parses; does not return if the arguments are wrong (CLI_USAGE) or ask for help. */
@@ -104,6 +105,7 @@ struct cli_sum {
 	uint64_t steps;
 	uint64_t hash;	    /* over the trace hashes, in order */
 	uint64_t last_hash; /* of the last run */
+	uint64_t last_state;
 	double seconds;
 	int signal;		     /* that interrupted it */
 	struct sim_outcome counters; /* only these of it are used */
@@ -118,9 +120,13 @@ struct cli_sum {
 
 	const struct replay *recorded; /* what a replay was to repeat, or NULL */
 	bool choices_unfit;	       /* its list of choices did not fit, the seed was used */
+	char unfit[SIM_MESSAGE_BYTES]; /* where it first did not, or "" */
 };
 
 void cli_sum_add(struct cli_sum *s, struct pool_result *r);
+
+/* Whether the one run was the recorded one: each step, and the state at the end. */
+bool cli_same_run(const struct cli_sum *s);
 
 /* Whether this whole run of seeds promised coverage, and each counter that was left at zero. */
 bool cli_sum_judges_coverage(const struct cli_sum *s);

@@ -381,8 +381,8 @@ open_trace(struct cli_args *a, char *why, size_t why_bytes)
 		     o->trace_path);
 	if (n < 0 || (size_t)n >= sizeof(beside) || access(beside, F_OK) != 0)
 		return trace_open(o->trace_path, &a->trace, why, why_bytes);
-	strcpy(a->recorded.re_trace, beside);
-	o->trace_path = a->recorded.re_trace;
+	strcpy(a->trace_beside, beside);
+	o->trace_path = a->trace_beside;
 	return trace_open(o->trace_path, &a->trace, why, why_bytes);
 }
 

@@ -9,6 +9,7 @@
 
 #include "sim/cli.h"
 #include "sim/invariants.h"
+#include "sim/option_table.h"
 
 /* Invariants that this type of table can violate and that are checked by now. */
 static void
@@ -109,13 +110,24 @@ add_word(struct line *l, const char *word)
 	add(l, "'");
 }
 
+/* What the table of options says of one. */
 static void
-add_option(struct line *l, const char *option, const char *value)
+add_option(struct line *l, const struct sim_option_row *row, const struct sim_options *o)
 {
-	if (value) {
-		add(l, option);
-		add_word(l, value);
-	}
+	char number[32];
+	const char *value = row->op_no_line ? NULL : sim_option_text(row, o, number);
+
+	if (!value || (row->op_kind == SIM_OPTION_FLAG && strcmp(value, "no") == 0))
+		return;
+	/* What is the default anyway would only make the line longer. */
+	if (row->op_kind == SIM_OPTION_WORDS && strcmp(value, row->op_words[0]) == 0)
+		return;
+	add(l, " --");
+	add(l, row->op_name);
+	if (row->op_kind == SIM_OPTION_FLAG)
+		return;
+	add(l, " ");
+	add_word(l, value);
 }
 
 void
@@ -131,12 +143,6 @@ cli_replay_line(const struct sim_options *o, const struct sim_outcome *out, char
 		 strcmp(out->check, "CK-REPLAY") == 0 ? "run --check-determinism" : "replay",
 		 out->seed, sim_arch_name(out->arch));
 	add(&l, numbers);
-	snprintf(numbers, sizeof(numbers), " --cpus %u --vcpus %u --steps %" PRIu64, o->cpus,
-		 o->vcpus, o->steps);
-	add(&l, numbers);
-	add_option(&l, " --scenario ", o->scenario);
-	add_option(&l, " --trace ", o->trace_path);
-	add_option(&l, " --caps ", o->caps);
-	add(&l, o->sequential ? " --memory-model sc" : "");
-	add(&l, o->reference ? " --reference" : "");
+	for (unsigned int i = 0; sim_option_row(i); i++)
+		add_option(&l, sim_option_row(i), o);
 }

@@ -180,7 +180,8 @@ write_recorded(struct json *j, const struct cli_sum *s)
 	json_u64(j, "step", re->re_step);
 	json_hex(j, "trace_hash", re->re_trace_hash);
 	json_bool(j, "choices_unfit", s->choices_unfit);
-	json_bool(j, "same_run", s->done == 1 && s->last_hash == re->re_trace_hash);
+	json_string(j, "parted_at", *s->unfit ? s->unfit : NULL);
+	json_bool(j, "same_run", cli_same_run(s));
 	json_close(j);
 }
 

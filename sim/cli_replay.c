@@ -49,7 +49,9 @@ replay_one(struct replaying *r, enum sim_arch arch)
 	o.arch = arch;
 	o.record_choices = r->args.save != NULL;
 	r->result.pr_error = cli_execute(&o, r->args.trace, out);
-	if (r->result.pr_error == -EILSEQ && o.choices) {
+	if (r->result.pr_error == -EILSEQ && o.choices)
+		memcpy(r->sum.unfit, out->message, sizeof(r->sum.unfit));
+	if (r->result.pr_error == -EILSEQ && o.choices_by_seed) {
 		/* Choices depend on the very steps of the code; what the seed does, less so. */
 		free(out->choices);
 		o.choices = NULL;

@@ -30,6 +30,7 @@ cli_sum_add(struct cli_sum *s, struct pool_result *r)
 	s->budgets += out->verdict == SIM_BUDGET;
 	s->steps += out->steps;
 	s->last_hash = out->trace_hash;
+	s->last_state = out->state_hash;
 	s->hash = (s->hash ^ out->trace_hash) * UINT64_C(0x9e3779b97f4a7c15);
 	s->hash ^= s->hash >> 32;
 	for (unsigned int i = 0; i < out->ncounters; i++) {
@@ -37,6 +38,15 @@ cli_sum_add(struct cli_sum *s, struct pool_result *r)
 
 		sim_outcome_count(&s->counters, c->group, c->name, c->value, c->flags);
 	}
+}
+
+bool
+cli_same_run(const struct cli_sum *s)
+{
+	const struct replay *re = s->recorded;
+
+	return s->done == 1 && s->last_hash == re->re_trace_hash &&
+	       (!re->re_choices || s->choices_unfit || s->last_state == re->re_state_hash);
 }
 
 bool
@@ -67,6 +77,8 @@ cli_sum_exit(const struct cli_sum *s)
 {
 	if (s->violations)
 		return CLI_VIOLATION;
+	if (s->errors && *s->unfit)
+		return CLI_DATA;
 	if (s->errors)
 		return CLI_INTERNAL;
 	if (s->signal)
@@ -86,6 +98,8 @@ cli_exit_word(int code)
 		return "violation";
 	case CLI_BUDGET:
 		return "budget";
+	case CLI_DATA:
+		return "unfit";
 	case CLI_INTERNAL:
 		return "internal";
 	default:

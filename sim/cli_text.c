@@ -308,8 +308,10 @@ compare_with_recorded(const struct cli_sum *s)
 {
 	const struct replay *re = s->recorded;
 	const struct sim_outcome *out = &s->first.pr_outcome;
-	const bool same_hash = s->last_hash == re->re_trace_hash;
+	const bool same_hash = cli_same_run(s);
 
+	if (s->errors && *s->unfit)
+		return "the decisions do not fit this build, and no seed gives them";
 	if (s->errors)
 		return "the run could not be made";
 	if (s->violations == 0 && re->re_verdict == SIM_VIOLATION)
@@ -334,9 +336,11 @@ write_recorded(FILE *to, const struct cli_sum *s)
 		fprintf(to, " of %s (%s)", *re->re_invariant ? re->re_invariant : "no invariant",
 			re->re_check);
 	fprintf(to, " at step %" PRIu64 ", by %s\n", re->re_step, re->re_build);
+	if (*s->unfit)
+		fprintf(to, "%-*s%s\n", INDENT, "parted at", s->unfit);
 	if (s->choices_unfit)
 		fprintf(to, "%-*sthey do not fit this build; the seed was used instead\n", INDENT,
-			"choices");
+			"decisions");
 	fprintf(to, "%-*s%s\n", INDENT, "now", compare_with_recorded(s));
 }
 

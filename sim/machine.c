@@ -150,6 +150,9 @@ sim_fault(enum sim_fault f)
 	uint64_t nth = m->m_cfg.sc_fault_nth[f];
 	bool happens = sim_choose_chance(SIM_CHOICE_FAULT, m->m_cfg.sc_fault_ppm[f]);
 
+	if (m->m_cfg.sc_fault_ppm[f] != 0)
+		sim_choice_word(sim_fault_name(f));
+
 	if (nth != 0 && (asked == nth || (asked > nth && m->m_cfg.sc_fault_persist[f])))
 		happens = true;
 	m->m_ct.ct_faults[f] += happens;

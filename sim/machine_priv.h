@@ -64,6 +64,7 @@ struct cpu {
 	bool cp_interruptible; /* it sleeps in a way that a signal ends */
 	bool cp_signaled;
 	uint64_t cp_failures;	      /* faults injected into what this CPU did */
+	bool cp_begins;		      /* its program's next choice begins an operation */
 	uint64_t cp_operations;	      /* begun by its program */
 	uint64_t cp_operation_points; /* cp_points when the last began */
 
@@ -177,7 +178,6 @@ struct sim_machine {
 	uint64_t m_rng[4];
 	size_t m_list_at;
 	uint64_t m_offered; /* for the choice of an actor */
-	bool m_begins;	    /* the next choice begins an operation */
 	struct sim_choice_record *m_record;
 	struct sim_choice_note *m_notes; /* as many */
 	size_t m_nrecord;

@@ -61,6 +61,7 @@ struct sim_options {
 	bool record_choices;
 	struct story *story; /* in which this run is to be told (story.h), or NULL */
 	const struct sim_choice_note *notes; /* of choices; NULL: their numbers alone must fit */
+	bool choices_by_seed;		     /* choices are what the seed gives anyway */
 
 	/*
 	 * For tools that take a run apart. None of it draws a choice unless it is set. choose() is
@@ -108,6 +109,7 @@ enum sim_counter_group {
 #define SIM_COUNTER_NAME_BYTES 32
 #define SIM_CHECK_BYTES 16
 #define SIM_MESSAGE_BYTES 512
+#define SIM_AGENTS_BYTES 512
 #define SIM_NO_CPU UINT32_MAX
 
 struct sim_counter {
@@ -129,6 +131,8 @@ struct sim_outcome {
 	uint32_t cpu;	     /* that violated, or SIM_NO_CPU */
 	char check[SIM_CHECK_BYTES];	 /* "CK-TLB", for violations */
 	char invariant[SIM_CHECK_BYTES]; /* "I14", for violations */
+	char agents
+		[SIM_AGENTS_BYTES]; /* with record_choices: names, by number, with blanks between */
 	char message[SIM_MESSAGE_BYTES]; /* a sentence: the violation, or why there was no run */
 	unsigned int ncounters;
 	struct sim_counter counters[SIM_COUNTERS_MAX];

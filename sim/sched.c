@@ -313,6 +313,7 @@ decide(struct sim_machine *m)
 		m->m_ct.ct_decisions++;
 		unsigned int which = 0;
 		uint32_t k = pick_option(m, &os, &which);
+		m->m_offered = 0;
 		if (os.os_option[k].op_agent) {
 			step_agent(m, os.os_option[k].op_index, which);
 			continue;

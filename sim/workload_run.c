@@ -176,8 +176,15 @@ keep_choices(struct sim_machine *m, struct sim_outcome *out)
 	size_t n;
 	const struct sim_choice_record *list = sim_machine_choices(m, &n);
 
+	char name[SIM_COUNTER_NAME_BYTES];
+	size_t used = 0;
+
 	if (sim_outcome_room(out, n) == NULL)
 		return -ENOMEM;
+	for (unsigned int i = 0; sim_agent_name(i) != NULL && used < sizeof(out->agents); i++)
+		used += (size_t)snprintf(out->agents + used, sizeof(out->agents) - used, "%s%s",
+					 i > 0 ? " " : "",
+					 dashed(sim_agent_name(i), name, sizeof(name)));
 	memcpy(out->choices, list, sizeof(*list) * n);
 	memcpy(out->notes, sim_machine_notes(m), sizeof(*out->notes) * n);
 	return 0;

@@ -285,7 +285,7 @@ class Replays(Case):
 
     def test_a_saved_violation_is_repeated_step_by_step(self):
         path, text = self.saved("--scenario", "violate")
-        self.assertIn("\nchoices: 100\n", text)
+        self.assertIn("\ndecisions: 100\n- actor 0/2\n", text)
         r = self.expect(VIOLATION, "replay", path)
         self.assertIn("the recorded violation, step by step", r.out)
         self.assertEqual(r.err, "")
@@ -307,15 +307,27 @@ class Replays(Case):
         r = self.expect(PASS, "replay", path)
         self.assertIn("they do not fit this build; the seed was used instead", r.out)
         self.assertIn("the recorded violation does not happen any more", r.out)
-        self.assertTrue(self.report(PASS, "replay", path)["recorded"]["choices_unfit"])
+        self.assertIn("parted at   decision 7, step 9: recorded run 1", r.out)
+        recorded = self.report(PASS, "replay", path)["recorded"]
+        self.assertTrue(recorded["choices_unfit"])
+        self.assertIn("decision 7", recorded["parted_at"])
+
+    def test_decisions_of_no_seed_fit_or_are_refused(self):
+        path, text = self.saved("--scenario", "violate")
+        text = text.replace("scenario: violate", "scenario: unfit")
+        self.path("x.psim", text.replace("by-seed: yes", "by-seed: no"))
+        r = self.expect(DATA, "replay", path)
+        self.assertIn("the decisions do not fit this build, and no seed gives them", r.out)
+        self.assertIn("decision 7, step 9", r.out)
 
     def test_what_is_compared_with_the_recording(self):
         path, text = self.saved("--scenario", "violate")
         for old, new, code, sentence in [
                 (r"trace-hash: .*", "trace-hash: 1", VIOLATION, "violation, by other steps"),
+                (r"state-hash: .*", "state-hash: 1", VIOLATION, "violation, by other steps"),
                 (r"invariant: .*", "invariant: I15", VIOLATION, "another violation than"),
                 (r"verdict: .*\n.*\n.*\n", "verdict: pass\n", VIOLATION, "where there was none"),
-                (r"seed: .*", "seed: 6", PASS, "does not happen any more"),
+                (r"\nseed: .*", "\nseed: 6", PASS, "does not happen any more"),
                 (r"scenario: .*", "scenario: error", INTERNAL, "the run could not be made")]:
             with self.subTest(sentence=sentence):
                 self.path("x.psim", re.sub(old, new, text))
@@ -341,7 +353,8 @@ class Replays(Case):
     def test_malformed_files_are_refused(self):
         for sentence, content in [("line 1: the file ends", ""),
                                   ("line 1: not a replay file", "x\n"),
-                                  ("line 2: unknown key", "pmap-sim replay 1\nx: y\n"),
+                                  ("line 2: unknown key", "pmap-sim replay 2\nx: y\n"),
+                                  ("reads format 2: record it anew", "pmap-sim replay 1\n"),
                                   ("line 1: ", b"\0\n"), ("line 1: too long", "a" * 9999)]:
             with self.subTest(sentence=sentence):
                 self.refused(DATA, sentence, "replay", self.path("bad.psim", content))

@@ -127,7 +127,8 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 	if (is_scenario(o, "slow"))
 		usleep(500000);
 	if (is_scenario(o, "unfit") && o->choices) {
-		snprintf(out->message, sizeof(out->message), "choice 7: 3 alternatives, not 2");
+		snprintf(out->message, sizeof(out->message),
+			 "decision 7, step 9: recorded run 1 among 3, now run among 2");
 		return -EILSEQ;
 	}
 	out->steps = o->steps;

@@ -86,9 +86,9 @@ Test(machine_notes, tell_who_chose_what_when)
 		step = note->cn_step;
 		if (c->cr_kind == SIM_CHOICE_ACTOR) {
 			cr_assert_eq(c->cr_n, (uint32_t)__builtin_popcountll(note->cn_offered));
-			/* Whoever is meant makes the next choice, if that is about how far to go. */
+			/* If the next choice is how far to go, whoever was meant makes it. */
 			if (i + 1 < re.re_n && re.re_list[i + 1].cr_kind == SIM_CHOICE_RUN &&
-			    c->cr_value == 0 && (note->cn_offered & SIM_OFFER_CPU(note->cn_actor)))
+			    c->cr_value == 0 && (note->cn_offered >> note->cn_actor & 1))
 				cr_assert_eq(sim_offered_actor(note->cn_offered, note->cn_actor, 0),
 					     note->cn_actor);
 		} else {

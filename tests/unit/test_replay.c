@@ -136,7 +136,7 @@ Test(replay, a_violation_of_no_invariant_comes_back)
 	replay_free(&re);
 }
 
-Test(replay, choices_come_back_and_runs_of_them_are_short)
+Test(replay, decisions_come_back_one_a_line)
 {
 	enum { N = 5000 };
 	static struct sim_outcome out;
@@ -145,37 +145,93 @@ Test(replay, choices_come_back_and_runs_of_them_are_short)
 	char why[WHY_BYTES];
 	uint64_t x = 3;
 	char *text;
-	size_t n;
+	size_t n, lines = 0;
 
 	make_violation(&o, &out);
 	out.choices = calloc(N, sizeof(*out.choices));
 	cr_assert(out.choices);
 	out.nchoices = N;
+	out.state_hash = 0x77;
 	for (uint32_t i = 0; i < N; i++) {
 		x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
 		out.choices[i] = (struct sim_choice_record){
-			.cr_kind = i < N / 2 ? SIM_CHOICE_ACTOR : i % SIM_CHOICE_COUNT,
-			.cr_n = i < N / 2 ? 2
-				: i % 7	  ? UINT32_MAX
-					  : 2,
-			.cr_value = i < N / 2 ? 1
-				    : i % 7   ? (uint32_t)(x >> 33)
-					      : 0,
+			.cr_kind = i % SIM_CHOICE_COUNT,
+			.cr_n = i % 7 ? UINT32_MAX : 2,
+			.cr_value = i % 7 ? (uint32_t)(x >> 33) : 0,
 		};
 	}
 	text = write_text(&o, &out, &n);
-	cr_expect(strstr(text, "0.2.1*2500 "), "%.600s", text);
+	cr_expect(strstr(text, "\ndecisions: 5000\n- actor 0/2\n- run "), "%.600s", text);
 	cr_assert_eq(read_bytes(text, n, &re, why), 0, "%s", why);
+	for (const char *p = text; *p; p++)
+		lines += *p == '\n';
+	cr_expect_gt(lines, N);
 	free(text);
 	cr_assert_eq(re.re_options.nchoices, N);
 	cr_expect_eq(memcmp(re.re_options.choices, out.choices, N * sizeof(*out.choices)), 0);
+	cr_expect_null(re.re_options.notes);
+	cr_expect_eq(re.re_state_hash, 0x77);
+	cr_expect(re.re_options.choices_by_seed);
+	replay_free(&re);
+	free(out.choices);
+}
+
+Test(replay, notes_come_back_but_for_the_steps)
+{
+	static struct sim_outcome out;
+	static struct replay re;
+	static const struct sim_choice_note notes[] = {
+		{.cn_actor = 3, .cn_offered = SIM_OFFER_CPU(3) | SIM_OFFER_CPU(0)},
+		{.cn_actor = 0, .cn_step = 5, .cn_begins = true, .cn_word = "migrate"},
+		{.cn_actor = SIM_ACTOR_AGENT + 1},
+		{.cn_actor = SIM_ACTOR_DRIVER, .cn_word = "not for a file"},
+		{.cn_actor = 1,
+		 .cn_offered = SIM_OFFER_CPU(0) | SIM_OFFER_CPU(1) | SIM_OFFER_AGENT(1)},
+	};
+	static const struct sim_choice_record choices[] = {
+		{SIM_CHOICE_ACTOR, 2, 1}, {SIM_CHOICE_WORKLOAD, 39, 2}, {SIM_CHOICE_HW, 512, 511},
+		{SIM_CHOICE_FAULT, 2, 0}, {SIM_CHOICE_ACTOR, 3, 2},
+	};
+	enum { N = sizeof(choices) / sizeof(choices[0]) };
+	struct sim_options o;
+	char why[WHY_BYTES];
+	char *text;
+	size_t n;
+
+	make_violation(&o, &out);
+	strcpy(out.agents, "disk store-buffer");
+	cr_assert(sim_outcome_room(&out, N));
+	memcpy(out.choices, choices, sizeof(choices));
+	memcpy(out.notes, notes, sizeof(notes));
+	o.choices = choices;
+	text = write_text(&o, &out, &n);
+	cr_expect(strstr(text, "by-seed: no\nagents: disk store-buffer\ndecisions: 5\n"
+			       "service actor cpu0 of service cpu0\n"
+			       "cpu0 operation 2/39 migrate\n"
+			       "store-buffer hw 511/512\n"
+			       "driver fault 0/2\n"
+			       "cpu1 actor store-buffer of cpu1 cpu0 store-buffer\nend\n"),
+		  "%s", text);
+	cr_assert_eq(read_bytes(text, n, &re, why), 0, "%s", why);
+	free(text);
+	cr_assert_eq(re.re_options.nchoices, N);
+	cr_expect_eq(memcmp(re.re_choices, choices, sizeof(choices)), 0);
+	cr_assert(re.re_options.notes);
+	for (unsigned int i = 0; i < N; i++) {
+		cr_expect_eq(re.re_notes[i].cn_actor, notes[i].cn_actor);
+		cr_expect_eq(re.re_notes[i].cn_offered, notes[i].cn_offered);
+		cr_expect_eq(re.re_notes[i].cn_begins, notes[i].cn_begins);
+	}
+	cr_expect_str_eq(re.re_notes[1].cn_word, "migrate");
+	cr_expect_null(re.re_notes[3].cn_word);
+	cr_expect_not(re.re_options.choices_by_seed);
 	replay_free(&re);
 	free(out.choices);
 }
 
 /* ---- What is refused ------------------------------------------------------------------------ */
 
-static const char sound[] = "pmap-sim replay 1\n"
+static const char sound[] = "pmap-sim replay 2\n"
 			    "build: 0.1.0 1a2b3c4 gen_bits=64 check=2\n"
 			    "arch: ept\n"
 			    "cpus: 3\n"
@@ -187,9 +243,14 @@ static const char sound[] = "pmap-sim replay 1\n"
 			    "verdict: pass\n"
 			    "step: 1234\n"
 			    "trace-hash: 0x0123\n"
-			    "choices: 4\n"
-			    "0.3.1*2 4.10.7\n"
-			    "5.2.0\n"
+			    "state-hash: 0x99\n"
+			    "by-seed: yes\n"
+			    "agents: disk eviction\n"
+			    "decisions: 4\n"
+			    "service actor cpu0 of service cpu0 cpu1\n"
+			    "cpu0 run 3/4\n"
+			    "cpu0 operation 7/10 run\n"
+			    "disk hw 0/2\n"
 			    "end\n";
 
 Test(replay, a_file_by_hand_is_sound)
@@ -200,8 +261,10 @@ Test(replay, a_file_by_hand_is_sound)
 	cr_assert_eq(read_bytes(sound, strlen(sound), &re, why), 0, "%s", why);
 	cr_expect_eq(re.re_options.seed, 42);
 	cr_assert_eq(re.re_options.nchoices, 4);
-	cr_expect_eq(re.re_options.choices[1].cr_value, 1);
-	cr_expect_eq(re.re_options.choices[2].cr_kind, 4);
+	cr_expect_eq(re.re_options.choices[0].cr_kind, 0);
+	cr_expect_eq(re.re_options.choices[0].cr_n, 3);
+	cr_expect_eq(re.re_options.choices[0].cr_value, 1);
+	cr_expect_eq(re.re_options.choices[2].cr_kind, (uint32_t)SIM_CHOICE_WORKLOAD);
 	cr_expect_eq(re.re_options.choices[2].cr_n, 10);
 	cr_expect_eq(re.re_options.choices[2].cr_value, 7);
 	replay_free(&re);
@@ -209,7 +272,7 @@ Test(replay, a_file_by_hand_is_sound)
 
 Test(replay, comments_are_skipped_but_counted_as_lines)
 {
-	static const char commented[] = "pmap-sim replay 1\n# why this is here\n#\narch: arm\n";
+	static const char commented[] = "pmap-sim replay 2\n# why this is here\n#\narch: arm\n";
 	char text[sizeof(sound) + 32], why[WHY_BYTES];
 	static struct replay re;
 
@@ -221,58 +284,78 @@ Test(replay, comments_are_skipped_but_counted_as_lines)
 }
 
 /* Each row replaces one piece of the sound file. */
+static const struct {
+	const char *from, *to, *sentence;
+} mistakes[] = {
+	{"pmap-sim replay 2", "#!/bin/sh", "line 1: not a replay file"},
+	{"pmap-sim replay 2", "pmap-sim replay 1", "format 2: record it anew"},
+	{"pmap-sim replay 2", "pmap-sim replay 3", "line 1: replay format '3'"},
+	{"pmap-sim replay 2", "pmap-sim replay x", "line 1: replay format 'x'"},
+	{"arch: ept\n", "arch: arm\n", "line 3: 'arm' is no value for 'arch'"},
+	{"arch: ept\n", "arch ept\n", "line 3: not of the form"},
+	{"arch: ept\n", "arch: ept\narch: npt\n", "line 4: 'arch' is given twice"},
+	{"arch: ept\n", "", "line 15: 'arch' is missing"},
+	{"arch: ept\n", "arch: ept\nnice: yes\n", "line 4: unknown key 'nice'"},
+	{"arch: ept\n", "arch: ept\r\n", "line 3: holds a control character"},
+	{"cpus: 3\n", "cpus: 0\n", "line 4: '0' is no value for 'cpus'"},
+	{"cpus: 3\n", "cpus: -1\n", "line 4: '-1' is no value for 'cpus'"},
+	{"cpus: 3\n", "cpus: 4294967296\n", "line 4"},
+	{"cpus: 3\n", "cpus: 3 \n", "line 4"},
+	{"cpus: 3\n", "cpus: \n", "line 4"},
+	{"steps: 2000\n", "steps: 0\n", "line 6"},
+	{"memory-model: tso", "memory-model: arm", "line 7"},
+	{"reference: no", "reference: perhaps", "line 8"},
+	{"seed: 42", "seed: 0x10000000000000000", "line 9"},
+	{"seed: 42", "seed: 18446744073709551616", "line 9"},
+	{"seed: 42", "seed: 0x", "line 9"},
+	{"verdict: pass", "verdict: perhaps", "line 10"},
+	{"verdict: pass", "verdict: violation", "go with a violation"},
+	{"verdict: pass", "verdict: pass\ncheck: CK-TLB", "go with a violation"},
+	{"verdict: pass", "verdict: violation\ncheck: CK-TLB-AND-MORE-THAN-FITS",
+	 "line 11: 'CK-TLB-AND-MORE-THAN-FITS' is no value"},
+	{"step: 1234", "step: 1234\nscenario: a\ntrace: b", "both a scenario and a trace"},
+	{"decisions: 4", "decisions: 5", "5 decisions announced, 4 found"},
+	{"decisions: 4", "decisions: 3", "line 20: more decisions"},
+	{"decisions: 4", "decisions: 16777217", "line 16: '16777217' is no value"},
+	{"decisions: 4", "decisions: 0", "line 16"},
+	{"state-hash: 0x99\n", "", "'state-hash' is missing, although"},
+	{"by-seed: yes\n", "", "'by-seed' is missing, although"},
+	{"by-seed: yes", "by-seed: maybe", "line 14"},
+	{"agents: disk eviction", "agents: disk  eviction", "line 15"},
+	{"agents: disk eviction", "agents: disk ", "line 15"},
+	{"reference: no\n", "", "'reference' is missing"},
+	{"reference: no\n", "reference: no\nreference: no\n", "given twice"},
+	{"cpu0 run 3/4", "cpu0 run 3", "line 18: not a decision"},
+	{"cpu0 run 3/4", "cpu0 run", "line 18: not a decision"},
+	{"cpu0 run 3/4", "cpu0 run 3/4 ", "line 18: not a decision"},
+	{"cpu0 run 3/4", "cpu0  run 3/4", "line 18: not a decision"},
+	{"cpu0 run 3/4", "cpu0 run 3/4 a b", "line 18: not a decision"},
+	{"cpu0 run 3/4", "cpu0 run 4/4", "line 18: an impossible choice, 4 of 4"},
+	{"cpu0 run 3/4", "cpu0 run 0/1", "line 18: an impossible choice, 0 of 1"},
+	{"cpu0 run 3/4", "cpu0 run 0/4294967296", "line 18: an impossible choice"},
+	{"cpu0 run 3/4", "cpu0 run -1/4", "line 18: an impossible choice"},
+	{"cpu0 run 3/4", "cpu0 walk 3/4", "no kind of choice 'walk'"},
+	{"cpu0 run 3/4", "cpu7 run 3/4", "there is no actor 'cpu7'"},
+	{"cpu0 run 3/4", "cpu04 run 3/4", "there is no actor 'cpu04'"},
+	{"cpu0 run 3/4", "printer run 3/4", "there is no actor 'printer'"},
+	{"cpu0 run 3/4", "- run 3/4", "of some decisions who made them"},
+	{"of service cpu0 cpu1", "of service cpu1", "'cpu0' is not among those offered"},
+	{"of service cpu0 cpu1", "of service cpu1 cpu0", "'cpu1' is offered out of order"},
+	{"of service cpu0 cpu1", "of cpu0 service cpu1", "offered out of order"},
+	{"of service cpu0 cpu1", "of service cpu0 cpu0", "'cpu0' is offered twice"},
+	{"of service cpu0 cpu1", "of service cpu0 driver", "no actor 'driver' to choose"},
+	{"of service cpu0 cpu1", "of service cpu0 mouse", "no actor 'mouse' to choose"},
+	{"of service cpu0 cpu1", "of service", "line 17: "},
+	{"7/10 run", "7/10 a-word-of-more-than-thirty-two-letters", "does not fit"},
+	{"disk hw 0/2\n", "disk hw 0/2\nseed: 1\n", "line 21: not a decision"},
+	{"disk hw 0/2\n", "disk hw 0/2\n\n", "line 21: not a decision"},
+	{"end\n", "end\n\n", "line 22: there is more after 'end'"},
+	{"end\n", "end", "line 21: too long, cut off, or not text"},
+	{"end\n", "", "line 21: the file ends without its last line"},
+};
+
 Test(replay, every_mistake_is_named_with_its_line)
 {
-	static const struct {
-		const char *from, *to, *sentence;
-	} mistakes[] = {
-		{"pmap-sim replay 1", "#!/bin/sh", "line 1: not a replay file"},
-		{"pmap-sim replay 1", "pmap-sim replay 2", "line 1: replay format '2'"},
-		{"pmap-sim replay 1", "pmap-sim replay x", "line 1: replay format 'x'"},
-		{"arch: ept\n", "arch: arm\n", "line 3: 'arm' is no value for 'arch'"},
-		{"arch: ept\n", "arch ept\n", "line 3: not of the form"},
-		{"arch: ept\n", "arch: ept\narch: npt\n", "line 4: 'arch' is given twice"},
-		{"arch: ept\n", "", "line 15: 'arch' is missing"},
-		{"arch: ept\n", "arch: ept\nnice: yes\n", "line 4: unknown key 'nice'"},
-		{"arch: ept\n", "arch: ept\r\n", "line 3: holds a control character"},
-		{"cpus: 3\n", "cpus: 0\n", "line 4: '0' is no value for 'cpus'"},
-		{"cpus: 3\n", "cpus: -1\n", "line 4: '-1' is no value for 'cpus'"},
-		{"cpus: 3\n", "cpus: 4294967296\n", "line 4"},
-		{"cpus: 3\n", "cpus: 3 \n", "line 4"},
-		{"cpus: 3\n", "cpus: \n", "line 4"},
-		{"steps: 2000\n", "steps: 0\n", "line 6"},
-		{"memory-model: tso", "memory-model: arm", "line 7"},
-		{"reference: no", "reference: perhaps", "line 8"},
-		{"seed: 42", "seed: 0x10000000000000000", "line 9"},
-		{"seed: 42", "seed: 18446744073709551616", "line 9"},
-		{"seed: 42", "seed: 0x", "line 9"},
-		{"verdict: pass", "verdict: perhaps", "line 10"},
-		{"verdict: pass", "verdict: violation", "go with a violation"},
-		{"verdict: pass", "verdict: pass\ncheck: CK-TLB", "go with a violation"},
-		{"verdict: pass", "verdict: violation\ncheck: CK-TLB-AND-MORE-THAN-FITS",
-		 "line 11: 'CK-TLB-AND-MORE-THAN-FITS' is no value"},
-		{"step: 1234", "step: 1234\nscenario: a\ntrace: b", "both a scenario and a trace"},
-		{"choices: 4", "choices: 5", "5 choices announced, 4 found"},
-		{"choices: 4", "choices: 3", "line 15: more choices"},
-		{"choices: 4", "choices: 1", "line 14: more choices"},
-		{"choices: 4", "choices: 16777217", "line 13"},
-		{"0.3.1*2", "0.3.1*4000000000", "line 14: more choices"},
-		{"0.3.1*2", "0.3.1*0", "line 14: more choices"},
-		{"0.3.1*2", "0.3.1*", "line 14: not a list of choices"},
-		{"0.3.1*2", "0.3", "line 14: not a list of choices"},
-		{"0.3.1*2", "0.3.1*2 ", "line 14: not a list of choices"},
-		{"0.3.1*2", "0.3.1.1", "line 14: not a list of choices"},
-		{"0.3.1*2", "99.3.1*2", "line 14: an impossible choice, 99.3.1"},
-		{"0.3.1*2", "0.3.3*2", "line 14: an impossible choice, 0.3.3"},
-		{"0.3.1*2", "0.1.0*2", "line 14: an impossible choice, 0.1.0"},
-		{"0.3.1*2", "0.4294967296.0*2", "line 14: not a list of choices"},
-		{"5.2.0\n", "5.2.0\nseed: 1\n", "line 16: not a list of choices"},
-		{"5.2.0\n", "5.2.0\n\n", "line 16: not a list of choices"},
-		{"end\n", "end\n\n", "line 17: there is more after 'end'"},
-		{"end\n", "end", "line 16: too long, cut off, or not text"},
-		{"end\n", "", "line 16: the file ends without its last line"},
-	};
-
 	for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
 		const char *at = strstr(sound, mistakes[i].from);
 		char text[sizeof(sound) + 128], why[WHY_BYTES];
