@@ -135,6 +135,7 @@ cli_replay_line(const struct sim_options *o, const struct sim_outcome *out, char
 		size_t text_bytes)
 {
 	struct line l = {text, text_bytes};
+	struct sim_options said = *o;
 	char numbers[128];
 
 	*text = '\0';
@@ -143,6 +144,7 @@ cli_replay_line(const struct sim_options *o, const struct sim_outcome *out, char
 		 strcmp(out->check, "CK-REPLAY") == 0 ? "run --check-determinism" : "replay",
 		 out->seed, sim_arch_name(out->arch));
 	add(&l, numbers);
+	said.schedule = out->schedule;
 	for (unsigned int i = 0; sim_option_row(i); i++)
-		add_option(&l, sim_option_row(i), o);
+		add_option(&l, sim_option_row(i), &said);
 }

@@ -97,12 +97,14 @@ write_decisions(FILE *to, const struct sim_options *o, const struct sim_outcome 
 void
 replay_write(FILE *to, const struct sim_options *o, const struct sim_outcome *out)
 {
+	struct sim_options said = *o;
 	char number[32];
 
+	said.schedule = out->schedule;
 	fprintf(to, "pmap-sim replay %u\nbuild: %s\narch: %s\n", REPLAY_VERSION, sim_build_id,
 		sim_arch_name(out->arch));
 	for (unsigned int i = 0; sim_option_row(i); i++) {
-		const char *value = sim_option_text(sim_option_row(i), o, number);
+		const char *value = sim_option_text(sim_option_row(i), &said, number);
 
 		if (value)
 			fprintf(to, "%s: %s\n", sim_option_row(i)->op_name, value);
