@@ -67,6 +67,12 @@ sim_frame_bytes(uint64_t hpa)
 
 /* ---- Guests and devices ---- */
 
+static void
+touch_bytes(const struct sim_machine *m, uint64_t hpa, enum sim_touch how)
+{
+	touch(m, SIM_OBJECT(SIM_OBJECT_DATA, (hpa - m->m_phys_base) / SIM_PAGE_SIZE), how);
+}
+
 static uint64_t *
 data_word(struct sim_machine *m, uint64_t hpa, const char *what)
 {
@@ -83,6 +89,8 @@ sim_data_load(uint64_t hpa)
 	struct sim_machine *m = sim_the_machine;
 	uint64_t value = *data_word(m, hpa, "load");
 
+	touch_bytes(m, hpa, SIM_TOUCH_READ);
+
 	trace(m, SIM_LOAD, SIM_ID_PHYS | (hpa - m->m_phys_base), value);
 	return value;
 }
@@ -92,6 +100,7 @@ sim_data_store(uint64_t hpa, uint64_t value)
 {
 	struct sim_machine *m = sim_the_machine;
 
+	touch_bytes(m, hpa, SIM_TOUCH_WRITE);
 	*data_word(m, hpa, "store") = value;
 	m->m_progress++;
 	trace(m, SIM_STORE, SIM_ID_PHYS | (hpa - m->m_phys_base), value);
@@ -122,7 +131,7 @@ sim_page_free(uint64_t hpa, unsigned int order)
 {
 	struct sim_machine *m = sim_the_machine;
 
-	point(m, SIM_FREE);
+	memory_point(m, SIM_FREE, NULL);
 	const struct sim_frame *f = sim_frame_at(hpa);
 	if (f != NULL && f->fr_kind == SIM_FRAME_TABLE)
 		sim_violation("CK-FREE", "I01", "host_page_free(0x%" PRIx64 "), which is a table",
@@ -138,6 +147,7 @@ host_page(struct sim_machine *m, enum sim_access kind, uint64_t hpa, const char 
 	point(m, kind);
 	if (hpa % SIM_PAGE_SIZE != 0)
 		sim_violation("CK-API", "I30", "%s(0x%" PRIx64 "), which is no frame", what, hpa);
+	touch_bytes(m, hpa, kind == SIM_LOAD ? SIM_TOUCH_READ : SIM_TOUCH_WRITE);
 	return bytes_of(m, phys_data_frame(m, hpa, what));
 }
 
@@ -255,6 +265,7 @@ sim_page_copy(uint64_t to, uint64_t from)
 			      from, to);
 	settle(m, page);
 	settle(m, page_of(m, f));
+	touch_bytes(m, from, SIM_TOUCH_READ);
 	memcpy(page, bytes_of(m, f), SIM_PAGE_SIZE);
 	m->m_progress++;
 	trace_bytes(m, SIM_STORE, to, page, 8);

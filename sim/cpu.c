@@ -50,6 +50,9 @@ sim_cpu_set_online(unsigned int cpu, bool online)
 	struct sim_machine *m = sim_the_machine;
 	struct cpu *c = cpu_at(m, cpu);
 
+	touch(m, SIM_OBJECT(SIM_OBJECT_CPU, cpu), SIM_TOUCH_WRITE);
+	touch(m, SIM_OBJECT(SIM_OBJECT_KICK, cpu), SIM_TOUCH_WRITE);
+	touch(m, SIM_OBJECT(SIM_OBJECT_IRQ, cpu), SIM_TOUCH_WRITE);
 	c->cp_online = online;
 	trace(m, SIM_USER, cpu, online);
 	if (online)
@@ -87,6 +90,7 @@ take_interrupt(struct sim_machine *m, struct cpu *c)
 	unsigned int held = c->cp_nheld;
 	uint32_t depth = c->cp_epoch_depth;
 
+	touch(m, SIM_OBJECT(SIM_OBJECT_IRQ, c->cp_id), SIM_TOUCH_WRITE);
 	c->cp_irq_pending = false;
 	c->cp_irq_on = false;
 	c->cp_relaxing = false;
@@ -102,10 +106,19 @@ take_interrupt(struct sim_machine *m, struct cpu *c)
 	c->cp_irq_on = true;
 }
 
+/* Where stores leave by themselves an interrupt is taken once they have. */
+bool
+cpu_may_take(const struct sim_machine *m, const struct cpu *c)
+{
+	return c->cp_irq_pending && c->cp_irq_on && !(m->m_cfg.sc_settle && c->cp_nstores > 0);
+}
+
 void
 cpu_take_interrupts(struct sim_machine *m, struct cpu *c)
 {
-	while (c->cp_irq_pending && c->cp_irq_on && !c->cp_in_guest)
+	if (c->cp_irq_on)
+		touch(m, SIM_OBJECT(SIM_OBJECT_IRQ, c->cp_id), SIM_TOUCH_READ);
+	while (cpu_may_take(m, c) && !c->cp_in_guest)
 		take_interrupt(m, c);
 }
 
@@ -151,6 +164,13 @@ sim_irq_enabled(void)
 	return c == NULL || c->cp_irq_on;
 }
 
+/* The number-th kick that left for a CPU. */
+static void
+touch_kick(const struct sim_machine *m, const struct cpu *c, uint64_t number, enum sim_touch how)
+{
+	touch(m, SIM_OBJECT(SIM_OBJECT_SENT, (uint64_t)c->cp_id << 32 | number), how);
+}
+
 void
 sim_kick(unsigned int cpu)
 {
@@ -158,9 +178,14 @@ sim_kick(unsigned int cpu)
 	struct cpu *c = cpu_at(m, cpu);
 
 	trace(m, SIM_KICK, 0, cpu);
+	touch(m, SIM_OBJECT(SIM_OBJECT_CPU, cpu), SIM_TOUCH_READ);
 	if (c == m->m_cpu || !c->cp_online)
 		return;
 	m->m_ct.ct_kicks_sent++;
+	touch(m, SIM_OBJECT(SIM_OBJECT_KICK, cpu), SIM_TOUCH_READ);
+	if (m->m_cfg.sc_settle && c->cp_kicks > 0)
+		return; /* one stands for both */
+	touch_kick(m, c, ++c->cp_sent, SIM_TOUCH_RELEASE);
 	c->cp_kicks++;
 	m->m_kicked |= (uint32_t)1 << cpu;
 }
@@ -170,7 +195,7 @@ sim_host_kick(unsigned int cpu)
 {
 	struct sim_machine *m = sim_the_machine;
 
-	point(m, SIM_KICK);
+	memory_point(m, SIM_KICK, NULL);
 	memory_drain(m, self(m));
 	sim_kick(cpu);
 }
@@ -178,6 +203,7 @@ sim_host_kick(unsigned int cpu)
 static void
 arrive(struct sim_machine *m, struct cpu *c)
 {
+	touch(m, SIM_OBJECT(SIM_OBJECT_IRQ, c->cp_id), SIM_TOUCH_WRITE);
 	/* A CPU without a program idles with interrupts on: it takes this one and idles on. */
 	if (c->cp_state == CPU_IDLE)
 		m->m_ct.ct_interrupts++;
@@ -197,7 +223,8 @@ sim_guest_enter(void)
 
 	if (c == NULL)
 		sim_violation("CK-SCHED", "I20", "only a CPU's program enters a guest");
-	point(m, SIM_GUEST);
+	memory_point(m, SIM_GUEST, NULL);
+	touch(m, SIM_OBJECT(SIM_OBJECT_IRQ, c->cp_id), SIM_TOUCH_READ);
 	if (c->cp_irq_on || c->cp_nheld > 0 || c->cp_epoch_depth > 0 || c->cp_in_guest ||
 	    !c->cp_online)
 		sim_violation("CK-SCHED", "I20", "guest entry %s",
@@ -226,6 +253,7 @@ sim_guest_point(uint64_t gpa)
 	if (c == NULL || !c->cp_in_guest)
 		sim_violation("CK-SCHED", "I20", "a guest instruction outside guest mode");
 	point(m, SIM_GUEST);
+	touch(m, SIM_OBJECT(SIM_OBJECT_IRQ, c->cp_id), SIM_TOUCH_READ);
 	trace(m, SIM_GUEST, SIM_ID_GPA | gpa, c->cp_irq_pending);
 	if (!c->cp_irq_pending)
 		return true;
@@ -267,7 +295,7 @@ check_invalidate(struct sim_machine *m, const char *what)
 		sim_violation("CK-API", "I18", "%s, but no translation cache is attached", what);
 	if (c != NULL && c->cp_irq_on && c->cp_epoch_depth == 0)
 		sim_violation("CK-API", "I18", "%s outside an epoch section, interrupts on", what);
-	point(m, SIM_INVALIDATE);
+	memory_point(m, SIM_INVALIDATE, NULL);
 	/* INVLPG and a move to CR3 serialize (Intel SDM vol. 3A 8.3). */
 	memory_drain(m, self(m));
 }
@@ -320,23 +348,25 @@ drain_step(void *arg, unsigned int which)
 }
 
 /* The word that the oldest store of that buffer goes to. */
-static uint64_t
-drain_about(void *arg, unsigned int which, enum sim_access *kind)
+static void
+drain_about(void *arg, unsigned int which, struct sim_offer *of)
 {
 	struct sim_machine *m = arg;
 	const struct cpu *c = nth_cpu(m, m->m_buffered, which);
 
-	*kind = SIM_STORE;
-	return address_id(m, (uintptr_t)c->cp_stores[0].ps_word);
+	of->of_lane = (uint8_t)c->cp_id;
+	of->of_kind = SIM_STORE;
+	of->of_id = address_id(m, (uintptr_t)c->cp_stores[0].ps_word);
 }
 
-static uint64_t
-kick_about(void *arg, unsigned int which, enum sim_access *kind)
+static void
+kick_about(void *arg, unsigned int which, struct sim_offer *of)
 {
 	struct sim_machine *m = arg;
 
-	*kind = SIM_KICK;
-	return nth_cpu(m, m->m_kicked, which)->cp_id;
+	of->of_lane = (uint8_t)nth_cpu(m, m->m_kicked, which)->cp_id;
+	of->of_kind = SIM_KICK;
+	of->of_id = of->of_lane;
 }
 
 static unsigned int
@@ -354,6 +384,8 @@ kick_step(void *arg, unsigned int which)
 	struct cpu *c = nth_cpu(m, m->m_kicked, which);
 
 	m->m_ct.ct_kicks_arrived++;
+	touch_kick(m, c, c->cp_sent - c->cp_kicks + 1, SIM_TOUCH_ACQUIRE);
+	touch(m, SIM_OBJECT(SIM_OBJECT_KICK, c->cp_id), SIM_TOUCH_WRITE);
 	if (--c->cp_kicks == 0)
 		m->m_kicked &= ~((uint32_t)1 << c->cp_id);
 	arrive(m, c);

@@ -186,7 +186,8 @@ do_request(struct sim_machine *m, struct disk_request *r)
 {
 	struct disk *d = &m->m_disk;
 
-	point(m, SIM_IO);
+	memory_point(m, SIM_IO, NULL);
+	touch(m, SIM_OBJECT(SIM_OBJECT_DEVICE, 0), SIM_TOUCH_WRITE);
 	memory_drain(m, self(m));
 	begin(m, r);
 	trace(m, SIM_IO, r->dr_slot, (uint64_t)r->dr_n << 1 | r->dr_write);

@@ -46,7 +46,8 @@ static void
 enter_device(struct sim_machine *m, const struct host_iommu *d, const char *what)
 {
 	mutex_check_may_sleep(m, what);
-	point(m, SIM_IO);
+	memory_point(m, SIM_IO, NULL);
+	touch(m, SIM_OBJECT(SIM_OBJECT_DEVICE, 1), SIM_TOUCH_WRITE);
 	memory_drain(m, self(m));
 	iommu_check_domain(d, what);
 }

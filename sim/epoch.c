@@ -19,6 +19,13 @@
 /* Enough of a choice of order; the list is in order of deferral. */
 #define DUE_MAX 8
 
+/* The section that began last on a CPU. */
+static void
+touch_section(const struct sim_machine *m, const struct cpu *c, enum sim_touch how)
+{
+	touch(m, SIM_OBJECT(SIM_OBJECT_EPOCH, (uint64_t)c->cp_id << 32 | c->cp_sections), how);
+}
+
 void
 sim_epoch_enter(void)
 {
@@ -29,8 +36,12 @@ sim_epoch_enter(void)
 	trace(m, SIM_EPOCH_ENTER, 0, c->cp_epoch_depth);
 	if (c->cp_in_guest)
 		sim_violation("CK-SCHED", "I44", "an epoch section begins in guest mode");
-	if (c->cp_epoch_depth++ == 0)
-		c->cp_epoch_begin = ++m->m_epoch_clock;
+	if (c->cp_epoch_depth++ > 0)
+		return;
+	touch(m, SIM_OBJECT(SIM_OBJECT_CLOCK, 0), SIM_TOUCH_READ);
+	c->cp_epoch_begin = ++m->m_epoch_clock;
+	c->cp_sections++;
+	c->cp_section_begin = c->cp_epoch_begin;
 }
 
 void
@@ -47,6 +58,7 @@ sim_epoch_exit(void)
 		return;
 	c->cp_epoch_begin = 0;
 	c->cp_settled = c->cp_nstores;
+	touch_section(m, c, SIM_TOUCH_RELEASE);
 }
 
 void
@@ -59,6 +71,8 @@ sim_epoch_defer(struct host_epoch_item *item, void (*fn)(struct host_epoch_item 
 	item->ei_next = NULL;
 	item->ei_fn = fn;
 	item->ei_seq = ++m->m_epoch_clock;
+	touch(m, SIM_OBJECT(SIM_OBJECT_CLOCK, 0), SIM_TOUCH_WRITE);
+	touch(m, SIM_OBJECT(SIM_OBJECT_DEFERRED, item->ei_seq), SIM_TOUCH_RELEASE);
 	*m->m_deferred_end = item;
 	m->m_deferred_end = &item->ei_next;
 	m->m_ndeferred++;
@@ -80,12 +94,24 @@ oldest_section(const struct sim_machine *m)
 	return oldest;
 }
 
+/* What was stored before the sections' ends and the deferrals has arrived. */
+static bool
+is_settled(const struct sim_machine *m)
+{
+	for (unsigned int i = 0; i <= m->m_ncpus; i++) {
+		if (m->m_cpus[i].cp_settled > 0)
+			return false;
+	}
+	return true;
+}
+
 static bool
 is_due(void *arg)
 {
 	const struct sim_machine *m = arg;
 
-	return m->m_deferred != NULL && m->m_deferred->ei_seq < oldest_section(m);
+	return m->m_deferred != NULL && m->m_deferred->ei_seq < oldest_section(m) &&
+	       (!m->m_cfg.sc_settle || is_settled(m));
 }
 
 static void
@@ -97,6 +123,19 @@ unlink_item(struct sim_machine *m, struct host_epoch_item **link)
 	if (item->ei_next == NULL)
 		m->m_deferred_end = link;
 	m->m_ndeferred--;
+}
+
+/* Whatever section had begun before the deferral is over. */
+static void
+touch_due(const struct sim_machine *m, uint64_t seq)
+{
+	touch(m, SIM_OBJECT(SIM_OBJECT_DEFERRED, seq), SIM_TOUCH_ACQUIRE);
+	for (unsigned int i = 0; i <= m->m_ncpus; i++) {
+		const struct cpu *c = &m->m_cpus[i];
+
+		if (c->cp_sections > 0 && c->cp_section_begin < seq)
+			touch_section(m, c, SIM_TOUCH_ACQUIRE);
+	}
 }
 
 static void
@@ -112,6 +151,7 @@ run_due(struct sim_machine *m)
 	uint32_t k = sim_choose(SIM_CHOICE_EPOCH, n);
 	struct host_epoch_item *item = *links[k];
 	unlink_item(m, links[k]);
+	touch_due(m, item->ei_seq);
 
 	for (unsigned int i = 0; i <= m->m_ncpus; i++) {
 		while (m->m_cpus[i].cp_settled > 0) {

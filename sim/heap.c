@@ -162,6 +162,7 @@ sim_host_alloc(size_t bytes)
 	if (self(m)->cp_epoch_depth > 0)
 		sim_violation("CK-SCHED", "I44", "host_alloc() inside an epoch section");
 	point(m, SIM_ALLOC);
+	touch(m, SIM_OBJECT(SIM_OBJECT_MEMORY, 1), SIM_TOUCH_WRITE);
 	void *p = sim_fault(SIM_FAULT_ALLOC) ? NULL : take(m, bytes, true);
 	trace(m, SIM_ALLOC, p == NULL ? 0 : address_id(m, (uintptr_t)p), bytes);
 	return p;
@@ -172,9 +173,10 @@ sim_host_free(void *p, size_t bytes)
 {
 	struct sim_machine *m = sim_the_machine;
 
-	point(m, SIM_FREE);
+	memory_point(m, SIM_FREE, NULL);
 	trace(m, SIM_FREE, p == NULL ? 0 : address_id(m, (uintptr_t)p), bytes);
 	/* As for tables: what was stored before is visible to whoever gets the memory next. */
 	memory_drain(m, self(m));
+	touch(m, SIM_OBJECT(SIM_OBJECT_MEMORY, 1), SIM_TOUCH_WRITE);
 	give(m, p, bytes, true);
 }

@@ -371,10 +371,26 @@ const char *hw_counter_name(enum hw_counter c);
 
 /* ---- Life ---------------------------------------------------------------------------------- */
 
+/*
+ * For a search of all runs: what the hardware may do by itself, counted. A CPU attempts hs_fills
+ * speculative walks, each to one of the targets; from a cached entry only where that says something
+ * else than memory.
+ */
+#define HW_TARGETS_MAX 4
+
+struct hw_search {
+	bool hs_on;
+	uint32_t hs_fills;     /* of each CPU */
+	uint32_t hs_evictions; /* of all together */
+	unsigned int hs_ntargets;
+	uint64_t hs_targets[HW_TARGETS_MAX];
+};
+
 struct hw_config {
 	unsigned int hg_cpus;	      /* 0: as many as the machine has */
 	uint32_t hg_speculate_weight; /* odds of the agents against SIM_CPU_WEIGHT; 0: never */
 	uint32_t hg_evict_weight;
+	struct hw_search hg_search;
 };
 
 /* The defaults: speculation 3, evictions 1. */

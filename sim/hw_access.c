@@ -150,6 +150,7 @@ access_gpa(unsigned int cpu, const struct hw_context *ctx, uint64_t gpa, unsigne
 
 	if (!hw_in_range(ctx, gpa))
 		return out_of_range(c, ctx, gpa, access, fault);
+	hw_touch_tlb(cpu, SIM_TOUCH_READ);
 	n = hw_match_leaves(hw_space_of(c, ctx, false), gpa, found, 0);
 	if (ctx->hc_global)
 		n = hw_match_leaves(hw_space_global(c), gpa, found, n);
@@ -180,6 +181,7 @@ access_linear(unsigned int cpu, const struct hw_context *ctx, uint64_t linear, u
 	uint64_t gpa = linear;
 	unsigned int n;
 
+	hw_touch_tlb(cpu, SIM_TOUCH_READ);
 	n = hw_match_leaves(hw_space_of(c, ctx, true), linear, found, 0);
 	hit = pick(ctx, found, n);
 	if (hit && hw_allows(ctx, hit->te_rights, access) &&

@@ -138,12 +138,97 @@ speculate_step(void *arg, unsigned int which)
 	hw_speculate(c, ctx, gpa, v / 32 % 4 == 0 ? 1 : HW_LEVELS_MAX);
 }
 
-static uint64_t
-speculate_about(void *arg, unsigned int which, enum sim_access *kind)
+/* ---- Counted, for a search ---- */
+
+static unsigned int
+fill_enabled(void *arg)
+{
+	unsigned int n = 0;
+
+	(void)arg;
+	for (unsigned int cpu = 0; cpu < hw_state->st_ncpus; cpu++)
+		n += (hw_state->st_live >> cpu & 1) != 0 && hw_cpu_at(cpu)->hw_fills > 0;
+	return n;
+}
+
+/* The CPU of the which-th fill. */
+static unsigned int
+fill_cpu(unsigned int which)
+{
+	unsigned int cpu = 0;
+
+	for (;; cpu++) {
+		if ((hw_state->st_live >> cpu & 1) == 0 || hw_cpu_at(cpu)->hw_fills == 0)
+			continue;
+		if (which-- == 0)
+			return cpu;
+	}
+}
+
+static void
+fill_step(void *arg, unsigned int which)
+{
+	const struct hw_search *const s = &hw_state->st_search;
+	const unsigned int cpu = fill_cpu(which);
+
+	(void)arg;
+	sim_touch(SIM_OBJECT(SIM_OBJECT_LIVE, cpu), SIM_TOUCH_READ);
+	hw_cpu_at(cpu)->hw_fills--;
+	hw_speculate(hw_cpu_at(cpu), hw_live(cpu),
+		     s->hs_targets[sim_choose(SIM_CHOICE_HW, s->hs_ntargets)], HW_LEVELS_MAX);
+}
+
+static void
+fill_about(void *arg, unsigned int which, struct sim_offer *of)
 {
 	(void)arg;
-	*kind = SIM_HW;
-	return nth_cpu(hw_state->st_live, which);
+	of->of_lane = (uint8_t)fill_cpu(which);
+	of->of_id = of->of_lane;
+}
+
+static unsigned int
+drop_enabled(void *arg)
+{
+	(void)arg;
+	return hw_state->st_evictions > 0 ? hw_state->st_entries : 0;
+}
+
+static void
+drop_step(void *arg, unsigned int which)
+{
+	unsigned int cpu = 0;
+
+	(void)arg;
+	hw_state->st_evictions--;
+	while (which >= hw_tlb_count(cpu))
+		which -= hw_tlb_count(cpu++);
+	hw_tlb_evict(cpu, which);
+	hw_counters[HW_CT_EVICT]++;
+}
+
+static void
+add_search_agents(struct hw_state *st)
+{
+	for (unsigned int cpu = 0; cpu < st->st_ncpus; cpu++)
+		st->st_cpus[cpu].hw_fills = st->st_search.hs_fills;
+	st->st_evictions = st->st_search.hs_evictions;
+	st->st_speculate.ag_enabled = fill_enabled;
+	st->st_speculate.ag_step = fill_step;
+	st->st_speculate.ag_about = fill_about;
+	st->st_evict.ag_enabled = drop_enabled;
+	st->st_evict.ag_step = drop_step;
+	if (st->st_search.hs_fills > 0)
+		sim_agent_add(&st->st_speculate, NULL);
+	if (st->st_search.hs_evictions > 0)
+		sim_agent_add(&st->st_evict, NULL);
+}
+
+static void
+speculate_about(void *arg, unsigned int which, struct sim_offer *of)
+{
+	(void)arg;
+	of->of_lane = (uint8_t)nth_cpu(hw_state->st_live, which);
+	of->of_id = of->of_lane;
 }
 
 static unsigned int
@@ -185,6 +270,7 @@ update_live(unsigned int cpu)
 	const struct hw_context *ctx = hw_live(cpu);
 	const uint32_t bit = (uint32_t)1 << cpu;
 
+	sim_touch(SIM_OBJECT(SIM_OBJECT_LIVE, cpu), SIM_TOUCH_WRITE);
 	if (ctx && !hw_kind_of(ctx, HW_KIND_NO_SPECULATION))
 		hw_state->st_live |= bit;
 	else
@@ -330,6 +416,11 @@ hw_create(const struct hw_config *cfg)
 		.ag_enabled = evict_enabled,
 		.ag_step = evict_step,
 	};
+	st->st_search = cfg->hg_search;
+	if (st->st_search.hs_on) {
+		add_search_agents(st);
+		return 0;
+	}
 	sim_agent_add(&st->st_speculate, NULL);
 	sim_agent_add(&st->st_evict, NULL);
 	return 0;

@@ -65,6 +65,12 @@ hw_kind_of(const struct hw_context *ctx, uint32_t kindness)
 	return (ctx->hc_model->hm_kindness & kindness) != 0;
 }
 
+static inline void
+hw_touch_tlb(unsigned int cpu, enum sim_touch how)
+{
+	sim_touch(SIM_OBJECT(SIM_OBJECT_TLB, cpu), how);
+}
+
 /* ---- Caches (hw_tlb.c) --------------------------------------------------------------------- */
 
 /*
@@ -97,6 +103,7 @@ struct hw_cpu {
 	const struct hw_context *hw_host;
 	uint64_t hw_recent[HW_RECENT]; /* addresses to speculate about */
 	unsigned int hw_nrecent;
+	uint32_t hw_fills; /* of a search: attempts left */
 };
 
 struct hw_state {
@@ -109,6 +116,8 @@ struct hw_state {
 	uint32_t st_entries; /* cached by all CPUs */
 	struct sim_agent_ops st_speculate;
 	struct sim_agent_ops st_evict;
+	struct hw_search st_search;
+	uint32_t st_evictions; /* of a search: left */
 	hw_dead_use_fn *st_dead_use;
 	void *st_dead_arg;
 };

@@ -270,6 +270,7 @@ remove_entry(struct hw_cpu *c, struct hw_space *s, uint32_t index)
 	struct hw_tlb_entry *e = &s->sp_entries[index];
 	const uint32_t last = s->sp_n - 1;
 
+	hw_touch_tlb(c->hw_id, SIM_TOUCH_WRITE);
 	STORY(drop(c->hw_id, e));
 	count_entry(c, s, e, -1);
 	*link_to(s, index) = e->te_next;
@@ -439,6 +440,7 @@ hw_cache(struct hw_cpu *c, const struct hw_context *ctx, struct hw_space *s, str
 	e->te_gpa &= ~(hw_entry_bytes(e) - 1);
 	e->te_key = key_of(e->te_va, e->te_level, e->te_table);
 	e->te_step = sim_step_count();
+	hw_touch_tlb(c->hw_id, SIM_TOUCH_WRITE);
 	if (merge(c->hw_id, s, e))
 		return;
 	if (!e->te_table)
@@ -457,6 +459,7 @@ hw_cache(struct hw_cpu *c, const struct hw_context *ctx, struct hw_space *s, str
 void
 hw_drop_space(struct hw_cpu *c, struct hw_space *s)
 {
+	hw_touch_tlb(c->hw_id, s->sp_n == 0 ? SIM_TOUCH_READ : SIM_TOUCH_WRITE);
 	for (uint32_t i = 0; i < s->sp_n; i++) {
 		STORY(drop(c->hw_id, &s->sp_entries[i]));
 		count_entry(c, s, &s->sp_entries[i], -1);
@@ -488,6 +491,7 @@ drop_found(struct hw_cpu *c, struct hw_space *s, uint64_t key)
 void
 hw_drop_address(struct hw_cpu *c, struct hw_space *s, uint64_t va, bool tables)
 {
+	hw_touch_tlb(c->hw_id, SIM_TOUCH_READ);
 	for (unsigned int level = 0; level < HW_LEAF_LEVELS; level++)
 		drop_found(c, s, key_of(va, level, false));
 	for (unsigned int level = 1; tables && level < HW_LEVELS_MAX; level++)
@@ -497,6 +501,7 @@ hw_drop_address(struct hw_cpu *c, struct hw_space *s, uint64_t va, bool tables)
 void
 hw_drop_tables(struct hw_cpu *c, struct hw_space *s)
 {
+	hw_touch_tlb(c->hw_id, SIM_TOUCH_READ);
 	for (uint32_t i = s->sp_n; i-- > 0;) {
 		if (s->sp_entries[i].te_table) {
 			remove_entry(c, s, i);
@@ -512,6 +517,7 @@ hw_tlb_foreach(unsigned int cpu, hw_tlb_fn *fn, void *arg)
 {
 	struct hw_cpu *c = hw_cpu_at(cpu);
 
+	hw_touch_tlb(cpu, SIM_TOUCH_READ);
 	for (unsigned int i = 0; i < c->hw_nspaces; i++) {
 		struct hw_space *s = c->hw_spaces[i];
 
@@ -526,6 +532,7 @@ hw_tlb_foreach_range(unsigned int cpu, uint64_t root, uint64_t start, uint64_t e
 {
 	struct hw_cpu *c = hw_cpu_at(cpu);
 
+	hw_touch_tlb(cpu, SIM_TOUCH_READ);
 	for (unsigned int i = 0; i < c->hw_nspaces; i++) {
 		struct hw_space *s = c->hw_spaces[i];
 

@@ -183,6 +183,27 @@ walk_point(struct walk *w)
 	return w->w_c->hw_flushes == w->w_flushes;
 }
 
+/*
+ * Of the cached entries on the way those that memory contradicts: from any other the walk goes on
+ * as from the root. For searches, where walks are single steps.
+ */
+static unsigned int
+only_stale(const struct hw_context *ctx, uint64_t gpa, struct hw_tlb_entry **found, unsigned int n)
+{
+	unsigned int kept = 0;
+
+	for (unsigned int i = 0; i < n; i++) {
+		uint64_t table;
+		unsigned int rights;
+
+		if (!hw_table_over(ctx, gpa, found[i]->te_level, peek, NULL, &table, &rights) ||
+		    table != found[i]->te_hpa || rights != found[i]->te_rights ||
+		    found[i]->te_dead != 0)
+			found[kept++] = found[i];
+	}
+	return kept;
+}
+
 /* Begins at the root, or at one of the cached entries on the way. */
 static void
 walk_begin(struct walk *w, struct hw_cpu *c, const struct hw_context *ctx, uint64_t gpa,
@@ -201,7 +222,10 @@ walk_begin(struct walk *w, struct hw_cpu *c, const struct hw_context *ctx, uint6
 	w->w_table = hw_context_root(ctx);
 	w->w_level = hw_context_levels(ctx) - 1;
 	w->w_rights = HW_READ | HW_WRITE | HW_EXEC | HW_USER;
+	hw_touch_tlb(c->hw_id, SIM_TOUCH_READ);
 	n = hw_match_tables(w->w_s, gpa, found, 0);
+	if (hw_state->st_search.hs_on)
+		n = only_stale(ctx, gpa, found, n);
 	pick = sim_choose(SIM_CHOICE_HW, n + 1);
 	if (pick == n)
 		return;

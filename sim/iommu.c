@@ -40,7 +40,8 @@ enter_iommu(struct sim_machine *m, const char *what)
 	mutex_check_may_sleep(m, what);
 	if (!m->m_cfg.sc_iommu)
 		sim_violation("CK-IOMMU", "I37", "%s without an IOMMU", what);
-	point(m, SIM_IO);
+	memory_point(m, SIM_IO, NULL);
+	touch(m, SIM_OBJECT(SIM_OBJECT_DEVICE, 1), SIM_TOUCH_WRITE);
 	memory_drain(m, self(m));
 }
 

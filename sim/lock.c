@@ -71,16 +71,31 @@ is_free(void *arg)
 	return l->hl_word == 0;
 }
 
+struct taking {
+	const struct host_lock *tk_lock;
+	const struct cpu *tk_cpu;
+};
+
+/* It is free, and the stores of who takes it have all arrived. */
+static bool
+may_take(void *arg)
+{
+	const struct taking *tk = arg;
+
+	return tk->tk_lock->hl_word == 0 && tk->tk_cpu->cp_nstores == 0;
+}
+
 void
 sim_lock(struct host_lock *l)
 {
 	struct sim_machine *m = sim_the_machine;
 	struct cpu *c = self(m);
 	uint64_t id = address_id(m, (uintptr_t)l);
+	struct taking tk = {l, c};
 
 	check_initialized(l, "locking");
 	check_rank(c, l);
-	point_at(m, SIM_LOCK, &l->hl_word);
+	sched_point_settled(m, SIM_LOCK, &l->hl_word, may_take, &tk);
 	memory_drain(m, c);
 	if (l->hl_word != 0) {
 		m->m_ct.ct_lock_waits++;
@@ -88,7 +103,7 @@ sim_lock(struct host_lock *l)
 	}
 	check_initialized(l, "locking");
 	trace(m, SIM_LOCK, id, l->hl_rank);
-	memory_write_now(m, &l->hl_word, (uint64_t)c->cp_id + 1, SIM_WRITE_LOCKED, c->cp_id);
+	memory_take(m, &l->hl_word);
 	if (c->cp_nheld == 0)
 		c->cp_locked_since = c->cp_points;
 	c->cp_held[c->cp_nheld++] = l;
@@ -101,7 +116,7 @@ sim_unlock(struct host_lock *l)
 	struct cpu *c = self(m);
 
 	check_initialized(l, "unlocking");
-	point_at(m, SIM_UNLOCK, &l->hl_word);
+	sched_point_settled(m, SIM_UNLOCK, &l->hl_word, memory_has_room, m->m_cpu);
 	int i = held_index(c, l);
 	if (i < 0)
 		sim_violation("CK-SCHED", "I44",
@@ -112,7 +127,7 @@ sim_unlock(struct host_lock *l)
 		lock_check_length(m, c, c->cp_locked_since, &m->m_ct.ct_longest_locked,
 				  "a lock was held");
 	trace(m, SIM_UNLOCK, address_id(m, (uintptr_t)l), l->hl_rank);
-	memory_write(m, &l->hl_word, 0);
+	memory_release(m, &l->hl_word);
 }
 
 bool

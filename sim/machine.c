@@ -148,6 +148,8 @@ sim_fault(enum sim_fault f)
 	struct sim_machine *m = sim_the_machine;
 	uint64_t asked = ++m->m_ct.ct_fault_asked[f];
 	uint64_t nth = m->m_cfg.sc_fault_nth[f];
+	if (m->m_cfg.sc_fault_ppm[f] > 0 || nth != 0)
+		touch(m, SIM_OBJECT(SIM_OBJECT_FAULT, f), SIM_TOUCH_WRITE);
 	bool happens = sim_choose_chance(SIM_CHOICE_FAULT, m->m_cfg.sc_fault_ppm[f]);
 
 	if (m->m_cfg.sc_fault_ppm[f] != 0)

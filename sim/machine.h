@@ -242,6 +242,8 @@ void sim_guest_exit(void);
 
 /* ---- Agents -------------------------------------------------------------------------------- */
 
+struct sim_offer;
+
 struct sim_agent_ops {
 	const char *ag_name;
 	uint32_t ag_weight; /* odds against a CPU's, which is SIM_CPU_WEIGHT; 0: never */
@@ -254,8 +256,8 @@ struct sim_agent_ops {
 
 	bool ag_helps; /* its steps may unblock a CPU: while it is enabled there is no deadlock */
 
-	/* What step `which` is about, as in a struct sim_offer; NULL: nothing is known. */
-	uint64_t (*ag_about)(void *arg, unsigned int which, enum sim_access *kind);
+	/* Fills in of_lane, of_kind and of_id of step `which`; NULL: nothing is known. */
+	void (*ag_about)(void *arg, unsigned int which, struct sim_offer *of);
 };
 
 #define SIM_CPU_WEIGHT 16
@@ -271,7 +273,9 @@ struct sim_offer {
 	bool of_running;    /* the CPU that is running: picking it is no switch */
 	bool of_spins;	    /* a CPU whose loop would look again at what has not changed */
 	uint8_t of_index;   /* CPU (sim_cpu_count(): the service CPU), or number of the agent */
-	uint16_t of_which;  /* of the agent's steps */
+	uint16_t of_which;  /* of the agent's steps; its numbers shift as steps are made */
+	uint8_t of_lane;    /* of an agent: whose buffer, whose interrupts ...: does not shift */
+	bool of_helps;	    /* a CPU, or an agent that may unblock one */
 	uint32_t of_weight; /* odds that the random scheduler would give it (an agent as a whole) */
 
 	/*
@@ -287,16 +291,61 @@ struct sim_offer {
 #define SIM_OFFERS_MAX 256
 
 /*
+ * What a step touches, so that it can be told which steps commute: two that only read an object do,
+ * and so do two that touch none in common. Whatever one step leaves for another to find is an
+ * object: a word (by its address), or one of the classes below with a number.
+ *
+ * Not all that one step leaves can be found too early. What is released before it can be acquired
+ * (a store, by the buffer that holds it) orders the two without a race between them. A lock is
+ * taken, and released; the race is between those who take it.
+ */
+enum sim_touch {
+	SIM_TOUCH_READ,
+	SIM_TOUCH_WRITE,
+	SIM_TOUCH_TAKE,
+	SIM_TOUCH_RELEASE,
+	SIM_TOUCH_ACQUIRE,
+};
+
+enum sim_object {
+	SIM_OBJECT_WORD,     /* | address */
+	SIM_OBJECT_FRAME,    /* | frame number: allocated or not */
+	SIM_OBJECT_DATA,     /* | frame number: its bytes */
+	SIM_OBJECT_MEMORY,   /* the allocators: 0 frames, 1 heap */
+	SIM_OBJECT_STORED,   /* | CPU << 32 | number of the store: is in the buffer */
+	SIM_OBJECT_DRAINED,  /* ... has left it */
+	SIM_OBJECT_IRQ,	     /* | CPU: what has arrived there */
+	SIM_OBJECT_KICK,     /* | CPU: what is in flight to there */
+	SIM_OBJECT_SENT,     /* | CPU << 32 | number of the kick */
+	SIM_OBJECT_EPOCH,    /* | CPU << 32 | number of the section: over */
+	SIM_OBJECT_CLOCK,    /* of epochs */
+	SIM_OBJECT_DEFERRED, /* | number of the item */
+	SIM_OBJECT_FAULT,    /* | enum sim_fault: how many of its kind were asked for */
+	SIM_OBJECT_CPU,	     /* | CPU: online, signaled */
+	SIM_OBJECT_TLB,	     /* | CPU: what its hardware has cached */
+	SIM_OBJECT_LIVE,     /* | CPU: the context that its hardware speculates for */
+	SIM_OBJECT_DEVICE,   /* | a device's number */
+	SIM_OBJECT_GHOST,    /* | address: what an oracle knows */
+};
+#define SIM_OBJECT(class, number) ((uint64_t)(class) << 58 | (number))
+
+/* For the hardware and the oracles; nothing without a policy that listens. */
+void sim_touch(uint64_t object, enum sim_touch how);
+void sim_touch_ghost(const void *ghost); /* SIM_TOUCH_WRITE */
+
+/*
  * Decides instead of chance who steps next. With a policy every point is a decision, and run
  * lengths are none (sc_run_lengths becomes 1). What it picks is recorded like any choice of an
  * actor, so a replay of the list, with sc_run_lengths = 1, needs no policy; and while the source is
  * a list the policy is not asked.
  *
  * po_pick returns an index below n (at least 1); offers are the CPUs that can go on, the running
- * one first, then agents. It must only look at the machine.
+ * one first, then agents. po_touch, unless NULL, hears what the step under way touches. Both must
+ * only look at the machine.
  */
 struct sim_policy_ops {
 	uint32_t (*po_pick)(void *arg, const struct sim_offer *offers, uint32_t n);
+	void (*po_touch)(void *arg, uint64_t object, enum sim_touch how);
 };
 
 /* Before sim_machine_run(); NULL: by chance. For the life of the machine. */
@@ -364,6 +413,7 @@ uint64_t sim_frame_count(enum sim_frame_kind kind);
 uint64_t sim_phys_load(uint64_t hpa);
 bool sim_phys_cas(uint64_t hpa, uint64_t *old, uint64_t new);
 bool sim_phys_peek(uint64_t hpa, uint64_t *value);
+bool sim_phys_look(uint64_t hpa, uint64_t *value); /* which no search need know of */
 
 /*
  * A word of a data frame, by anyone who reached it: a guest, a device. hpa is a multiple of 8. Past
@@ -483,6 +533,12 @@ struct sim_config {
 	uint64_t sc_steps;	      /* hard limit; 0: 100 million */
 	uint64_t sc_longest; /* CK-SCHED: points with a lock held or interrupts off; 0: any */
 	bool sc_stalls;	     /* a CPU stands still for long, now and then */
+	/*
+	 * What empties the store buffer first waits until it has emptied itself, instead of
+	 * emptying it: every store then leaves by a step of its own. An interrupt in flight takes
+	 * in what is sent after it. The same runs otherwise; for searches.
+	 */
+	bool sc_settle;
 	unsigned int sc_run_lengths; /* 1: decide at every point; n: runs of 1, 2, 4 ... 2^(n-1) */
 
 	uint32_t sc_frames;    /* rounded up to a multiple of 512; 0: 4096 */

@@ -33,6 +33,7 @@ enum cpu_state {
 struct pending_store {
 	uint64_t *ps_word;
 	uint64_t ps_value;
+	bool ps_release; /* of a lock */
 };
 
 struct cpu {
@@ -48,7 +49,11 @@ struct cpu {
 	uint64_t cp_relax_progress;   /* ... and memory was like this then */
 	uint32_t cp_kicks;	      /* in flight to here */
 
-	unsigned int cp_nstores; /* oldest first */
+	uint64_t cp_stored;	   /* stores made so far */
+	uint64_t cp_sent;	   /* kicks that left for here */
+	uint64_t cp_sections;	   /* epoch sections begun */
+	uint64_t cp_section_begin; /* clock at the begin of the last one */
+	unsigned int cp_nstores;   /* oldest first */
 	struct pending_store cp_stores[STORE_BUFFER_MAX];
 	unsigned int cp_settled; /* so many of them must arrive before deferred functions run */
 
@@ -148,6 +153,7 @@ struct sim_machine {
 
 	/* Scheduler. */
 	const struct sim_policy_ops *m_policy;
+	void (*m_touch)(void *arg, uint64_t object, enum sim_touch how); /* of it */
 	void *m_policy_arg;
 	uint64_t m_decide_at;
 	unsigned int m_stalled; /* a CPU that stands still ... */
@@ -251,7 +257,20 @@ void sched_set_slow_at(struct sim_machine *m);
 void sched_fiber_start(void *arg); /* a struct cpu */
 bool sched_quiet(const struct sim_machine *m);
 
+/*
+ * A point that is passed only once ready(arg), if stores leave by themselves (sc_settle); otherwise
+ * what follows sees to that itself, and this is point_at().
+ */
+void sched_point_settled(struct sim_machine *m, enum sim_access kind, const void *addr,
+			 bool (*ready)(void *arg), void *arg);
+
 /* ---- memmodel.c ---- */
+/* A point before something that empties the store buffer of this CPU. */
+void memory_point(struct sim_machine *m, enum sim_access kind, const void *addr);
+/* A lock's word: taken at once, released by way of the own buffer. */
+void memory_take(struct sim_machine *m, uint64_t *w);
+void memory_release(struct sim_machine *m, uint64_t *w);
+bool memory_has_room(void *arg); /* a CPU, in its store buffer */
 void memory_drain_one(struct sim_machine *m, struct cpu *c);
 void memory_drain(struct sim_machine *m, struct cpu *c);	       /* all; counted as forced */
 uint64_t memory_read(struct sim_machine *m, const uint64_t *w);	       /* through the own buffer */
@@ -261,6 +280,7 @@ void memory_write_now(struct sim_machine *m, uint64_t *w, uint64_t value, enum s
 
 /* ---- cpu.c ---- */
 void cpu_take_interrupts(struct sim_machine *m, struct cpu *c);
+bool cpu_may_take(const struct sim_machine *m, const struct cpu *c); /* unless in guest mode */
 void cpu_agents_init(struct sim_machine *m);
 
 /* ---- epoch.c ---- */
@@ -389,6 +409,30 @@ trace(struct sim_machine *m, enum sim_access kind, uint64_t id, uint64_t value)
 		struct sim_step st = {m->m_step, m->m_actor, kind, id, value};
 		m->m_step_hook(m->m_step_hook_arg, &st);
 	}
+}
+
+static inline void
+touch(const struct sim_machine *m, uint64_t object, enum sim_touch how)
+{
+	if (__builtin_expect(m->m_touch != NULL, 0))
+		m->m_touch(m->m_policy_arg, object, how);
+}
+
+/* The object that a word is: the same in every build and every process. */
+static inline uint64_t
+word_object(const struct sim_machine *m, const void *word, enum sim_object class)
+{
+	const uint64_t id = address_id(m, (uintptr_t)word);
+	const uint64_t offset = id & (((uint64_t)1 << 50) - 1);
+
+	return SIM_OBJECT(class, id == SIM_ID_OTHER ? (uintptr_t)word : (id >> 56) << 50 | offset);
+}
+
+static inline void
+touch_word(const struct sim_machine *m, const void *word, enum sim_touch how)
+{
+	if (__builtin_expect(m->m_touch != NULL, 0))
+		m->m_touch(m->m_policy_arg, word_object(m, word, SIM_OBJECT_WORD), how);
 }
 
 /* sim_point() without its trace. */

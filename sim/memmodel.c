@@ -47,6 +47,7 @@ check_frame(struct sim_machine *m, uint64_t id, const char *what)
 
 	if (frame == UINT64_MAX)
 		return;
+	touch(m, SIM_OBJECT(SIM_OBJECT_FRAME, frame), SIM_TOUCH_READ);
 	enum sim_frame_kind kind = id >> 56 == SIM_ID_DATA >> 56 ? SIM_FRAME_DATA : SIM_FRAME_TABLE;
 	struct sim_frame *f = &m->m_frames[frame];
 	if (__builtin_expect(f->fr_kind != kind, 0))
@@ -62,6 +63,7 @@ memory_write_now(struct sim_machine *m, uint64_t *w, uint64_t value, enum sim_wr
 	uint64_t id = address_id(m, (uintptr_t)w);
 
 	check_frame(m, id, "store");
+	touch_word(m, w, SIM_TOUCH_WRITE);
 	if (m->m_write_hook != NULL && id >> 56 == SIM_ID_TABLE >> 56) {
 		struct sim_table_write tw = {m->m_phys_base + (id & ~SIM_ID_TABLE), *w, value, how,
 					     cpu};
@@ -72,6 +74,23 @@ memory_write_now(struct sim_machine *m, uint64_t *w, uint64_t value, enum sim_wr
 	if (*w != value)
 		m->m_progress++;
 	*w = value;
+}
+
+/* The number-th store of a CPU, from 1. */
+static void
+touch_store(const struct sim_machine *m, enum sim_object what, const struct cpu *c, uint64_t number,
+	    enum sim_touch how)
+{
+	touch(m, SIM_OBJECT(what, (uint64_t)c->cp_id << 32 | number), how);
+}
+
+static void
+release_now(struct sim_machine *m, uint64_t *w)
+{
+	check_frame(m, address_id(m, (uintptr_t)w), "store");
+	touch_word(m, w, SIM_TOUCH_RELEASE);
+	m->m_progress++;
+	*w = 0;
 }
 
 void
@@ -87,6 +106,12 @@ memory_drain_one(struct sim_machine *m, struct cpu *c)
 	if (c->cp_nstores == 0)
 		m->m_buffered &= ~((uint32_t)1 << c->cp_id);
 	STORY(drain(c->cp_id, st.ps_word, st.ps_value));
+	touch_store(m, SIM_OBJECT_STORED, c, c->cp_stored - c->cp_nstores, SIM_TOUCH_ACQUIRE);
+	touch_store(m, SIM_OBJECT_DRAINED, c, c->cp_stored - c->cp_nstores, SIM_TOUCH_RELEASE);
+	if (st.ps_release) {
+		release_now(m, st.ps_word);
+		return;
+	}
 	memory_write_now(m, st.ps_word, st.ps_value, SIM_WRITE_PLAIN, c->cp_id);
 }
 
@@ -115,22 +140,85 @@ memory_read(struct sim_machine *m, const uint64_t *w)
 	return *w;
 }
 
-void
-memory_write(struct sim_machine *m, uint64_t *w, uint64_t value)
+static void
+buffer_store(struct sim_machine *m, struct cpu *c, const struct pending_store *st)
 {
-	struct cpu *c = m->m_cpu;
-
-	if (c == NULL || !m->m_tso) {
-		memory_write_now(m, w, value, SIM_WRITE_PLAIN, self(m)->cp_id);
-		return;
-	}
 	if (c->cp_nstores == m->m_store_buffer) {
 		m->m_ct.ct_drains_forced++;
 		memory_drain_one(m, c);
 	}
-	c->cp_stores[c->cp_nstores++] = (struct pending_store){w, value};
+	c->cp_stores[c->cp_nstores++] = *st;
+	c->cp_stored++;
+	if (c->cp_stored > m->m_store_buffer)
+		touch_store(m, SIM_OBJECT_DRAINED, c, c->cp_stored - m->m_store_buffer,
+			    SIM_TOUCH_ACQUIRE);
+	touch_store(m, SIM_OBJECT_STORED, c, c->cp_stored, SIM_TOUCH_RELEASE);
 	m->m_buffered |= (uint32_t)1 << c->cp_id;
-	STORY(buffer(c->cp_id, w, value));
+	STORY(buffer(c->cp_id, st->ps_word, st->ps_value));
+}
+
+void
+memory_write(struct sim_machine *m, uint64_t *w, uint64_t value)
+{
+	const struct pending_store st = {w, value, false};
+
+	if (m->m_cpu == NULL || !m->m_tso)
+		memory_write_now(m, w, value, SIM_WRITE_PLAIN, self(m)->cp_id);
+	else
+		buffer_store(m, m->m_cpu, &st);
+}
+
+void
+memory_release(struct sim_machine *m, uint64_t *w)
+{
+	const struct pending_store st = {w, 0, true};
+
+	if (m->m_cpu == NULL || !m->m_tso)
+		release_now(m, w);
+	else
+		buffer_store(m, m->m_cpu, &st);
+}
+
+static bool
+is_drained(void *arg)
+{
+	const struct cpu *c = arg;
+
+	return c->cp_nstores == 0;
+}
+
+static void
+touch_drained(const struct sim_machine *m, const struct cpu *c)
+{
+	if (c != NULL && c->cp_stored > 0)
+		touch_store(m, SIM_OBJECT_DRAINED, c, c->cp_stored, SIM_TOUCH_ACQUIRE);
+}
+
+void
+memory_take(struct sim_machine *m, uint64_t *w)
+{
+	touch_drained(m, m->m_cpu);
+	check_frame(m, address_id(m, (uintptr_t)w), "store");
+	touch_word(m, w, SIM_TOUCH_TAKE);
+	m->m_progress++;
+	*w = (uint64_t)self(m)->cp_id + 1;
+}
+
+void
+memory_point(struct sim_machine *m, enum sim_access kind, const void *addr)
+{
+	struct cpu *const c = m->m_cpu;
+
+	sched_point_settled(m, kind, addr, is_drained, c);
+	touch_drained(m, c);
+}
+
+bool
+memory_has_room(void *arg)
+{
+	const struct cpu *c = arg;
+
+	return c->cp_nstores < sim_the_machine->m_store_buffer;
 }
 
 uint64_t
@@ -141,6 +229,7 @@ sim_word_load(const uint64_t *w, enum sim_access kind)
 	point_at(m, kind, w);
 	uint64_t id = address_id(m, (uintptr_t)w);
 	check_frame(m, id, "load");
+	touch_word(m, w, SIM_TOUCH_READ);
 	uint64_t value = memory_read(m, w);
 	trace(m, kind, id, stable_value(m, id, value));
 	return value;
@@ -151,7 +240,7 @@ sim_word_store(uint64_t *w, uint64_t value, enum sim_access kind)
 {
 	struct sim_machine *m = sim_the_machine;
 
-	point_at(m, kind, w);
+	sched_point_settled(m, kind, w, memory_has_room, m->m_cpu);
 	uint64_t id = address_id(m, (uintptr_t)w);
 	check_frame(m, id, "store");
 	trace(m, kind, id, stable_value(m, id, value));
@@ -162,7 +251,7 @@ sim_word_store(uint64_t *w, uint64_t value, enum sim_access kind)
 static uint64_t
 locked_begin(struct sim_machine *m, const uint64_t *w)
 {
-	point_at(m, SIM_RMW, w);
+	memory_point(m, SIM_RMW, w);
 	check_frame(m, address_id(m, (uintptr_t)w), "locked operation");
 	memory_drain(m, self(m));
 	return *w;
@@ -196,6 +285,7 @@ sim_word_cas(uint64_t *w, uint64_t *old, uint64_t new)
 
 	if (was != *old) {
 		uint64_t id = address_id(m, (uintptr_t)w);
+		touch_word(m, w, SIM_TOUCH_READ);
 		trace(m, SIM_RMW, id, stable_value(m, id, was));
 		*old = was;
 		return false;
@@ -239,7 +329,7 @@ sim_fence(void)
 {
 	struct sim_machine *m = sim_the_machine;
 
-	point(m, SIM_FENCE);
+	memory_point(m, SIM_FENCE, NULL);
 	trace(m, SIM_FENCE, 0, 0);
 	memory_drain(m, self(m));
 }

@@ -40,6 +40,7 @@ sim_signal(unsigned int cpu)
 	if (cpu >= m->m_ncpus)
 		sim_violation("CK-API", "I24", "there is no CPU %u to signal", cpu);
 	trace(m, SIM_USER, cpu, 1);
+	touch(m, SIM_OBJECT(SIM_OBJECT_CPU, cpu), SIM_TOUCH_WRITE);
 	m->m_cpus[cpu].cp_signaled = true;
 	m->m_progress++;
 }
@@ -50,6 +51,7 @@ sim_signal_clear(void)
 	struct sim_machine *m = sim_the_machine;
 	struct cpu *c = self(m);
 
+	touch(m, SIM_OBJECT(SIM_OBJECT_CPU, c->cp_id), SIM_TOUCH_WRITE);
 	if (c->cp_signaled)
 		trace(m, SIM_USER, c->cp_id, 0);
 	c->cp_signaled = false;
@@ -60,6 +62,7 @@ sim_interrupted(void)
 {
 	struct cpu *c = self(sim_the_machine);
 
+	touch(sim_the_machine, SIM_OBJECT(SIM_OBJECT_CPU, c->cp_id), SIM_TOUCH_READ);
 	if (!c->cp_signaled && sim_fault(SIM_FAULT_INTERRUPT))
 		c->cp_signaled = true;
 	return c->cp_signaled;
@@ -199,10 +202,11 @@ take_mutex(struct host_mutex *x, bool interruptible)
 	check_initialized(x, "locking");
 	mutex_check_may_sleep(m, "a mutex is taken");
 	check_order(c, x);
-	point_at(m, SIM_LOCK, &x->hm_word);
+	memory_point(m, SIM_LOCK, &x->hm_word);
 	memory_drain(m, c);
 	if (interruptible && sim_interrupted())
 		return end_interrupted(m);
+	touch_word(m, &x->hm_word, SIM_TOUCH_READ);
 	if (x->hm_word != 0) {
 		struct sleep s = {.sl_mutex = x, .sl_cpu = c};
 		m->m_ct.ct_mutex_waits++;
@@ -236,7 +240,7 @@ sim_mutex_unlock(struct host_mutex *x)
 	struct cpu *c = self(m);
 
 	check_initialized(x, "unlocking");
-	point_at(m, SIM_UNLOCK, &x->hm_word);
+	sched_point_settled(m, SIM_UNLOCK, &x->hm_word, memory_has_room, c);
 	int i = held_index(c, x);
 	if (i < 0)
 		sim_violation("CK-SCHED", "I44",
@@ -309,6 +313,7 @@ sim_event_wait(struct host_event *e, uint64_t seen, bool interruptible)
 	mutex_check_may_sleep(m, "a wait for an event");
 	point_at(m, SIM_LOAD_ACQUIRE, &e->he_count);
 	trace(m, SIM_LOAD_ACQUIRE, address_id(m, (uintptr_t)e), seen);
+	touch_word(m, &e->he_count, SIM_TOUCH_READ);
 	if (interruptible && sim_interrupted())
 		return end_interrupted(m);
 	if (e->he_count != seen)

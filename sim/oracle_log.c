@@ -79,6 +79,13 @@ grown(void *old, size_t *room, size_t bytes)
 	return p;
 }
 
+/* When an operation begins and ends, as against each write of a table. */
+void
+oracle_log_touch(enum sim_touch how)
+{
+	sim_touch(SIM_OBJECT(SIM_OBJECT_GHOST, 0), how);
+}
+
 /* ---- Operations and their writes ----------------------------------------------------------- */
 
 static struct op *
@@ -123,6 +130,8 @@ oracle_tlb_write(const struct sim_table_write *w)
 {
 	struct oracle_log *lg = oracle_log;
 
+	if (w->tw_how != SIM_WRITE_PRIVATE)
+		oracle_log_touch(SIM_TOUCH_READ);
 	if (lg->lg_pending == 0 || w->tw_how == SIM_WRITE_PRIVATE || w->tw_old == w->tw_new)
 		return;
 	if (lg->lg_n == lg->lg_room)
@@ -144,6 +153,8 @@ void
 oracle_tlb_op_begin(struct oracle_tlb_op *op, uint64_t root)
 {
 	struct oracle_log *lg = oracle_log;
+
+	oracle_log_touch(SIM_TOUCH_WRITE);
 
 	if (lg->lg_current[sim_cpu()] != 0)
 		sim_violation("internal", "", "CPU %u begins an operation within another",

@@ -34,6 +34,9 @@ void oracle_log_over(struct oracle_tlb_op *op);
 /* The same for those of a root that were deferred before the ticket; the last one's id, or 0. */
 uint64_t oracle_log_drained(uint64_t root, uint64_t ticket);
 
+/* For searches: when operations begin or end (to write), and tables change (to read). */
+void oracle_log_touch(enum sim_touch how);
+
 /* Forgets what nothing pending can need. */
 void oracle_log_trim(void);
 

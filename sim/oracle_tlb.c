@@ -99,6 +99,7 @@ in_use(unsigned int cpu, enum hw_space_kind space, uint64_t key)
 {
 	const struct hw_context *ctx = hw_live(cpu);
 
+	sim_touch(SIM_OBJECT(SIM_OBJECT_LIVE, cpu), SIM_TOUCH_READ);
 	if (!ctx)
 		return false;
 	switch (space) {
@@ -138,6 +139,7 @@ judge(void *arg, unsigned int cpu, enum hw_space_kind space, uint64_t key, struc
 	sim_invariant_hit(SIM_I14);
 	if (oracle_log_allows(&j))
 		return;
+	sim_touch(SIM_OBJECT(SIM_OBJECT_TLB, cpu), SIM_TOUCH_WRITE);
 	e->te_dead = scan->sc_id;
 	if (scan->sc_ctx->hc_kind == HW_X86 || !in_use(cpu, space, key))
 		return;
@@ -164,6 +166,7 @@ scan_all(uint64_t root, uint64_t id, uint64_t start, uint64_t end)
 void
 oracle_tlb_op_done(struct oracle_tlb_op *op, uint64_t start, uint64_t end)
 {
+	oracle_log_touch(SIM_TOUCH_WRITE);
 	oracle_log_over(op);
 	scan_all(op->op_root, op->op_id, start, end);
 	oracle_log_trim();
@@ -201,6 +204,7 @@ judge_frame(void *arg, unsigned int cpu, enum hw_space_kind space, uint64_t key,
 		sim_violation("CK-FREE", "I15", "frame 0x%llx is freed while CPU %u may use a %s",
 			      (unsigned long long)scan->fs_hpa, cpu, entry);
 	}
+	sim_touch(SIM_OBJECT(SIM_OBJECT_TLB, cpu), SIM_TOUCH_WRITE);
 	e->te_dead = DEAD_FRAME;
 }
 
@@ -210,6 +214,8 @@ oracle_tlb_frame_freed(uint64_t hpa)
 	struct frame_scan scan = {hpa & ~(uint64_t)(SIM_PAGE_SIZE - 1)};
 
 	sim_invariant_hit(SIM_I15);
+	for (unsigned int cpu = 0; cpu < sim_cpu_count(); cpu++)
+		sim_touch(SIM_OBJECT(SIM_OBJECT_TLB, cpu), SIM_TOUCH_READ);
 	if (!hw_frame_maybe_cached(hpa))
 		return;
 	for (unsigned int cpu = 0; cpu < sim_cpu_count(); cpu++)

@@ -64,7 +64,7 @@ link_tables(const struct world *w, uint64_t hpa, uint64_t owner)
 	for (unsigned int i = 0; i < SIM_TABLE_WORDS; i++) {
 		uint64_t entry;
 
-		if (!sim_phys_peek(hpa + i * 8u, &entry) || entry == 0)
+		if (!sim_phys_look(hpa + i * 8u, &entry) || entry == 0)
 			continue;
 		watch_super(w->wo_spaces[owner - 1], entry);
 

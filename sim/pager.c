@@ -310,7 +310,8 @@ sim_pager_getpage(struct host_pager *p, uint64_t index, uint64_t *hpa)
 
 	check_pager(p, "host_pager_getpage()");
 	mutex_check_may_sleep(m, "host_pager_getpage()");
-	point(m, SIM_ALLOC);
+	memory_point(m, SIM_ALLOC, NULL);
+	touch(m, SIM_OBJECT(SIM_OBJECT_DEVICE, 2), SIM_TOUCH_WRITE);
 	memory_drain(m, self(m));
 	reclaim_some(m);
 	pp = page_at(p, index, "host_pager_getpage()");
@@ -355,7 +356,8 @@ sim_pager_getrun(struct host_pager *p, uint64_t index, uint64_t *base)
 	if (index % RUN != 0 || index >= p->pr_npages || p->pr_npages - index < RUN)
 		sim_violation("CK-API", "I39", "host_pager_getrun(): page %" PRIu64 " of %" PRIu64,
 			      index, p->pr_npages);
-	point(m, SIM_ALLOC);
+	memory_point(m, SIM_ALLOC, NULL);
+	touch(m, SIM_OBJECT(SIM_OBJECT_DEVICE, 2), SIM_TOUCH_WRITE);
 	memory_drain(m, self(m));
 	reclaim_some(m);
 	chunk = page_at(p, index, "host_pager_getrun()");
@@ -429,7 +431,8 @@ sim_pager_putpage(struct host_pager *p, uint64_t index, uint64_t hpa, bool dirty
 	struct pager_page *pp;
 
 	check_pager(p, "host_pager_putpage()");
-	point(m, SIM_FREE);
+	memory_point(m, SIM_FREE, NULL);
+	touch(m, SIM_OBJECT(SIM_OBJECT_DEVICE, 2), SIM_TOUCH_WRITE);
 	memory_drain(m, self(m));
 	pp = page_at(p, index, "host_pager_putpage()");
 	if (pp == NULL || pp->pp_got == 0 || pp->pp_hpa != hpa)
@@ -463,7 +466,8 @@ sim_pager_discard(struct host_pager *p, uint64_t index, uint64_t npages)
 		sim_violation("CK-API", "I39",
 			      "host_pager_discard(): pages %" PRIu64 " to %" PRIu64 " of %" PRIu64,
 			      index, index + npages, p->pr_npages);
-	point(m, SIM_FREE);
+	memory_point(m, SIM_FREE, NULL);
+	touch(m, SIM_OBJECT(SIM_OBJECT_DEVICE, 2), SIM_TOUCH_WRITE);
 	memory_drain(m, self(m));
 	trace(m, SIM_FREE, index, npages);
 	for (uint64_t i = index; i < index + npages; i++) {

@@ -307,6 +307,7 @@ sim_frame_alloc(enum sim_frame_kind kind, unsigned int order)
 	struct sim_machine *m = sim_the_machine;
 	if (kind == SIM_FRAME_TABLE && order != 0)
 		sim_violation("CK-API", "I43", "a table of order %u", order);
+	touch(m, SIM_OBJECT(SIM_OBJECT_MEMORY, 0), SIM_TOUCH_WRITE);
 	uint32_t frame = take_frames(m, order);
 	if (frame == UINT32_MAX && pager_shrink(m))
 		frame = take_frames(m, order);
@@ -314,6 +315,7 @@ sim_frame_alloc(enum sim_frame_kind kind, unsigned int order)
 		return 0;
 	for (uint32_t i = 0; i < (uint32_t)1 << order; i++) {
 		struct sim_frame *f = &m->m_frames[frame + i];
+		touch(m, SIM_OBJECT(SIM_OBJECT_FRAME, frame + i), SIM_TOUCH_WRITE);
 		m->m_in_use[(frame + i) / SIM_TABLE_WORDS]++;
 		set_kind(m, f, kind);
 		f->fr_bytes = kind == SIM_FRAME_DATA ? BYTES_ZERO : BYTES_POISON;
@@ -350,8 +352,10 @@ sim_frame_free(uint64_t hpa, unsigned int order)
 	if (hpa % SIM_PAGE_SIZE != 0 || off >= m->m_words_bytes || bytes > m->m_words_bytes - off)
 		sim_violation("CK-FREE", "I43", "0x%" PRIx64 " is freed, which is no frame", hpa);
 	uint32_t frame = (uint32_t)(off / SIM_PAGE_SIZE);
+	touch(m, SIM_OBJECT(SIM_OBJECT_MEMORY, 0), SIM_TOUCH_WRITE);
 	for (uint32_t i = 0; i < (uint32_t)1 << order; i++) {
 		struct sim_frame *f = &m->m_frames[frame + i];
+		touch(m, SIM_OBJECT(SIM_OBJECT_FRAME, frame + i), SIM_TOUCH_WRITE);
 		enum sim_frame_kind kind = f->fr_kind;
 		if (kind != SIM_FRAME_TABLE && kind != SIM_FRAME_DATA)
 			sim_violation("CK-FREE", "I43", "frame 0x%" PRIx64 " is freed twice",
@@ -386,6 +390,7 @@ walker_word(struct sim_machine *m, uint64_t hpa)
 			      hpa);
 	if (hpa % 8 != 0)
 		sim_violation("CK-API", "", "a page walk reads 0x%" PRIx64 ", misaligned", hpa);
+	touch(m, SIM_OBJECT(SIM_OBJECT_FRAME, off / SIM_PAGE_SIZE), SIM_TOUCH_READ);
 	switch ((enum sim_frame_kind)m->m_frames[off / SIM_PAGE_SIZE].fr_kind) {
 	case SIM_FRAME_TABLE:
 		return (uint64_t *)(m->m_words + off);
@@ -401,7 +406,10 @@ walker_word(struct sim_machine *m, uint64_t hpa)
 uint64_t
 sim_phys_load(uint64_t hpa)
 {
-	return *walker_word(sim_the_machine, hpa);
+	const uint64_t *w = walker_word(sim_the_machine, hpa);
+
+	touch_word(sim_the_machine, w, SIM_TOUCH_READ);
+	return *w;
 }
 
 bool
@@ -411,6 +419,7 @@ sim_phys_cas(uint64_t hpa, uint64_t *old, uint64_t new)
 	uint64_t *w = walker_word(m, hpa);
 
 	trace(m, SIM_HW, SIM_ID_PHYS | (hpa - m->m_phys_base), new);
+	touch_word(m, w, *w == *old && *w != new ? SIM_TOUCH_WRITE : SIM_TOUCH_READ);
 	if (*w != *old) {
 		*old = *w;
 		return false;
@@ -426,6 +435,17 @@ bool
 sim_phys_peek(uint64_t hpa, uint64_t *value)
 {
 	const struct sim_machine *m = sim_the_machine;
+
+	if (!sim_phys_look(hpa, value))
+		return false;
+	touch_word(m, m->m_words + (hpa - m->m_phys_base), SIM_TOUCH_READ);
+	return true;
+}
+
+bool
+sim_phys_look(uint64_t hpa, uint64_t *value)
+{
+	const struct sim_machine *m = sim_the_machine;
 	uint64_t off = hpa - m->m_phys_base;
 
 	if (off >= m->m_words_bytes || hpa % 8 != 0 ||
@@ -439,6 +459,8 @@ struct sim_frame *
 phys_data_frame(struct sim_machine *m, uint64_t hpa, const char *what)
 {
 	uint64_t off = hpa - m->m_phys_base;
+
+	touch(m, SIM_OBJECT(SIM_OBJECT_FRAME, off / SIM_PAGE_SIZE), SIM_TOUCH_READ);
 	struct sim_frame *f = off < m->m_words_bytes ? &m->m_frames[off / SIM_PAGE_SIZE] : NULL;
 
 	if (f == NULL)
@@ -487,7 +509,7 @@ sim_table_free(uint64_t hpa)
 	struct sim_machine *m = sim_the_machine;
 	const struct sim_frame *f = sim_frame_at(hpa);
 
-	point(m, SIM_FREE);
+	memory_point(m, SIM_FREE, NULL);
 	if (f == NULL || hpa % SIM_PAGE_SIZE != 0 || f->fr_kind != SIM_FRAME_TABLE)
 		sim_violation("CK-FREE", "I43", "host_table_free(0x%" PRIx64 "), which is no table",
 			      hpa);

@@ -50,13 +50,13 @@ struct options {
 };
 
 static bool
-can_run(const struct cpu *c)
+can_run(const struct sim_machine *m, const struct cpu *c)
 {
 	if (c->cp_state == CPU_READY)
 		return true;
 	if (c->cp_state != CPU_WAITING)
 		return false;
-	return (c->cp_irq_pending && c->cp_irq_on) || c->cp_ready(c->cp_ready_arg);
+	return cpu_may_take(m, c) || c->cp_ready(c->cp_ready_arg);
 }
 
 static bool
@@ -68,7 +68,7 @@ is_stalled(const struct sim_machine *m, const struct cpu *c)
 static void
 offer_cpu(const struct sim_machine *m, struct options *os, const struct cpu *c)
 {
-	if (is_stalled(m, c) || !can_run(c))
+	if (is_stalled(m, c) || !can_run(m, c))
 		return;
 	bool spins = c->cp_relaxing && c->cp_relax_progress == m->m_progress &&
 		     !(c->cp_irq_pending && c->cp_irq_on);
@@ -89,10 +89,16 @@ offer_cpus(const struct sim_machine *m, struct options *os, const struct cpu *ru
 	}
 }
 
-/* The CPU that runs comes first: choice 0 is to leave things as they are. */
+/*
+ * The CPU that runs comes first: choice 0 is to leave things as they are. Who waits looks at what
+ * he waits for, which is no part of anybody's step.
+ */
 static void
 list_options(struct sim_machine *m, struct options *os, const struct cpu *running)
 {
+	void (*listener)(void *arg, uint64_t object, enum sim_touch how) = m->m_touch;
+
+	m->m_touch = NULL;
 	os->os_helps = false;
 	offer_cpus(m, os, running);
 	if (!os->os_busy && m->m_step < m->m_stall_end) {
@@ -116,6 +122,7 @@ list_options(struct sim_machine *m, struct options *os, const struct cpu *runnin
 		os->os_option[os->os_n] = (struct option){true, (uint8_t)i};
 		os->os_weight[os->os_n++] = a->ag_ops->ag_weight;
 	}
+	m->m_touch = listener;
 }
 
 static void
@@ -143,6 +150,7 @@ offer_of_cpu(const struct sim_machine *m, const struct cpu *c, uint32_t weight)
 		.of_running = c == m->m_cpu,
 		.of_spins = weight == SPINNER_WEIGHT,
 		.of_index = (uint8_t)c->cp_id,
+		.of_helps = true,
 		.of_weight = weight,
 		.of_kind = c->cp_next_kind,
 		.of_id = c->cp_next != NULL ? address_id(m, (uintptr_t)c->cp_next) : 0,
@@ -157,13 +165,14 @@ offer_of_agent(const struct sim_machine *m, unsigned int i, unsigned int which)
 		.of_agent = true,
 		.of_index = (uint8_t)i,
 		.of_which = (uint16_t)which,
+		.of_helps = ops->ag_helps,
 		.of_weight = ops->ag_weight,
 		.of_kind = SIM_HW,
 		.of_name = ops->ag_name,
 	};
 
 	if (ops->ag_about != NULL)
-		of.of_id = ops->ag_about(m->m_agents[i].ag_arg, which, &of.of_kind);
+		ops->ag_about(m->m_agents[i].ag_arg, which, &of);
 	return of;
 }
 
@@ -220,6 +229,7 @@ sim_set_policy(const struct sim_policy_ops *ops, void *arg)
 
 	m->m_policy = ops;
 	m->m_policy_arg = arg;
+	m->m_touch = ops != NULL ? ops->po_touch : NULL;
 	if (ops != NULL)
 		m->m_cfg.sc_run_lengths = 1;
 }
@@ -273,9 +283,12 @@ audit_and_budget(struct sim_machine *m)
 	if (m->m_step < m->m_audit_at)
 		return;
 	struct cpu *interrupted = m->m_cpu;
+	void (*listener)(void *arg, uint64_t object, enum sim_touch how) = m->m_touch;
 	m->m_audit_at = m->m_step + m->m_audit_every;
 	m->m_cpu = NULL;
+	m->m_touch = NULL; /* who only looks is nobody's concern */
 	m->m_audit(m->m_audit_arg);
+	m->m_touch = listener;
 	m->m_cpu = interrupted;
 }
 
@@ -342,6 +355,49 @@ sched_point_slow(struct sim_machine *m)
 	if (m->m_step >= m->m_decide_at)
 		decide(m);
 	cpu_take_interrupts(m, me);
+}
+
+void
+sched_point_settled(struct sim_machine *m, enum sim_access kind, const void *addr,
+		    bool (*ready)(void *arg), void *arg)
+{
+	struct cpu *const c = m->m_cpu;
+
+	if (!m->m_cfg.sc_settle || c == NULL) {
+		point_at(m, kind, addr);
+		return;
+	}
+	c->cp_relaxing = false;
+	c->cp_next_kind = kind;
+	c->cp_next = addr;
+	c->cp_points++;
+	m->m_ct.ct_points[kind]++;
+	m->m_step++;
+	do {
+		c->cp_ready = ready;
+		c->cp_ready_arg = arg;
+		c->cp_what = "its stores to arrive";
+		c->cp_state = CPU_WAITING;
+		decide(m);
+		c->cp_state = CPU_READY;
+		cpu_take_interrupts(m, c);
+	} while (!ready(arg));
+}
+
+void
+sim_touch(uint64_t object, enum sim_touch how)
+{
+	touch(sim_the_machine, object, how);
+}
+
+void
+sim_touch_ghost(const void *ghost)
+{
+	const struct sim_machine *m = sim_the_machine;
+
+	if (m->m_touch != NULL)
+		m->m_touch(m->m_policy_arg, word_object(m, ghost, SIM_OBJECT_GHOST),
+			   SIM_TOUCH_WRITE);
 }
 
 void

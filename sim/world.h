@@ -331,7 +331,11 @@ struct page *space_page(struct space *sp, gpa_t gpa);
 static inline struct page *
 region_page(const struct region *rg, gpa_t gpa)
 {
-	return &rg->rg_seg->sg_pages[rg->rg_first + (gpa - rg->rg_base) / SIM_PAGE_SIZE];
+	struct page *const pg =
+		&rg->rg_seg->sg_pages[rg->rg_first + (gpa - rg->rg_base) / SIM_PAGE_SIZE];
+
+	sim_touch_ghost(pg);
+	return pg;
 }
 
 /* Rights that a map grants or is about to lose. */
