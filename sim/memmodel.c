@@ -89,6 +89,7 @@ release_now(struct sim_machine *m, uint64_t *w)
 {
 	check_frame(m, address_id(m, (uintptr_t)w), "store");
 	touch_word(m, w, SIM_TOUCH_RELEASE);
+	STORY(word(w, *w, 0));
 	m->m_progress++;
 	*w = 0;
 }
@@ -200,6 +201,7 @@ memory_take(struct sim_machine *m, uint64_t *w)
 	touch_drained(m, m->m_cpu);
 	check_frame(m, address_id(m, (uintptr_t)w), "store");
 	touch_word(m, w, SIM_TOUCH_TAKE);
+	STORY(word(w, *w, (uint64_t)self(m)->cp_id + 1));
 	m->m_progress++;
 	*w = (uint64_t)self(m)->cp_id + 1;
 }
