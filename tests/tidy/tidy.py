@@ -69,10 +69,11 @@ REGISTRIES = r"\b(pypi|pythonhosted|crates|npmjs|docker|ghcr|quay|rubygems|anaco
 PATTERNS = [
     ("R1", CORE, None, "code", r"^\s*#\s*(if|ifdef|ifndef|elif)\b.*(" + HOSTS + ")",
      "the core does not ask which host it is on"),
-    ("R5", C, r"^(kmod/|tests/kernel/guest/|sim/fiber_x86_64\.[cS]$)", "code",
-     r"\b(asm|__asm__|__asm)\b",
-     "inline assembly lives under kmod/, in its tests' guest, and in the fiber switch"),
-    ("R5", r"\.S$", r"^(kmod|tests/kernel/guest)/", "code", r"(?i)^\s*(" + PRIVILEGED + r")\b",
+    ("R5", C, r"^(kmod/|tests/kernel/guest/|tests/differential/bare/|sim/fiber_x86_64\.[cS]$)",
+     "code", r"\b(asm|__asm__|__asm)\b",
+     "inline assembly lives under kmod/, in tests' guests, and in the fiber switch"),
+    ("R5", r"\.S$", r"^(kmod|tests/kernel/guest|tests/differential/bare)/", "code",
+     r"(?i)^\s*(" + PRIVILEGED + r")\b",
      "privileged instructions live under kmod/"),
     ("R6", r"^pmap/[^/]*\.[ch]$", r"^pmap/pt_fmt\.c$", "code",
      r"(UINT64_C\(1\)|\b1[uU]?[lL][lL][uU]?|\(uint64_t\)\s*1)\s*<<\s*[0-9]+(?!\w|\s*[*+])"
