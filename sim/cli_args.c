@@ -35,6 +35,7 @@ enum { /* options without a letter */
        KEY_SAVE,
        KEY_SCHEDULE,
        KEY_SCHEDULES,
+       KEY_SCHEDULER,
 };
 
 #define COMMON_OPTIONS                                                                            \
@@ -68,6 +69,12 @@ enum { /* options without a letter */
 		 NULL,                                                                            \
 		 0,                                                                               \
 		 "Run the core in its plainest form, with locks everywhere",                      \
+		 2},                                                                              \
+		{"scheduler",                                                                     \
+		 KEY_SCHEDULER,                                                                   \
+		 "HOW",                                                                           \
+		 0,                                                                               \
+		 "Who steps next: random (default), pct:DEPTH, pos",                              \
 		 2},                                                                              \
 		{"schedule", KEY_SCHEDULE, "J", 0, "First schedule of a seed (default: 0)", 3},   \
 		{"json", KEY_JSON, NULL, 0, "Print one JSON object", 4},                          \
@@ -178,6 +185,14 @@ add_report(struct argp_state *state, struct sim_options *o, const char *path)
 
 /* ---- Parsing -------------------------------------------------------------------------------- */
 
+static void
+set_scheduler(struct argp_state *state, struct sim_options *o, const char *text)
+{
+	if (!sim_scheduler_parse(text, &o->scheduler, &o->depth))
+		argp_error(state, "--scheduler: '%s' is none of random, pos, pct:DEPTH (1 to %d)",
+			   text, POLICY_DEPTH_MAX);
+}
+
 /* Options that say what to run, and which a replay file therefore decides. */
 static error_t
 parse_what(int key, char *arg, struct argp_state *state)
@@ -215,6 +230,9 @@ parse_what(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_CAPS:
 		o->caps = arg;
+		break;
+	case KEY_SCHEDULER:
+		set_scheduler(state, o, arg);
 		break;
 	case KEY_SCHEDULE:
 		o->schedule = number(state, "--schedule", arg, 0, UINT64_MAX);
@@ -335,6 +353,7 @@ cli_parse(struct cli_args *a, bool is_replay, int argc, char **argv)
 	a->options.seed = 1;
 	a->options.count = 1;
 	a->options.jobs = processors > 0 && processors <= JOBS_MAX ? (unsigned int)processors : 1;
+	a->options.schedules = is_replay; /* one; run: see sim_options_complete() */
 	argp_parse(is_replay ? &replay_argp : &run_argp, argc, argv, 0, NULL, a);
 }
 

@@ -38,6 +38,12 @@ cpu_at(struct sim_machine *m, unsigned int cpu)
 	return &m->m_cpus[cpu];
 }
 
+uint64_t
+sim_cpu_points(unsigned int cpu)
+{
+	return cpu_at(sim_the_machine, cpu)->cp_points;
+}
+
 bool
 sim_cpu_online(unsigned int cpu)
 {
@@ -335,7 +341,7 @@ drain_enabled(void *arg)
 {
 	const struct sim_machine *m = arg;
 
-	return (unsigned int)__builtin_popcount(m->m_buffered);
+	return m->m_buffered == 0 ? 0 : (unsigned int)__builtin_popcount(m->m_buffered);
 }
 
 static void
@@ -374,7 +380,7 @@ kick_enabled(void *arg)
 {
 	const struct sim_machine *m = arg;
 
-	return (unsigned int)__builtin_popcount(m->m_kicked);
+	return m->m_kicked == 0 ? 0 : (unsigned int)__builtin_popcount(m->m_kicked);
 }
 
 static void

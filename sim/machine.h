@@ -195,6 +195,9 @@ _Noreturn void sim_violation(const char *check, const char *invariant, const cha
 unsigned int sim_cpu(void);
 unsigned int sim_cpu_count(void);
 
+/* Scheduling points that a CPU has passed. */
+uint64_t sim_cpu_points(unsigned int cpu);
+
 /* True in a fiber, outside any agent's step. */
 bool sim_in_fiber(void);
 

@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "sim/machine.h"
+#include "sim/policy.h"
 
 struct story;
 struct trace; /* trace.h */
@@ -47,11 +47,13 @@ struct sim_options {
 	enum sim_arch arch;	/* the one of this run */
 	unsigned int cpus;
 	unsigned int vcpus;
-	uint64_t seed;	    /* of this run */
-	uint64_t count;	    /* seeds: seed, seed + 1 ... */
-	uint64_t steps;	    /* budget of this run */
+	uint64_t seed;	/* of this run */
+	uint64_t count; /* seeds: seed, seed + 1 ... */
+	uint64_t steps; /* budget of this run */
+	enum sim_scheduler scheduler;
+	unsigned int depth; /* of SIM_SCHEDULER_PCT */
 	uint64_t schedule;  /* the first one after the set-up; 0: the seed's own */
-	uint64_t schedules; /* how many, one after the other; 0: one */
+	uint64_t schedules; /* how many, one after the other; 0: as many as it takes for one */
 	bool sequential;    /* --memory-model sc: no store buffers */
 	bool reference;	    /* --reference: the core's plainest form, locks everywhere */
 
@@ -123,9 +125,11 @@ struct sim_outcome {
 	enum sim_verdict verdict;
 	enum sim_arch arch;
 	uint64_t seed;
-	uint64_t steps;	    /* made; for a violation, the step it happened at */
-	uint64_t schedule;  /* the last one */
-	uint64_t schedules; /* made */
+	uint64_t steps;	     /* made; for a violation, the step it happened at */
+	uint64_t schedule;   /* the last one */
+	uint64_t schedules;  /* made */
+	unsigned int actors; /* of a policy (policy.h); the most */
+	uint64_t picks;	     /* the most in a schedule */
 	uint64_t trace_hash;
 	uint64_t state_hash; /* of the machine at the end: of violations, and with record_choices */
 	uint32_t cpu;	     /* that violated, or SIM_NO_CPU */

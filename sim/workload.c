@@ -194,6 +194,20 @@ do_some(struct workload *wl, enum op op)
 	sp->sp_users--;
 }
 
+/*
+ * By chance all CPUs go on together, to the same step. A policy may let one of them run for as long
+ * as it can, so there each has its share.
+ */
+static bool
+is_through(const struct workload *wl)
+{
+	const struct sim_options *const o = wl->wl_world.wo_options;
+
+	if (o->scheduler == SIM_SCHEDULER_RANDOM)
+		return sim_step_count() >= wl->wl_until;
+	return sim_cpu_points(sim_cpu()) >= wl->wl_until / o->cpus;
+}
+
 static void
 cpu_program(void *arg)
 {
@@ -201,7 +215,7 @@ cpu_program(void *arg)
 	struct world *const w = &wl->wl_world;
 
 	cpu_begin(w);
-	while (sim_step_count() < wl->wl_until) {
+	while (!is_through(wl)) {
 		sim_operation();
 		if (w->wo_options->may_stop && sim_choose_chance(SIM_CHOICE_WORKLOAD, 1)) {
 			sim_choice_word("stop");

@@ -63,6 +63,8 @@ sim_options_complete(struct sim_options *o, const struct trace *trace, char *why
 		done.vcpus = DEFAULT_VCPUS;
 	if (done.steps == 0 && trace == NULL)
 		done.steps = DEFAULT_STEPS;
+	if (done.schedules == 0)
+		done.schedules = done.scheduler == SIM_SCHEDULER_PCT ? 2 : 1;
 	if (done.cpus > SIM_MAX_CPUS) {
 		snprintf(why, why_bytes, "--cpus: at most %d", SIM_MAX_CPUS);
 		return -EINVAL;

@@ -6,7 +6,6 @@
  * them, everything taken down, and what happened written into an outcome.
  */
 
-#include "sim/snapshot.h"
 #include "sim/story_record.h"
 #include "sim/vmop.h"
 #include "sim/workload.h"
@@ -38,6 +37,8 @@ workload_machine_config(const struct sim_options *o, struct sim_config *cfg)
 	cfg->sc_frames = 16384;
 	cfg->sc_pager = true;
 	cfg->sc_record = o->record_choices;
+	if (o->scheduler != SIM_SCHEDULER_RANDOM)
+		cfg->sc_run_lengths = 1;
 	cfg->sc_draw_seed = o->draw_seed;
 	cfg->sc_steps = o->step_limit;
 	cfg->sc_break_at = o->break_at;
@@ -151,7 +152,7 @@ workload_count(const struct world *w, const struct sim_report *report, bool requ
 			  report->sr_counters.ct_interrupts, 0);
 }
 
-static void
+void
 workload_outcome(const struct sim_report *report, struct sim_outcome *out)
 {
 	out->verdict = report->sr_result == SIM_RUN_PASSED   ? SIM_PASS
@@ -190,120 +191,30 @@ keep_choices(struct sim_machine *m, struct sim_outcome *out)
 	return 0;
 }
 
-/* ---- Schedules ------------------------------------------------------------------------------ */
-
-struct running {
-	const struct sim_options *rn_options;
-	const struct sim_config *rn_config;
-	const struct workload_parts *rn_parts;
-	struct sim_machine *rn_machine;
-	struct world *rn_world;
-	uint64_t rn_steps; /* of schedules that passed */
-	uint64_t rn_hash;
-};
-
-/* Schedule 0 is what the seed makes of it; each of the others has a generator of its own. */
-static void
-choose_schedule(const struct running *rn, uint64_t schedule)
-{
-	struct sim_config cfg = *rn->rn_config;
-
-	if (schedule == 0 || cfg.sc_source != SIM_SOURCE_SEED)
-		return;
-	cfg.sc_draw_seed = workload_hash(cfg.sc_draw_seed != 0 ? cfg.sc_draw_seed : cfg.sc_seed,
-					 100 + schedule);
-	sim_choose_from(&cfg);
-}
-
-/* From the end of the set-up to the end. */
-static enum sim_result
-run_schedule(const struct running *rn, struct sim_report *report)
-{
-	const struct workload_parts *const parts = rn->rn_parts;
-	struct sim_machine *const m = rn->rn_machine;
-
-	for (unsigned int cpu = 0; cpu < rn->rn_options->cpus; cpu++)
-		sim_spawn(m, cpu, parts->wp_program, parts->wp_arg);
-	if (sim_machine_run(m, report) == SIM_RUN_PASSED &&
-	    sim_machine_call(m, parts->wp_tear_down, parts->wp_arg, report) == SIM_RUN_PASSED)
-		sim_machine_check_leaks(m, report);
-	return report->sr_result;
-}
-
-static struct sim_snapshot *
-save(const struct running *rn, char *why, size_t why_bytes)
-{
-	struct world *const w = rn->rn_world;
-	const struct workload_parts *const parts = rn->rn_parts;
-	const struct sim_region regions[] = {
-		{parts->wp_arg, parts->wp_arg_bytes, false},
-		{w->wo_count, sizeof(w->wo_count), true},
-		{&w->wo_stats, sizeof(w->wo_stats), true},
-		{&w->wo_vm_stats, sizeof(w->wo_vm_stats), true},
-		{w->wo_vmops->vo_count, sizeof(w->wo_vmops->vo_count), true},
-	};
-
-	return sim_save(regions, sizeof(regions) / sizeof(regions[0]), why, why_bytes);
-}
-
-/* One after the other, each from the same beginning, to the first that does not pass. */
-static int
-run_schedules(struct running *rn, struct sim_report *report, struct sim_outcome *out)
-{
-	const struct sim_options *const o = rn->rn_options;
-	const uint64_t n = o->schedules != 0 ? o->schedules : 1;
-	struct sim_snapshot *s = NULL;
-
-	if (n > 1) {
-		s = save(rn, out->message, sizeof(out->message));
-		if (s == NULL)
-			return -ENOMEM;
-	}
-	for (uint64_t i = 0; i < n; i++) {
-		if (i > 0)
-			sim_restore(s);
-		out->schedule = o->schedule + i;
-		choose_schedule(rn, out->schedule);
-		if (run_schedule(rn, report) != SIM_RUN_PASSED)
-			break;
-		out->schedules++;
-		rn->rn_steps += sim_step_count();
-		rn->rn_hash =
-			n > 1 ? workload_hash(rn->rn_hash ^ report->sr_hash, i) : report->sr_hash;
-	}
-	sim_snapshot_free(s);
-	return 0;
-}
-
 int
 workload_run(const struct sim_options *o, const struct sim_config *cfg, struct world *w,
 	     const struct workload_parts *parts, bool required, struct sim_outcome *out)
 {
 	struct hw_config hw;
 	struct sim_report report;
-	struct running rn = {.rn_options = o, .rn_config = cfg, .rn_parts = parts, .rn_world = w};
 	struct sim_machine *m = sim_machine_create(cfg, out->message, sizeof(out->message));
 	int error = -ENOMEM;
 
 	if (m == NULL)
 		return -EINVAL;
-	rn.rn_machine = m;
 	hw_config_init(&hw);
 	if (hw_create(&hw) != 0 || oracle_tlb_create() != 0 || world_create(w, o, m) != 0)
 		goto out;
 	error = 0;
 	story_attach(o->story);
 	if (sim_machine_call(m, parts->wp_set_up, parts->wp_arg, &report) == SIM_RUN_PASSED)
-		error = run_schedules(&rn, &report, out);
+		error = workload_schedules(cfg, w, parts, &report, out);
+	else
+		workload_outcome(&report, out);
 	if (error != 0)
 		goto out;
 	if (o->look != NULL)
 		o->look(o->look_arg, &report);
-	workload_outcome(&report, out);
-	if (out->verdict == SIM_PASS && out->schedules > 1) {
-		out->steps = rn.rn_steps;
-		out->trace_hash = rn.rn_hash;
-	}
 	workload_count(w, &report, required, out);
 	if (o->record_choices || out->verdict == SIM_VIOLATION)
 		out->state_hash = sim_machine_state_hash(m);

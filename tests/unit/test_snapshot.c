@@ -43,7 +43,7 @@ compare_schedules(struct sim_options o)
 	uint64_t first = 0;
 	bool differ = false;
 
-	o.schedules = 0;
+	o.schedules = 1;
 	for (o.schedule = 0; o.schedule < SCHEDULES; o.schedule++) {
 		const uint64_t hash = hash_of(&o);
 
