@@ -103,8 +103,11 @@ struct cli_sum {
 	uint64_t budgets;
 	uint64_t errors;
 	uint64_t steps;
-	uint64_t hash;	    /* over the trace hashes, in order */
-	uint64_t last_hash; /* of the last run */
+	uint64_t schedules;
+	unsigned int actors; /* of a policy; the most */
+	uint64_t picks;	     /* the most in a schedule */
+	uint64_t hash;	     /* over the trace hashes, in order */
+	uint64_t last_hash;  /* of the last run */
 	uint64_t last_state;
 	double seconds;
 	int signal;		     /* that interrupted it */

@@ -185,14 +185,6 @@ add_report(struct argp_state *state, struct sim_options *o, const char *path)
 
 /* ---- Parsing -------------------------------------------------------------------------------- */
 
-static void
-set_scheduler(struct argp_state *state, struct sim_options *o, const char *text)
-{
-	if (!sim_scheduler_parse(text, &o->scheduler, &o->depth))
-		argp_error(state, "--scheduler: '%s' is none of random, pos, pct:DEPTH (1 to %d)",
-			   text, POLICY_DEPTH_MAX);
-}
-
 /* Options that say what to run, and which a replay file therefore decides. */
 static error_t
 parse_what(int key, char *arg, struct argp_state *state)
@@ -232,7 +224,7 @@ parse_what(int key, char *arg, struct argp_state *state)
 		o->caps = arg;
 		break;
 	case KEY_SCHEDULER:
-		set_scheduler(state, o, arg);
+		o->policy = arg;
 		break;
 	case KEY_SCHEDULE:
 		o->schedule = number(state, "--schedule", arg, 0, UINT64_MAX);

@@ -45,6 +45,9 @@ write_options(struct json *j, const struct sim_options *o)
 	json_u64(j, "steps", o->steps);
 	json_string(j, "memory_model", o->sequential ? "sc" : "tso");
 	json_bool(j, "reference", o->reference);
+	json_string(j, "scheduler", o->policy ? o->policy : "random");
+	json_u64(j, "schedule", o->schedule);
+	json_u64(j, "schedules", o->schedules);
 	json_bool(j, "check_determinism", o->check_determinism);
 	json_close(j);
 }
@@ -84,6 +87,24 @@ write_runs(struct json *j, const struct cli_sum *s)
 	json_decimal(j, "seconds", s->seconds);
 	json_decimal(j, "steps_per_second", s->seconds > 0 ? (double)s->steps / s->seconds : 0);
 	json_hex(j, "trace_hash", s->hash);
+}
+
+static void
+write_schedules(struct json *j, const struct cli_sum *s)
+{
+	const struct sim_options *o = &s->args->options;
+	const bool bound = o->scheduler == SIM_SCHEDULER_PCT && s->schedules > 0;
+	char miss[32];
+
+	snprintf(miss, sizeof(miss), "%.3g",
+		 policy_pct_miss(s->actors, s->picks, o->depth, s->schedules));
+	json_object(j, "schedules");
+	json_u64(j, "made", s->schedules);
+	json_decimal(j, "per_second", s->seconds > 0 ? (double)s->schedules / s->seconds : 0);
+	json_u64(j, "actors", s->actors);
+	json_u64(j, "longest", s->picks);
+	json_string(j, "miss_bound", bound ? miss : NULL);
+	json_close(j);
 }
 
 static void
@@ -201,6 +222,7 @@ cli_write_json(FILE *to, const struct cli_sum *s)
 	json_string(&j, "verdict", cli_exit_word(code));
 	json_u64(&j, "exit_code", (uint64_t)code);
 	write_runs(&j, s);
+	write_schedules(&j, s);
 	write_counters(&j, s);
 	write_failure(&j, s);
 	write_recorded(&j, s);

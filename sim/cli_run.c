@@ -100,6 +100,8 @@ repeat_job(void *arg, uint64_t i, struct sim_outcome *out)
 	(void)i;
 	o.seed = r->sum.first.pr_outcome.seed;
 	o.arch = r->sum.first.pr_outcome.arch;
+	o.schedule = r->sum.first.pr_outcome.schedule;
+	o.schedules = 1;
 	o.record_choices = r->args.save != NULL;
 	return cli_execute(&o, r->args.trace, out);
 }

@@ -29,6 +29,9 @@ cli_sum_add(struct cli_sum *s, struct pool_result *r)
 	s->violations += out->verdict == SIM_VIOLATION;
 	s->budgets += out->verdict == SIM_BUDGET;
 	s->steps += out->steps;
+	s->schedules += out->schedules;
+	s->actors = out->actors > s->actors ? out->actors : s->actors;
+	s->picks = out->picks > s->picks ? out->picks : s->picks;
 	s->last_hash = out->trace_hash;
 	s->last_state = out->state_hash;
 	s->hash = (s->hash ^ out->trace_hash) * UINT64_C(0x9e3779b97f4a7c15);

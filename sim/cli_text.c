@@ -142,6 +142,30 @@ write_trace_info(FILE *to, const struct cli_sum *s)
 		thousands(i->ti_pages, p));
 }
 
+/* How many, where they are the matter; and what PCT promises of them. */
+static void
+write_schedules(FILE *to, const struct cli_sum *s)
+{
+	const struct sim_options *o = &s->args->options;
+	char n[32], rate[32], k[32];
+
+	if (o->schedules <= 1 && o->scheduler == SIM_SCHEDULER_RANDOM)
+		return;
+	fprintf(to, "%-*s%s", INDENT, "schedules", thousands(s->schedules, n));
+	if (s->seconds > 0)
+		fprintf(to, ", %s per second",
+			thousands((uint64_t)((double)s->schedules / s->seconds), rate));
+	fprintf(to, "; scheduler %s", o->policy ? o->policy : "random");
+	if (o->scheduler == SIM_SCHEDULER_PCT && s->schedules > 0)
+		fprintf(to,
+			": %u actors, at most %s steps\n"
+			"%-*sa bug of depth %u that needs nothing else to happen by chance is "
+			"missed with p <= %.2g",
+			s->actors, thousands(s->picks, k), INDENT, "", o->depth,
+			policy_pct_miss(s->actors, s->picks, o->depth, s->schedules));
+	fputc('\n', to);
+}
+
 static void
 write_totals(FILE *to, const struct cli_sum *s)
 {
@@ -152,6 +176,7 @@ write_totals(FILE *to, const struct cli_sum *s)
 		fprintf(to, ", %s per second",
 			thousands((uint64_t)((double)s->steps / s->seconds), rate));
 	fprintf(to, "; trace hash 0x%016" PRIx64 "\n", s->hash);
+	write_schedules(to, s);
 	if (s->budgets)
 		fprintf(to,
 			"%-*s%" PRIu64 " of %" PRIu64 " runs ended there before their work did\n",

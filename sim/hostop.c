@@ -105,7 +105,7 @@ hostop_begin(struct hostop *ho, struct space *sp, gpa_t start, gpa_t end, enum w
 /*
  * A shootdown of more steps than so many times the square of the number of CPUs waits for
  * somebody who was not made to hurry. With kicks 100 times the square is as slow as it gets, as
- * long as everybody has a turn now and then: a policy may leave a CPU where it is for the whole run.
+ * long as everybody has a turn now and then: a policy may leave a CPU where it is for a whole run.
  */
 #define SHOOTDOWN_STEPS 1000
 

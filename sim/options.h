@@ -47,9 +47,10 @@ struct sim_options {
 	enum sim_arch arch;	/* the one of this run */
 	unsigned int cpus;
 	unsigned int vcpus;
-	uint64_t seed;	/* of this run */
-	uint64_t count; /* seeds: seed, seed + 1 ... */
-	uint64_t steps; /* budget of this run */
+	uint64_t seed;	    /* of this run */
+	uint64_t count;	    /* seeds: seed, seed + 1 ... */
+	uint64_t steps;	    /* budget of this run */
+	const char *policy; /* --scheduler; NULL: random. By sim_options_complete(): */
 	enum sim_scheduler scheduler;
 	unsigned int depth; /* of SIM_SCHEDULER_PCT */
 	uint64_t schedule;  /* the first one after the set-up; 0: the seed's own */

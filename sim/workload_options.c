@@ -63,6 +63,13 @@ sim_options_complete(struct sim_options *o, const struct trace *trace, char *why
 		done.vcpus = DEFAULT_VCPUS;
 	if (done.steps == 0 && trace == NULL)
 		done.steps = DEFAULT_STEPS;
+	if (done.policy != NULL &&
+	    !sim_scheduler_parse(done.policy, &done.scheduler, &done.depth)) {
+		snprintf(why, why_bytes,
+			 "--scheduler: '%s' is none of random, pos, pct:DEPTH (1 to %d)",
+			 done.policy, POLICY_DEPTH_MAX);
+		return -EINVAL;
+	}
 	if (done.schedules == 0)
 		done.schedules = done.scheduler == SIM_SCHEDULER_PCT ? 2 : 1;
 	if (done.cpus > SIM_MAX_CPUS) {
