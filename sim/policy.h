@@ -45,6 +45,7 @@ struct policy {
 	/* PCT. */
 	int64_t po_lowest;		       /* the last one who spun */
 	uint64_t po_changes[POLICY_DEPTH_MAX]; /* picks before which a priority falls, in order */
+	int64_t po_levels[POLICY_DEPTH_MAX];   /* and to what */
 	unsigned int po_nchanges;
 	unsigned int po_next;
 };

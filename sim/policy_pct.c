@@ -4,8 +4,8 @@
 /*
  * PCT: each actor has a priority, drawn once, and the highest that can step does. At depth - 1
  * places of the run, drawn beforehand, the priority of whoever is about to step falls below all
- * that were drawn; at a later place below those of earlier ones. A bug that needs `depth` ordered
- * pairs of steps is then found with a probability of 1 / (n k^(depth - 1)) at least.
+ * that were drawn, to a level of that place's own. A bug that needs `depth` ordered pairs of steps is
+ * then found with a probability of 1 / (n k^(depth - 1)) at least.
  *
  * A CPU that spins, if there is nobody else, falls below everybody: or two that wait for a third
  * would go on forever.
@@ -61,9 +61,7 @@ pick(void *arg, const struct sim_offer *offers, uint32_t n)
 	po->po_picks++;
 	uint32_t best = highest(po, &lo);
 	while (po->po_next < po->po_nchanges && po->po_changes[po->po_next] <= po->po_picks) {
-		/* 1 for the last place, more for the earlier ones. */
-		po->po_priority[lo.lo_actors[best]] = (int64_t)(po->po_nchanges - po->po_next);
-		po->po_next++;
+		po->po_priority[lo.lo_actors[best]] = po->po_levels[po->po_next++];
 		best = highest(po, &lo);
 	}
 	if (offers[best].of_spins)
@@ -83,9 +81,12 @@ policy_pct(struct policy *po, uint64_t seed, unsigned int depth, uint64_t steps)
 		const uint64_t at = 1 + policy_draw(po) % (steps > 0 ? steps : 1);
 		unsigned int k = i;
 
-		for (; k > 0 && po->po_changes[k - 1] > at; k--)
+		for (; k > 0 && po->po_changes[k - 1] > at; k--) {
 			po->po_changes[k] = po->po_changes[k - 1];
+			po->po_levels[k] = po->po_levels[k - 1];
+		}
 		po->po_changes[k] = at;
+		po->po_levels[k] = (int64_t)i + 1;
 	}
 	sim_set_policy(&ops, po);
 }
