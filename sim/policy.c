@@ -5,7 +5,6 @@
 
 #include "sim/policy.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -152,7 +151,12 @@ policy_actors(const struct policy *po)
 double
 policy_pct_miss(unsigned int n, uint64_t k, unsigned int d, uint64_t schedules)
 {
-	const double hit = 1 / ((n > 0 ? n : 1) * pow((double)(k > 0 ? k : 1), d - 1.0));
+	double hit = 1.0 / (n > 0 ? n : 1);
+	double miss = 1;
 
-	return hit >= 1 ? 0 : exp((double)schedules * log1p(-hit));
+	for (unsigned int i = 1; i < d; i++)
+		hit /= (double)(k > 0 ? k : 1);
+	for (double power = 1 - hit; schedules > 0; schedules >>= 1, power *= power)
+		miss *= schedules % 2 != 0 ? power : 1;
+	return miss;
 }

@@ -4,8 +4,8 @@
 /*
  * PCT: each actor has a priority, drawn once, and the highest that can step does. At depth - 1
  * places of the run, drawn beforehand, the priority of whoever is about to step falls below all
- * that were drawn, to a level of that place's own. A bug that needs `depth` ordered pairs of steps is
- * then found with a probability of 1 / (n k^(depth - 1)) at least.
+ * that were drawn, to a level of that place's own. A bug that needs `depth` ordered pairs of steps
+ * is then found with a probability of 1 / (n k^(depth - 1)) at least.
  *
  * A CPU that spins, if there is nobody else, falls below everybody: or two that wait for a third
  * would go on forever.
