@@ -182,6 +182,16 @@ gigabyte_sets_a(const struct diff_machine *m, const struct diff_case *c, struct 
 	return true;
 }
 
+/* Pages of 1 GiB work on processors that do not have them by CPUID. */
+static bool
+gigabyte_anyway(const struct diff_machine *m, struct diff_case *c)
+{
+	if (m->dm_kind != DIFF_NPT || (m->dm_features & BIT(26)) || !(c->dc_entry[2] & BIT(7)))
+		return false;
+	c->dc_gigabyte = true;
+	return true;
+}
+
 /* ---- The table ----------------------------------------------------------------------------- */
 
 const struct explained explained[] = {
@@ -199,6 +209,7 @@ const struct explained explained[] = {
 	{"exchange-read-sets-a", "qemu", "APM vol. 2 5.4.1 (left open)", NULL,
 	 exchange_read_sets_a},
 	{"gigabyte-sets-a", "qemu", "APM vol. 2 5.4.1", NULL, gigabyte_sets_a},
+	{"gigabyte-anyway", "qemu", "APM vol. 2 5.3.4", gigabyte_anyway, NULL},
 	{"top-bit-8-ignored", "qemu", "APM vol. 2 5.3.3", top_bit_8_ignored, NULL},
 };
 

@@ -22,6 +22,7 @@ static struct {
 	struct sim_machine *machine;
 	struct diff_machine emulated;
 	struct hw_model model;
+	bool page_1g;
 	struct hw_context ctx;
 
 	/* Choices: those to be made, and out of how many each was. */
@@ -69,6 +70,7 @@ set_model(const struct diff_machine *m)
 		st.model.hm_page_1g = (m->dm_ept_caps >> 17) & 1;
 		st.model.hm_ept_ad = (m->dm_ept_caps >> 21) & 1;
 	}
+	st.page_1g = st.model.hm_page_1g;
 	st.ctx.hc_model = &st.model;
 	st.ctx.hc_kind = ept ? HW_EPT : HW_NPT;
 	st.ctx.hc_levels = (uint8_t)m->dm_levels;
@@ -83,7 +85,7 @@ model_forget(const char *what)
 	if (strcmp(what, "exec-only") == 0)
 		st.model.hm_exec_only = !st.model.hm_exec_only;
 	else if (strcmp(what, "1g") == 0)
-		st.model.hm_page_1g = !st.model.hm_page_1g;
+		st.page_1g = !st.page_1g;
 	else if (strcmp(what, "ad") == 0)
 		st.model.hm_kindness |= HW_KIND_EARLY_AD;
 	else if (strcmp(what, "phys-bits") == 0)
@@ -323,6 +325,7 @@ model_run(const struct diff_case *c, struct model_outcome outcomes[MODEL_OUTCOME
 	st.ctx.hc_root = c->dc_root;
 	if (st.emulated.dm_kind == DIFF_NPT)
 		st.model.hm_nx = c->dc_nx;
+	st.model.hm_page_1g = st.page_1g || c->dc_gigabyte;
 	if (!hw_context_valid(&st.ctx, why, sizeof(why))) {
 		memset(outcomes, 0, sizeof(*outcomes));
 		outcomes->mo_result.dr_index = c->dc_index;

@@ -78,6 +78,7 @@ struct diff_case {
 	uint8_t dc_walk_level; /* of the guest's table that is at the address */
 	uint64_t dc_root;      /* EPTP, now and then one that is refused; or nCR3 */
 	bool dc_nx;	       /* NPT: with EFER.NXE of the host */
+	bool dc_gigabyte;      /* explained.c: pages of 1 GiB, whatever the processor says */
 	uint64_t dc_gpa;       /* under test */
 	uint64_t dc_linear;    /* by which the guest accesses it */
 	uint64_t dc_code;      /* linear address of DIFF_GUEST_CODE's 2 MiB */

@@ -25,6 +25,7 @@ MODELS = {
     "milan": (QEMU, "EPYC-Milan"),
     "max": (QEMU, "max"),  # five levels of tables
     "max4": (QEMU, "max,-la57"),
+    "qemu64": (QEMU, "qemu64,+svm,+npt"),  # no pages of 1 GiB
     "none": (QEMU, "qemu64,-svm"),  # nothing at all
     "lynnfield": (BOCHS, "corei5_lynnfield_750"),
     "arrandale": (BOCHS, "corei5_arrandale_m520"),
