@@ -1,0 +1,169 @@
+# SPDX-FileCopyrightText: The skep authors
+# SPDX-License-Identifier: BSD-2-Clause
+"""The tests as judges of mutants: which there are, which of them reach a mutant, in which order.
+
+Every test of the suites "inproc" and "sim" that Meson knows is a judge, as it is in the test run;
+nothing is listed here, so a new test judges the next time. Left out are those that would judge
+something else: that build the sources themselves, take a fresh seed each time, or last too long.
+
+A judge is run once on the sources as they are, and notes which points it came by: it is asked about
+these only. A mutant is killed by the first judge that fails. It may also never end; how long it has
+got is a limit on its CPU time, a few times what the judge needs: how busy the machine is does not
+count.
+"""
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import tempfile
+import time
+
+SUITES = ("inproc", "sim")
+NOT_JUDGES = r"^(mutants|fresh-seeds|determinism|invariants|trace(-\w+)?|selftest-.*)$"
+LONGEST_S = 30.0
+MEMORY = 8 << 30
+
+running = set()
+
+
+class Judge:
+    def __init__(self, name, command, env, cwd):
+        self.name, self.command, self.env, self.cwd = name, command, env, cwd
+        self.seconds = self.wall = self.used = 0.0
+        self.reached = b""
+
+    def run(self, mutant, cpu_s, wall_s, reached=None):
+        """Returns "passes", "fails" or "hangs", and what it printed last."""
+        env = dict(os.environ, **self.env)
+        env["SKEP_MUTANT"] = str(mutant)
+        if reached:
+            env["SKEP_REACHED"] = reached
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_CPU, (int(cpu_s) + 1, int(cpu_s) + 2))
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+        with tempfile.TemporaryFile() as out:
+            child = subprocess.Popen(self.command, cwd=self.cwd, env=env, stdout=out,
+                                     stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                     start_new_session=True, preexec_fn=limit)
+            running.add(child)
+            try:
+                code, self.used = await_child(child, wall_s)
+            finally:
+                running.discard(child)
+            if code is None:
+                return "hangs", "no end after %d s" % wall_s
+            if code == 0:
+                return "passes", ""
+            out.seek(max(0, out.seek(0, os.SEEK_END) - 2000))
+            said = out.read().decode(errors="replace").strip().split("\n")
+        if code == -signal.SIGXCPU:
+            return "hangs", "no end after %d s of CPU time" % cpu_s
+        return "fails", said[-1] or "exit %d" % code
+
+    def limits(self):
+        return 1 + 4 * self.seconds, 60 + 20 * self.wall
+
+
+def await_child(child, wall_s):
+    """Returns its exit code, None if it had to be ended, and the CPU time that it took."""
+    until, nap = time.monotonic() + wall_s, 0.001
+    while True:
+        pid, status, used = os.wait4(child.pid, os.WNOHANG)
+        if pid != 0:
+            child.returncode = os.waitstatus_to_exitcode(status)
+            return child.returncode, used.ru_utime + used.ru_stime
+        if time.monotonic() > until:
+            end(child)
+            return None, 0.0
+        time.sleep(nap)
+        nap = min(2 * nap, 0.05)
+
+
+def end(child):
+    """A judge may be a script with children: they are one session."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    child.wait()
+
+
+def end_all():
+    for child in list(running):
+        end(child)
+
+
+def targets(directory):
+    """What must be built: the programs that judges run."""
+    known = json.loads(subprocess.run(["meson", "introspect", "--targets", directory], check=True,
+                                      capture_output=True, text=True).stdout)
+    tests = introspect_tests(directory)
+    wanted = {word for t in tests for word in t["cmd"]}
+    return sorted(os.path.relpath(f, directory) for t in known for f in t["filename"]
+                  if f in wanted)
+
+
+def introspect_tests(directory):
+    out = subprocess.run(["meson", "introspect", "--tests", directory], check=True,
+                         capture_output=True, text=True).stdout
+    return [t for t in json.loads(out) if not re.match(NOT_JUDGES, t["name"]) and
+            any(s.split(":")[-1] in SUITES for s in t["suite"])]
+
+
+def find(directory, suites, prefix):
+    judges = []
+    for t in introspect_tests(directory):
+        if not any(s.split(":")[-1] in suites for s in t["suite"]):
+            continue
+        command = list(t["cmd"])
+        if command[0].endswith("/pmap-sim") and "run" in command[1:2]:
+            command += ["-j", "1"]
+        judges.append(Judge(prefix + t["name"], command, t["env"], t["workdir"] or directory))
+    return judges
+
+
+def calibrate(judge, nmutants, home):
+    """Runs it on the sources as they are. Returns a complaint, or None."""
+    path = os.path.join(home, "reached-%s-%d" % (judge.name.replace("/", "-"), os.getpid()))
+    with open(path, "wb") as f:
+        f.truncate(nmutants + 1)
+    start = time.monotonic()
+    verdict, said = judge.run(0, 10 * LONGEST_S, 40 * LONGEST_S, path)
+    judge.wall, judge.seconds = time.monotonic() - start, judge.used
+    with open(path, "rb") as f:
+        judge.reached = f.read()
+    os.unlink(path)
+    if verdict != "passes":
+        return "%s %s without a mutant: %s" % (judge.name, verdict, said)
+    return None
+
+
+class Order:
+    """Whom to ask first: who costs little, and has killed what is near."""
+
+    def __init__(self):
+        self.tried = {}
+        self.killed = {}
+
+    def note(self, judge, mutant, killed):
+        for place in ("", mutant.path, mutant.path + ":" + mutant.function):
+            key = (judge.name, place)
+            self.tried[key] = self.tried.get(key, 0) + 1
+            self.killed[key] = self.killed.get(key, 0) + killed
+
+    def chance(self, judge, mutant):
+        rate = 0.2
+        for place in ("", mutant.path, mutant.path + ":" + mutant.function):
+            key = (judge.name, place)
+            rate = (self.killed.get(key, 0) + 2 * rate) / (self.tried.get(key, 0) + 2)
+        return rate
+
+    def sort(self, judges, mutant, hint):
+        return sorted(judges, key=lambda j: (j.name != hint,
+                                             (j.seconds + 0.01) / (0.01 + self.chance(j, mutant))))

@@ -1,0 +1,208 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: The skep authors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Does mutation do what it says? On a toy with one of everything:
+
+  - the mutants are those of toy/mutants.txt, no more and no fewer
+  - each mutant of the build that holds all does what the same change does by hand
+  - who is killed, who survives, who hangs, and who is never reached, is told apart
+  - equivalent.txt is read strictly, and names only mutants of the core that there are
+
+  selftest.py           runs all; the closing line is for the counting of results
+  selftest.py --golden  prints what toy/mutants.txt should say
+"""
+
+import collections
+import importlib.machinery
+import importlib.util
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+TOY = os.path.join(HERE, "toy")
+sys.path.insert(0, HERE)
+sys.dont_write_bytecode = True
+
+import judges
+import schemata
+
+
+def load_run():
+    loader = importlib.machinery.SourceFileLoader("mutate_run", os.path.join(HERE, "run"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("mutate_run", loader))
+    loader.exec_module(module)
+    return module
+
+
+RUN = load_run()
+
+
+def find_toy():
+    return schemata.find(RUN.CLANG, TOY, ("pmap",), ["-std=gnu17"])
+
+
+def golden(mutants):
+    return ["%s [%s] %s" % (m.key.split(": ", 1)[0], m.class_, m.key.split(": ", 1)[1])
+            for m in mutants]
+
+
+def compile_toy(home, name, text, more=()):
+    source, program = os.path.join(home, name + ".c"), os.path.join(home, name)
+    with open(source, "w", encoding="ascii") as f:
+        f.write(text)
+    caller = os.path.join(home, "main.o")
+    if not os.path.exists(caller):
+        subprocess.run(["cc", "-c", "-o", caller, os.path.join(TOY, "main.c")], check=True)
+    subprocess.run(["cc", "-w", "-O0", "-o", program, source, caller] + list(more), check=True)
+    return program
+
+
+def output(program, mutant=0):
+    done = subprocess.run([program], capture_output=True, timeout=60, check=False,
+                          env=dict(os.environ, SKEP_MUTANT=str(mutant)),
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (1, 1)))
+    return done.returncode, done.stdout[:100000]
+
+
+def by_hand(text, mutant):
+    """The change made in the text itself, from behind, so that places stay what they are."""
+    for start, end in sorted(mutant.point.places, reverse=True):
+        other = mutant.text or ";"
+        if mutant.text and mutant.point.text.endswith(";"):
+            other = "{ %s; }" % mutant.text
+        elif mutant.text:
+            other = "(%s)" % mutant.text
+        text = text[:start] + other + text[end:]
+    return text
+
+
+def test_list():
+    _, mutants = find_toy()
+    with open(os.path.join(TOY, "mutants.txt"), encoding="ascii") as f:
+        wanted = [line for line in schemata.unfold(f.read()) if line and line[0] != "#"]
+    for line in sorted(set(wanted) - set(golden(mutants))):
+        yield "not found: " + line
+    for line in sorted(set(golden(mutants)) - set(wanted)):
+        yield "found, and should not be: " + line
+
+
+def test_build():
+    files, mutants = find_toy()
+    text = files["pmap/toy.c"]
+    with tempfile.TemporaryDirectory() as home:
+        all_in_one = compile_toy(home, "all", schemata.rewrite(text, mutants),
+                                 ["-include", os.path.join(HERE, "point.h"),
+                                  os.path.join(HERE, "point.c")])
+        plain = output(compile_toy(home, "plain", text))
+        if output(all_in_one) != plain:
+            yield "without a mutant, the build with all of them is another program"
+        for m in mutants:
+            program = compile_toy(home, "one", by_hand(text, m))
+            if output(all_in_one, m.number) != output(program):
+                yield "not what the change does: " + m.key
+
+
+def test_verdicts():
+    """A judge for each way to end, on a mutant that the second of them kills."""
+    _, mutants = find_toy()
+
+    def judge(name, script, reached):
+        j = judges.Judge(name, ["sh", "-c", script], {}, HERE)
+        j.reached = bytes([reached] * (len(mutants) + 1))
+        return j
+
+    good = judge("good", "true", 1)
+    bad = judge("bad", 'test "$SKEP_MUTANT" -eq 0', 1)
+    away = judge("away", "false", 0)
+    spins = judge("spins", 'while test "$SKEP_MUTANT" -ne 0; do :; done', 1)
+
+    def verdict(*panel):
+        r = RUN.judge_one(mutants[0], list(panel), judges.Order(), None, 60)
+        return r["verdict"], r["by"]
+
+    wanted = {(good, bad): ("killed", "bad"), (good,): ("survives", None),
+              (good, away): ("survives", None), (away,): ("survives", None),
+              (spins,): ("killed", "spins")}
+    for panel, expected in wanted.items():
+        if verdict(*panel) != expected:
+            yield "%s: %s, not %s" % ([j.name for j in panel], verdict(*panel), expected)
+    if judges.calibrate(judge("fails", "exit 3", 1), 1, tempfile.gettempdir()) is None:
+        yield "a test that fails without a mutant goes unnoticed"
+
+
+def test_interval():
+    """Of a sample of nothing nothing is known, of a whole everything; Wilson's interval between."""
+    for arguments, wanted in (((0, 0, 9), (0.0, 1.0)), ((9, 10, 10), (0.9, 0.9)),
+                              ((540, 600, 9000), (0.8734, 0.9215))):
+        got = RUN.wilson(*arguments)
+        if any(abs(a - b) > 0.0005 for a, b in zip(got, wanted)):
+            yield "wilson%s = %s, not %s" % (arguments, got, wanted)
+
+
+def test_results():
+    """Results go on where they were; other sources make hints of them, half a line is dropped."""
+    with tempfile.TemporaryDirectory() as home:
+        path = os.path.join(home, "results")
+        RUN.Results(path, "one", False).add({"key": "k", "verdict": "killed", "by": "j"})
+        with open(path, "a", encoding="ascii") as f:
+            f.write('{"key": "ha')
+        again = RUN.Results(path, "one", False)
+        if list(again.now) != ["k"] or again.hints != {"k": "j"}:
+            yield "results of the same sources are lost"
+        other = RUN.Results(path, "two", False)
+        if other.now or other.hints != {"k": "j"}:
+            yield "results of other sources are taken for those of these"
+
+
+def test_equivalent():
+    cases = {"a: b\n  since\n": True, "a: b\n": False, "a: b\n  x\na: b\n  y\n": False,
+             "# c\n\na: b\nc: \\\nd\n  since\n  so\n": True}
+    with tempfile.TemporaryDirectory() as home:
+        path = os.path.join(home, "equivalent.txt")
+        for text, good in cases.items():
+            with open(path, "w", encoding="ascii") as f:
+                f.write(text)
+            try:
+                proofs = RUN.load_equivalent(path)
+                if not good or "" in proofs.values():
+                    yield "accepted: %r" % text
+            except RUN.Trouble:
+                if good:
+                    yield "refused: %r" % text
+
+
+def test_known():
+    proofs = RUN.load_equivalent(os.path.join(HERE, "equivalent.txt"))
+    _, mutants = schemata.find(RUN.CLANG, ROOT)
+    keys = collections.Counter(m.key for m in mutants)
+    for key in proofs:
+        if key not in keys:
+            yield "equivalent.txt names what there is not: " + key
+    if len(keys) != len(mutants):
+        yield "two mutants have one key"
+    if len(mutants) < 5000:
+        yield "only %d mutants in the core: something is not read" % len(mutants)
+
+
+def main():
+    if sys.argv[1:] == ["--golden"]:
+        print("\n".join(schemata.fold(line) for line in golden(find_toy()[1])))
+        return 0
+    passed = failed = 0
+    for name, test in sorted(globals().items()):
+        if not name.startswith("test_"):
+            continue
+        complaints = list(test())
+        for complaint in complaints:
+            print("FAIL %s: %s" % (name, complaint))
+        passed, failed = passed + (not complaints), failed + bool(complaints)
+    print("cases: %d passed, %d failed, 0 skipped" % (passed, failed))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
