@@ -63,6 +63,9 @@ struct cli_args {
 	bool run_options_given; /* any that a replay file decides */
 	struct trace *trace;	/* opened by cli_prepare() */
 	struct outfile reports[SIM_REPORTS_MAX];
+	const char *perfetto; /* of replay: what happened, in that format */
+	struct outfile perfetto_file;
+	bool story;			      /* to be told even if nothing failed */
 	struct replay recorded;		      /* of file */
 	char trace_beside[REPLAY_LINE_BYTES]; /* path of its trace, if it lies beside it */
 };
@@ -119,7 +122,8 @@ struct cli_sum {
 	enum cli_repeat repeat;
 	uint64_t repeat_hash;
 	enum sim_verdict repeat_verdict;
-	const char *saved; /* replay file that was written */
+	const char *saved;	   /* replay file that was written */
+	const struct story *story; /* of the first failure; NULL: nobody wanted to know */
 
 	const struct replay *recorded; /* what a replay was to repeat, or NULL */
 	bool choices_unfit;	       /* its list of choices did not fit, the seed was used */
@@ -142,11 +146,24 @@ const char *cli_exit_word(int code);
 
 const char *cli_group_name(enum sim_counter_group g);
 
+/* ---- Its story (cli_story.c) ---------------------------------------------------------------- */
+
+/* Whether a report is asked for that shows one. */
+bool cli_wants_story(const struct cli_args *a, const struct cli_sum *s);
+
+/*
+ * The first failure again, or the first run of all, in a process of its own. From story_create();
+ * NULL if there is none.
+ */
+struct story *cli_tell(const struct cli_args *a, const struct cli_sum *s);
+
+/* ---- Its end (cli_sum.c) -------------------------------------------------------------------- */
+
 /* Says in words why a job did not end in a verdict. */
 void cli_failure_text(const struct pool_result *r, char *text, size_t text_bytes);
 
 /* Writes the summary to stdout (or JSON), and the reports. Returns the exit code. */
-int cli_publish(struct cli_args *a, const struct cli_sum *s);
+int cli_publish(struct cli_args *a, struct cli_sum *s);
 
 /* ---- Output (cli_text.c, cli_json.c) -------------------------------------------------------- */
 

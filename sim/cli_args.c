@@ -33,6 +33,7 @@ enum { /* options without a letter */
        KEY_JSON,
        KEY_REPORT,
        KEY_SAVE,
+       KEY_STORY,
        KEY_SCHEDULE,
        KEY_SCHEDULES,
        KEY_SCHEDULER,
@@ -82,7 +83,8 @@ enum { /* options without a letter */
 		 KEY_REPORT,                                                                      \
 		 "FILE",                                                                          \
 		 0,                                                                               \
-		 "Write a report too, as text (.txt) or JSON (.json); may be repeated",           \
+		 "Write a report too: a page with pictures (.html), text (.txt) or JSON "         \
+		 "(.json); may be repeated",                                                      \
 		 4},                                                                              \
 	{                                                                                         \
 		"quiet", 'q', NULL, 0, "Print failures only", 4                                   \
@@ -99,6 +101,7 @@ static const struct argp_option run_options[] = {
 	{"keep-going", 'k', NULL, 0, "Run all seeds, whatever fails", 3},
 	{"check-determinism", KEY_DETERMINISM, NULL, 0, "Run each seed twice and compare", 3},
 	{"save", KEY_SAVE, "FILE", 0, "Write the first violation to a replay file", 4},
+	{"story", KEY_STORY, NULL, 0, "In pages, show the first run even if nothing failed", 4},
 	{0},
 };
 
@@ -106,6 +109,8 @@ static const struct argp_option replay_options[] = {
 	COMMON_OPTIONS,
 	{"seed", KEY_SEED, "S", 0, "Seed, decimal or 0x..., instead of a file", 3},
 	{"save", KEY_SAVE, "FILE", 0, "Write the run to a replay file, with every choice made", 4},
+	{"trace", KEY_TRACE, "FILE.json", 0,
+	 "Write what happened as a trace for Perfetto or chrome://tracing", 4},
 	{0},
 };
 
@@ -176,8 +181,8 @@ ends_with(const char *text, const char *end)
 static void
 add_report(struct argp_state *state, struct sim_options *o, const char *path)
 {
-	if (!ends_with(path, ".txt") && !ends_with(path, ".json"))
-		argp_error(state, "--report: '%s' must end in .txt or .json", path);
+	if (!ends_with(path, ".txt") && !ends_with(path, ".json") && !ends_with(path, ".html"))
+		argp_error(state, "--report: '%s' must end in .html, .txt or .json", path);
 	if (o->nreports == SIM_REPORTS_MAX)
 		argp_error(state, "--report: at most %d reports", SIM_REPORTS_MAX);
 	o->reports[o->nreports++] = path;
@@ -286,6 +291,9 @@ parse_run(int key, char *arg, struct argp_state *state)
 	case 'k':
 		a->keep_going = true;
 		return 0;
+	case KEY_STORY:
+		a->story = true;
+		return 0;
 	case KEY_DETERMINISM:
 		o->check_determinism = true;
 		return 0;
@@ -308,13 +316,19 @@ parse_replay(int key, char *arg, struct argp_state *state)
 			argp_error(state, "one file at a time, not also '%s'", arg);
 		a->file = arg;
 		return 0;
+	case KEY_TRACE:
+		if (!ends_with(arg, ".json"))
+			return parse_common(key, arg, state);
+		a->perfetto = arg;
+		return 0;
 	case ARGP_KEY_END:
 		if (!a->file && !a->seed_given)
 			argp_error(state,
 				   "replay what? A file, or --seed and the options of the run");
 		if (a->file && a->run_options_given)
 			argp_error(state, "a replay file says itself what to run: "
-					  "no other options than --json, --report, --save and -q");
+					  "no other options than --json, --report, --save, "
+					  "--trace FILE.json and -q");
 		return parse_common(key, arg, state);
 	default:
 		return parse_common(key, arg, state);
@@ -402,6 +416,10 @@ open_reports(struct cli_args *a)
 {
 	char why[CLI_WHY_BYTES];
 
+	if (a->perfetto && outfile_open(&a->perfetto_file, a->perfetto, why, sizeof(why)) != 0) {
+		cli_complain("%s", why);
+		return CLI_ENVIRONMENT;
+	}
 	for (unsigned int i = 0; i < a->options.nreports; i++) {
 		if (outfile_open(&a->reports[i], a->options.reports[i], why, sizeof(why)) != 0) {
 			cli_complain("%s", why);
@@ -443,6 +461,7 @@ cli_release(struct cli_args *a)
 {
 	for (unsigned int i = 0; i < SIM_REPORTS_MAX; i++)
 		outfile_abort(&a->reports[i]);
+	outfile_abort(&a->perfetto_file);
 	trace_close(a->trace);
 	a->trace = NULL;
 	replay_free(&a->recorded);

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "sim/cli.h"
+#include "sim/html.h"
+#include "sim/perfetto.h"
 
 void
 cli_sum_add(struct cli_sum *s, struct pool_result *r)
@@ -137,21 +139,61 @@ cli_failure_text(const struct pool_result *r, char *text, size_t text_bytes)
 			 *r->pr_outcome.message ? r->pr_outcome.message : strerror(-r->pr_error));
 }
 
-/* Text or JSON by its name; the names were checked when they were parsed. */
+/* What it is to be, by its name; the names were checked when they were parsed. */
 static bool
-is_json(const char *path)
+is_named(const char *path, const char *end)
 {
 	const size_t n = strlen(path);
 
-	return n > 5 && strcmp(path + n - 5, ".json") == 0;
+	return n > 5 && strcmp(path + n - 5, end) == 0;
+}
+
+/* Returns CLI_PASS, or another code after having complained. */
+static int
+commit(struct outfile *of)
+{
+	char why[CLI_WHY_BYTES];
+
+	if (outfile_commit(of, why, sizeof(why)) == 0)
+		return CLI_PASS;
+	cli_complain("%s", why);
+	return CLI_ENVIRONMENT;
+}
+
+/* Returns CLI_PASS unless one could not be written. */
+static int
+write_reports(struct cli_args *a, struct cli_sum *s)
+{
+	const struct sim_options *o = &a->options;
+	struct story *story = cli_wants_story(a, s) ? cli_tell(a, s) : NULL;
+	int code = CLI_PASS;
+
+	s->story = story;
+	for (unsigned int i = 0; i < o->nreports; i++) {
+		FILE *to = a->reports[i].of_stream;
+
+		if (is_named(o->reports[i], ".json"))
+			cli_write_json(to, s);
+		else if (is_named(o->reports[i], ".html"))
+			html_write(to, s);
+		else
+			cli_write_text(to, s, CLI_FULL, false);
+		code = commit(&a->reports[i]) != CLI_PASS ? CLI_ENVIRONMENT : code;
+	}
+	if (a->perfetto) {
+		perfetto_write(a->perfetto_file.of_stream, story);
+		code = commit(&a->perfetto_file) != CLI_PASS ? CLI_ENVIRONMENT : code;
+	}
+	s->story = NULL;
+	story_destroy(story);
+	return code;
 }
 
 int
-cli_publish(struct cli_args *a, const struct cli_sum *s)
+cli_publish(struct cli_args *a, struct cli_sum *s)
 {
 	const struct sim_options *o = &a->options;
 	int code = cli_sum_exit(s);
-	char why[CLI_WHY_BYTES];
 
 	if (o->json) {
 		cli_write_json(stdout, s);
@@ -161,16 +203,8 @@ cli_publish(struct cli_args *a, const struct cli_sum *s)
 		cli_write_text(stdout, s, o->quiet ? CLI_FAILURE_ONLY : CLI_SUMMARY,
 			       cli_color(stdout));
 	}
-	for (unsigned int i = 0; i < o->nreports; i++) {
-		if (is_json(o->reports[i]))
-			cli_write_json(a->reports[i].of_stream, s);
-		else
-			cli_write_text(a->reports[i].of_stream, s, CLI_FULL, false);
-		if (outfile_commit(&a->reports[i], why, sizeof(why)) != 0) {
-			cli_complain("%s", why);
-			code = code == CLI_PASS ? CLI_ENVIRONMENT : code;
-		}
-	}
+	if (write_reports(a, s) != CLI_PASS && code == CLI_PASS)
+		code = CLI_ENVIRONMENT;
 	if (fflush(stdout) != 0 || ferror(stdout)) {
 		cli_complain("cannot write to standard output");
 		code = code == CLI_PASS ? CLI_ENVIRONMENT : code;

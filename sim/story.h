@@ -245,6 +245,9 @@ void story_state_free(struct story_state *st);
 /* Plays events up to and without `at`; forward only. False if memory is short. */
 bool story_state_go(struct story_state *st, uint32_t at);
 
+/* For a STORY_DRAIN: the STORY_BUFFER of that store; STORY_NONE if the story does not tell. */
+uint32_t story_buffered(const struct story *s, uint32_t drain);
+
 /* The value of a table word after `at` events. False if the story does not tell. */
 bool story_word(const struct story *s, uint32_t at, uint64_t hpa, uint64_t *value);
 

@@ -173,6 +173,22 @@ story_state_go(struct story_state *st, uint32_t at)
 	return true;
 }
 
+/* The last store of that value to that word, by that CPU. */
+uint32_t
+story_buffered(const struct story *s, uint32_t drain)
+{
+	const struct story_event *const d = &s->st_events[drain];
+
+	for (uint32_t i = drain; i-- > 0;) {
+		const struct story_event *const e = &s->st_events[i];
+
+		if (e->se_kind == STORY_BUFFER && e->se_cpu == d->se_cpu && e->se_id == d->se_id &&
+		    e->se_new == d->se_new)
+			return i;
+	}
+	return STORY_NONE;
+}
+
 /* ---- Table words ---------------------------------------------------------------------------- */
 
 bool

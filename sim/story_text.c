@@ -315,6 +315,15 @@ say_flush(struct say *y, const struct story *s, const struct story_event *e)
 		say(y, " %s%llx", e->se_new < 10 ? "" : "0x", (ull)e->se_new);
 }
 
+/* The format is one of the table below, for one number. */
+static void
+say_cpu(struct say *y, const char *fmt, unsigned int cpu)
+{
+	const char *const at = strstr(fmt, "%u");
+
+	say(y, "%.*s%u%s", (int)(at - fmt), fmt, cpu, at + 2);
+}
+
 static void
 say_cache_event(struct say *y, const struct story *s, uint32_t i)
 {
@@ -322,15 +331,23 @@ say_cache_event(struct say *y, const struct story *s, uint32_t i)
 	const uint32_t fill = e->se_kind == STORY_FILL ? i
 			      : e->se_serial != 0      ? e->se_serial - 1
 						       : STORY_NONE;
-	static const char *const does[STORY_KIND_COUNT] = {
-		[STORY_FILL] = "caches",
-		[STORY_DROP] = "drops",
-		[STORY_STALE] = "now has a stale",
-		[STORY_FRESH] = "is right again to cache",
-		[STORY_BLAME] = "still has, or used, the stale",
+	static const char *const itself[STORY_KIND_COUNT] = {
+		[STORY_FILL] = "caches ",
+		[STORY_DROP] = "drops ",
+		[STORY_BLAME] = "uses the stale ",
+	};
+	static const char *const another[STORY_KIND_COUNT] = {
+		[STORY_FILL] = "CPU %u caches ",
+		[STORY_DROP] = "CPU %u drops ",
+		[STORY_BLAME] = "finds that CPU %u still has the stale ",
+		[STORY_STALE] = "on CPU %u this is stale now: ",
+		[STORY_FRESH] = "on CPU %u this is right again: ",
 	};
 
-	say(y, "CPU %u %s ", e->se_cpu, does[e->se_kind]);
+	if (e->se_actor == e->se_cpu && itself[e->se_kind] != NULL)
+		say(y, "%s", itself[e->se_kind]);
+	else if (another[e->se_kind] != NULL)
+		say_cpu(y, another[e->se_kind], e->se_cpu);
 	if (fill < s->st_n)
 		say_cached(y, s, fill);
 	else
