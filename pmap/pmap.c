@@ -41,7 +41,7 @@ pmap_init(const struct pmap_config *cfg, struct pmap **out)
 	pm->pm_note = cfg->pc_note;
 	pm->pm_backlog = cfg->pc_backlog;
 	pm->pm_arg = cfg->pc_arg;
-	pmap_tlb_init(pm);
+	pmap_tlb_init(pm, cfg->pc_generation);
 	pm->pm_root = pt_page_alloc(pm, pm->pm_fmt.pf_levels - 1u, 0);
 	if (pm->pm_root == NULL) {
 		error = -ENOMEM;

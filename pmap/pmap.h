@@ -76,6 +76,9 @@ struct pmap_config {
 	 */
 	void (*pc_backlog)(void *arg);
 	void *pc_arg;
+
+	/* Where its clock of shootdowns begins; 0: at 1. Tests begin near its end. */
+	uint64_t pc_generation;
 };
 
 /*

@@ -236,7 +236,7 @@ int pmap_split(struct pmap *pm, gpa_t gpa, unsigned int level, bool may_remove,
 
 /* ---- The clock (pmap_tlb.c) ------------------------------------------------------------------ */
 
-void pmap_tlb_init(struct pmap *pm);
+void pmap_tlb_init(struct pmap *pm, uint64_t generation);
 
 /* Gathers a flush of [gpa, gpa + len). */
 void pmap_gather_add(struct pmap_gather *g, gpa_t gpa, uint64_t len);

@@ -32,8 +32,10 @@
 #define PMAP_GEN_BITS 64
 #endif
 
-#define PMAP_GEN_MASK (~(uint64_t)0 >> (64 - PMAP_GEN_BITS))
-#define PMAP_GEN_WINDOW ((uint64_t)1 << (PMAP_GEN_BITS - 2))
+/* The state of a slot holds a generation and one bit more. */
+#define PMAP_GEN_WIDTH (PMAP_GEN_BITS < 63 ? PMAP_GEN_BITS : 63)
+#define PMAP_GEN_MASK (~(uint64_t)0 >> (64 - PMAP_GEN_WIDTH))
+#define PMAP_GEN_WINDOW ((uint64_t)1 << (PMAP_GEN_WIDTH - 2))
 
 /* One bit per CPU. */
 #define KICKED_WORDS ((HOST_MAX_CPUS + 63) / 64)
@@ -62,10 +64,12 @@ gen_next(uint64_t gen)
 }
 
 void
-pmap_tlb_init(struct pmap *pm)
+pmap_tlb_init(struct pmap *pm, uint64_t generation)
 {
-	host_store(&pm->pm_gen, 1);
-	host_store(&pm->pm_completed, 1);
+	const uint64_t first = generation & PMAP_GEN_MASK;
+
+	host_store(&pm->pm_gen, first != 0 ? first : 1);
+	host_store(&pm->pm_completed, first != 0 ? first : 1);
 	host_lock_init(&pm->pm_slots_lock, PMAP_RANK_SLOTS);
 	host_lock_init(&pm->pm_pending_lock, PMAP_RANK_PENDING);
 }

@@ -42,6 +42,7 @@ int cli_record(int argc, char **argv);
 int cli_scenarios(int argc, char **argv);
 int cli_invariants(int argc, char **argv);
 int cli_profiles(int argc, char **argv);
+int cli_faults(int argc, char **argv);
 
 /* "pmap-sim: ..." on stderr; a sentence without its full stop. */
 void cli_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -69,6 +70,10 @@ struct cli_args {
 	struct replay recorded;		      /* of file */
 	char trace_beside[REPLAY_LINE_BYTES]; /* path of its trace, if it lies beside it */
 };
+
+/* What is done if nothing is said; and the options of run, for commands that take them too. */
+void cli_args_init(struct cli_args *a);
+extern const struct argp cli_run_options;
 
 /* Parses; does not return if the arguments are wrong (CLI_USAGE) or ask for help. */
 void cli_parse(struct cli_args *a, bool is_replay, int argc, char **argv);
@@ -139,6 +144,9 @@ bool cli_same_run(const struct cli_sum *s);
 bool cli_sum_judges_coverage(const struct cli_sum *s);
 bool cli_never_exercised(const struct cli_sum *s, const struct sim_counter *c);
 unsigned int cli_sum_never(const struct cli_sum *s);
+
+/* Adds what faults met in one run to what they met in others (cli_faults.c). */
+void cli_faults_add(struct sim_outcome_faults *sum, const struct sim_outcome_faults *more);
 
 /* What it comes to: the exit code, and the word for it. */
 int cli_sum_exit(const struct cli_sum *s);

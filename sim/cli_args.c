@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "sim/cli.h"
+#include "sim/faults.h"
 #include "sim/number.h"
 
 #define ALL_ARCHS ((1u << SIM_ARCH_COUNT) - 1)
@@ -37,6 +38,8 @@ enum { /* options without a letter */
        KEY_SCHEDULE,
        KEY_SCHEDULES,
        KEY_SCHEDULER,
+       KEY_FAULTS,
+       KEY_NO_FAULTS,
 };
 
 #define COMMON_OPTIONS                                                                            \
@@ -78,6 +81,14 @@ enum { /* options without a letter */
 		 "Who steps next: random (default), pct:DEPTH, pos",                              \
 		 2},                                                                              \
 		{"schedule", KEY_SCHEDULE, "J", 0, "First schedule of a seed (default: 0)", 3},   \
+		{"faults",                                                                        \
+		 KEY_FAULTS,                                                                      \
+		 "LIST",                                                                          \
+		 0,                                                                               \
+		 "Inject these faults and no others: NAME[:P|:nth=N|:persist], -NAME, all, "      \
+		 "default, joined by commas; 'pmap-sim faults' lists them",                       \
+		 2},                                                                              \
+		{"no-faults", KEY_NO_FAULTS, NULL, 0, "Inject none: --faults none", 2},           \
 		{"json", KEY_JSON, NULL, 0, "Print one JSON object", 4},                          \
 		{"report",                                                                        \
 		 KEY_REPORT,                                                                      \
@@ -196,6 +207,7 @@ parse_what(int key, char *arg, struct argp_state *state)
 {
 	struct cli_args *a = state->input;
 	struct sim_options *o = &a->options;
+	char why[CLI_WHY_BYTES];
 
 	switch (key) {
 	case KEY_SCENARIO:
@@ -236,6 +248,14 @@ parse_what(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_REFERENCE:
 		o->reference = true;
+		break;
+	case KEY_FAULTS:
+		if (faults_check(arg, why, sizeof(why)) != 0)
+			argp_error(state, "%s", why);
+		o->faults = arg;
+		break;
+	case KEY_NO_FAULTS:
+		o->faults = "none";
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -335,6 +355,20 @@ parse_replay(int key, char *arg, struct argp_state *state)
 	}
 }
 
+const struct argp cli_run_options = {.options = run_options, .parser = parse_run};
+
+void
+cli_args_init(struct cli_args *a)
+{
+	const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+	memset(a, 0, sizeof(*a));
+	a->options.arch_set = ALL_ARCHS;
+	a->options.seed = 1;
+	a->options.count = 1;
+	a->options.jobs = processors > 0 && processors <= JOBS_MAX ? (unsigned int)processors : 1;
+}
+
 void
 cli_parse(struct cli_args *a, bool is_replay, int argc, char **argv)
 {
@@ -352,13 +386,8 @@ cli_parse(struct cli_args *a, bool is_replay, int argc, char **argv)
 		.doc = "Repeats one run, in this process."
 		       "\vExit status: 1 if it violates an invariant (again), 0 if it passes.",
 	};
-	const long processors = sysconf(_SC_NPROCESSORS_ONLN);
 
-	memset(a, 0, sizeof(*a));
-	a->options.arch_set = ALL_ARCHS;
-	a->options.seed = 1;
-	a->options.count = 1;
-	a->options.jobs = processors > 0 && processors <= JOBS_MAX ? (unsigned int)processors : 1;
+	cli_args_init(a);
 	a->options.schedules = is_replay; /* one; run: see sim_options_complete() */
 	argp_parse(is_replay ? &replay_argp : &run_argp, argc, argv, 0, NULL, a);
 }

@@ -49,6 +49,7 @@ write_options(struct json *j, const struct sim_options *o)
 	json_u64(j, "schedule", o->schedule);
 	json_u64(j, "schedules", o->schedules);
 	json_bool(j, "check_determinism", o->check_determinism);
+	json_string(j, "faults", o->faults);
 	json_close(j);
 }
 

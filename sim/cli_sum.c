@@ -38,6 +38,7 @@ cli_sum_add(struct cli_sum *s, struct pool_result *r)
 	s->last_state = out->state_hash;
 	s->hash = (s->hash ^ out->trace_hash) * UINT64_C(0x9e3779b97f4a7c15);
 	s->hash ^= s->hash >> 32;
+	cli_faults_add(&s->counters.faults, &out->faults);
 	for (unsigned int i = 0; i < out->ncounters; i++) {
 		const struct sim_counter *c = &out->counters[i];
 

@@ -16,6 +16,10 @@
 #include "sim/machine_priv.h"
 #include "sim/story_record.h"
 
+/* A delayed interrupt waits for 2^DELAY_LEAST to 2^(DELAY_LEAST + DELAY_LENGTHS - 1) turns. */
+#define DELAY_LEAST 2
+#define DELAY_LENGTHS 4
+
 unsigned int
 sim_cpu(void)
 {
@@ -61,10 +65,13 @@ sim_cpu_set_online(unsigned int cpu, bool online)
 	touch(m, SIM_OBJECT(SIM_OBJECT_IRQ, cpu), SIM_TOUCH_WRITE);
 	c->cp_online = online;
 	trace(m, SIM_USER, cpu, online);
-	if (online)
+	if (online || sim_fault_off(SIM_FAULT_KICK_OFFLINE))
 		return;
+	for (uint32_t i = 0; i < c->cp_kicks; i++)
+		sim_fault_met(SIM_FAULT_KICK_OFFLINE, cpu, true);
 	m->m_ct.ct_kicks_lost += c->cp_kicks;
 	c->cp_kicks = 0;
+	c->cp_kick_hold = 0;
 	c->cp_irq_pending = false;
 	m->m_kicked &= ~((uint32_t)1 << cpu);
 }
@@ -185,15 +192,26 @@ sim_kick(unsigned int cpu)
 
 	trace(m, SIM_KICK, 0, cpu);
 	touch(m, SIM_OBJECT(SIM_OBJECT_CPU, cpu), SIM_TOUCH_READ);
-	if (c == m->m_cpu || !c->cp_online)
+	if (c == m->m_cpu)
 		return;
+	if (!sim_fault_off(SIM_FAULT_KICK_OFFLINE)) {
+		sim_fault_met(SIM_FAULT_KICK_OFFLINE, cpu, !c->cp_online);
+		if (!c->cp_online)
+			return;
+	}
 	m->m_ct.ct_kicks_sent++;
 	touch(m, SIM_OBJECT(SIM_OBJECT_KICK, cpu), SIM_TOUCH_READ);
 	if (m->m_cfg.sc_settle && c->cp_kicks > 0)
 		return; /* one stands for both */
 	touch_kick(m, c, ++c->cp_sent, SIM_TOUCH_RELEASE);
+	m->m_kick_clock++;
+	if (c->cp_kicks < KICKS_TRACKED)
+		c->cp_kick_sent[c->cp_kicks] = m->m_kick_clock;
 	c->cp_kicks++;
 	m->m_kicked |= (uint32_t)1 << cpu;
+	if (fault_at(m, SIM_FAULT_KICK_DELAY, cpu))
+		c->cp_kick_hold |= 1u
+				   << (DELAY_LEAST + sim_choose(SIM_CHOICE_FAULT, DELAY_LENGTHS));
 }
 
 void
@@ -348,9 +366,50 @@ static void
 drain_step(void *arg, unsigned int which)
 {
 	struct sim_machine *m = arg;
+	struct cpu *c = nth_cpu(m, m->m_buffered, which);
 
 	m->m_ct.ct_drains++;
-	memory_drain_one(m, nth_cpu(m, m->m_buffered, which));
+	sim_fault_met(SIM_FAULT_DELAYED_STORE, c->cp_id, true);
+	memory_drain_one(m, c);
+}
+
+/* When the oldest interrupt on its way to a CPU was sent. */
+static uint64_t
+oldest_kick(const struct sim_machine *m, unsigned int cpu)
+{
+	const uint64_t sent = m->m_cpus[cpu].cp_kick_sent[0];
+
+	if ((m->m_kicked >> cpu & 1) == 0)
+		return UINT64_MAX;
+	return sent != UINT64_MAX ? sent : UINT64_MAX - 1; /* not known: late */
+}
+
+/* The CPU whose oldest one is the oldest of all. */
+static unsigned int
+first_kicked(const struct sim_machine *m)
+{
+	unsigned int first = 0;
+
+	for (unsigned int i = 1; i <= m->m_ncpus; i++)
+		first = oldest_kick(m, i) < oldest_kick(m, first) ? i : first;
+	return first;
+}
+
+/* CPUs at which one may arrive now: all to which any is on its way, unless told otherwise. */
+static uint32_t
+deliverable(const struct sim_machine *m)
+{
+	uint32_t set = m->m_kicked;
+
+	for (unsigned int i = 0; i <= m->m_ncpus; i++) {
+		const struct cpu *c = &m->m_cpus[i];
+		if (!c->cp_online || (c->cp_irq_pending && c->cp_state != CPU_IDLE &&
+				      m->m_cfg.sc_fault_off[SIM_FAULT_KICK_COALESCE]))
+			set &= ~((uint32_t)1 << i);
+	}
+	if (m->m_cfg.sc_fault_off[SIM_FAULT_KICK_REORDER])
+		set &= (uint32_t)1 << first_kicked(m);
+	return set;
 }
 
 /* The word that the oldest store of that buffer goes to. */
@@ -370,7 +429,7 @@ kick_about(void *arg, unsigned int which, struct sim_offer *of)
 {
 	struct sim_machine *m = arg;
 
-	of->of_lane = (uint8_t)nth_cpu(m, m->m_kicked, which)->cp_id;
+	of->of_lane = (uint8_t)nth_cpu(m, deliverable(m), which)->cp_id;
 	of->of_kind = SIM_KICK;
 	of->of_id = of->of_lane;
 }
@@ -380,18 +439,37 @@ kick_enabled(void *arg)
 {
 	const struct sim_machine *m = arg;
 
-	return m->m_kicked == 0 ? 0 : (unsigned int)__builtin_popcount(m->m_kicked);
+	return m->m_kicked == 0 ? 0 : (unsigned int)__builtin_popcount(deliverable(m));
+}
+
+/* The oldest one on its way leaves the list of those that are. */
+static void
+forget_oldest(struct cpu *c)
+{
+	const unsigned int tracked = c->cp_kicks < KICKS_TRACKED ? c->cp_kicks : KICKS_TRACKED;
+
+	for (unsigned int i = 1; i < tracked; i++)
+		c->cp_kick_sent[i - 1] = c->cp_kick_sent[i];
+	/* Of more than that the order is not known: the youngest of all, then. */
+	c->cp_kick_sent[tracked - 1] = UINT64_MAX;
 }
 
 static void
 kick_step(void *arg, unsigned int which)
 {
 	struct sim_machine *m = arg;
-	struct cpu *c = nth_cpu(m, m->m_kicked, which);
+	struct cpu *c = nth_cpu(m, deliverable(m), which);
 
+	if (c->cp_kick_hold > 0) {
+		c->cp_kick_hold--;
+		return;
+	}
+	sim_fault_met(SIM_FAULT_KICK_REORDER, c->cp_id, first_kicked(m) != c->cp_id);
+	sim_fault_met(SIM_FAULT_KICK_COALESCE, c->cp_id, c->cp_irq_pending);
 	m->m_ct.ct_kicks_arrived++;
 	touch_kick(m, c, c->cp_sent - c->cp_kicks + 1, SIM_TOUCH_ACQUIRE);
 	touch(m, SIM_OBJECT(SIM_OBJECT_KICK, c->cp_id), SIM_TOUCH_WRITE);
+	forget_oldest(c);
 	if (--c->cp_kicks == 0)
 		m->m_kicked &= ~((uint32_t)1 << c->cp_id);
 	arrive(m, c);
@@ -410,7 +488,7 @@ spurious_step(void *arg, unsigned int which)
 {
 	struct sim_machine *m = arg;
 
-	if (m->m_cpus[which].cp_online && sim_fault(SIM_FAULT_SPURIOUS_KICK))
+	if (m->m_cpus[which].cp_online && fault_at(m, SIM_FAULT_SPURIOUS_KICK, which))
 		arrive(m, &m->m_cpus[which]);
 }
 

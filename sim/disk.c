@@ -21,6 +21,10 @@
 #include "sim/machine_vm.h"
 #include "sim/side.h"
 
+/* A late request waits for 2^LATE_LEAST to 2^(LATE_LEAST + LATE_LENGTHS - 1) turns. */
+#define LATE_LEAST 4
+#define LATE_LENGTHS 6
+
 struct disk_request {
 	bool dr_write;
 	bool dr_over;
@@ -31,6 +35,9 @@ struct disk_request {
 	unsigned int dr_n;
 	unsigned int dr_first; /* page to begin with */
 	unsigned int dr_done;  /* pages */
+	unsigned int dr_stop;  /* it fails with so many pages done; dr_n: it does not */
+	uint32_t dr_hold;      /* turns before it begins */
+	unsigned int dr_cpu;   /* that asked */
 };
 
 static struct {
@@ -103,10 +110,12 @@ spoil(struct sim_machine *m, const struct disk_request *r)
 static void
 complete(struct sim_machine *m, struct disk_request *r)
 {
-	if (sim_fault(r->dr_write ? SIM_FAULT_SWAP_WRITE : SIM_FAULT_SWAP_READ)) {
+	if (fault_at(m, r->dr_write ? SIM_FAULT_SWAP_WRITE : SIM_FAULT_SWAP_READ, r->dr_cpu)) {
 		spoil(m, r);
 		r->dr_failed = true;
 	}
+	/* What was not done is as it was, on the disk or in memory. */
+	r->dr_failed = r->dr_failed || r->dr_stop < r->dr_n;
 	for (unsigned int i = 0; i < r->dr_n; i++)
 		sim_frame_at(r->dr_frames[i])->fr_io--;
 	r->dr_over = true;
@@ -120,7 +129,9 @@ work(struct sim_machine *m, struct disk_request *r)
 {
 	for (unsigned int i = 0; i < r->dr_n; i++)
 		io_frame(m, r, i);
-	if (r->dr_done == r->dr_n)
+	if (r->dr_hold > 0)
+		r->dr_hold--;
+	else if (r->dr_done == r->dr_stop)
 		complete(m, r);
 	else
 		transfer(m, r, (r->dr_first + r->dr_done++) % r->dr_n);
@@ -179,6 +190,12 @@ begin(struct sim_machine *m, struct disk_request *r)
 				      r->dr_slot > o->dr_slot ? r->dr_slot : o->dr_slot);
 	}
 	r->dr_first = sim_choose(SIM_CHOICE_HW, r->dr_n);
+	r->dr_cpu = self(m)->cp_id;
+	r->dr_stop = r->dr_n;
+	if (sim_fault(SIM_FAULT_SWAP_SHORT))
+		r->dr_stop = sim_choose(SIM_CHOICE_FAULT, r->dr_n);
+	if (sim_fault(SIM_FAULT_SWAP_LATE))
+		r->dr_hold = 1u << (LATE_LEAST + sim_choose(SIM_CHOICE_FAULT, LATE_LENGTHS));
 }
 
 static int

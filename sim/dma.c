@@ -106,7 +106,7 @@ dma_enabled(void *arg)
 	unsigned int n = 0;
 
 	/* Whoever acts for ever on its own would keep a run from its end. */
-	if (im->im_hook == NULL || sim_the_machine->m_nlive == 0)
+	if (im->im_hook == NULL || sim_the_machine->m_nlive == 0 || sim_fault_off(SIM_FAULT_DMA))
 		return 0;
 	for (unsigned int i = 0; i < SIM_DEVICES; i++)
 		n += may_act(im, i);
@@ -146,6 +146,7 @@ dma_step(void *arg, unsigned int which)
 	trace(m, SIM_IO, SIM_ID_PHYS | (p->ip_hpa + off - m->m_phys_base), write);
 	m->m_ct.ct_dma[write]++;
 	m->m_ct.ct_dma_stale += stale;
+	fault_met_by_all(m, SIM_FAULT_DMA);
 	im->im_hook(im->im_hook_arg, device, p->ip_gpa + off, p->ip_hpa + off, write);
 }
 

@@ -503,6 +503,7 @@ hostop_recreate(struct space *sp, gpa_t start, gpa_t stop)
 	sim_wait_until("a space to be left by all", space_unused, sp);
 	host_fence();
 	world_tick(sp->sp_world, WC_RECREATE);
+	sim_fault_met(SIM_FAULT_DESTROY, sim_cpu(), true);
 	oracle_check_quiet(sp);
 	space_close(sp);
 	while (space_open(sp) != 0) {

@@ -115,6 +115,8 @@ static unsigned int
 speculate_enabled(void *arg)
 {
 	(void)arg;
+	if (sim_fault_off(SIM_FAULT_SPECULATION))
+		return 0;
 	return __builtin_popcount(hw_state->st_live);
 }
 
@@ -135,7 +137,8 @@ speculate_step(void *arg, unsigned int which)
 	} else {
 		gpa = nearby(c, from, v / 8 % 4);
 	}
-	hw_speculate(c, ctx, gpa, v / 32 % 4 == 0 ? 1 : HW_LEVELS_MAX);
+	sim_fault_met(SIM_FAULT_SPECULATION, cpu,
+		      hw_speculate(c, ctx, gpa, v / 32 % 4 == 0 ? 1 : HW_LEVELS_MAX));
 }
 
 /* ---- Counted, for a search ---- */
@@ -235,7 +238,7 @@ static unsigned int
 evict_enabled(void *arg)
 {
 	(void)arg;
-	return hw_state->st_entries != 0;
+	return hw_state->st_entries != 0 && !sim_fault_off(SIM_FAULT_EVICTION);
 }
 
 static void
@@ -250,6 +253,7 @@ evict_step(void *arg, unsigned int which)
 		return;
 	while (index >= hw_tlb_count(cpu))
 		index -= hw_tlb_count(cpu++);
+	sim_fault_met(SIM_FAULT_EVICTION, cpu, true);
 	hw_tlb_evict(cpu, index);
 	hw_counters[HW_CT_EVICT]++;
 }

@@ -172,7 +172,7 @@ enum hw_walked hw_walk_once(struct hw_cpu *c, const struct hw_context *ctx, uint
 			    unsigned int access, struct hw_tlb_entry *e, struct hw_fault *fault);
 
 /* One speculative attempt at gpa, as an agent: at most `levels` entries are read. */
-void hw_speculate(struct hw_cpu *c, const struct hw_context *ctx, uint64_t gpa,
+bool hw_speculate(struct hw_cpu *c, const struct hw_context *ctx, uint64_t gpa,
 		  unsigned int levels);
 
 /* Reports an entry that software must not have written. */

@@ -399,7 +399,7 @@ hw_walk_once(struct hw_cpu *c, const struct hw_context *ctx, uint64_t gpa, unsig
 	return HW_WALK_FAULT;
 }
 
-void
+bool
 hw_speculate(struct hw_cpu *c, const struct hw_context *ctx, uint64_t gpa, unsigned int levels)
 {
 	enum step step = STEP_DOWN;
@@ -407,17 +407,18 @@ hw_speculate(struct hw_cpu *c, const struct hw_context *ctx, uint64_t gpa, unsig
 	struct walk w;
 
 	if (!hw_in_range(ctx, gpa))
-		return;
+		return false;
 	walk_begin(&w, c, ctx, gpa, 0);
 	while (levels-- > 0 && step == STEP_DOWN)
 		step = walk_step(&w);
 	if (step != STEP_LEAF || !grants_something(ctx, w.w_rights))
-		return;
+		return false;
 	if (!w.w_e.en_accessed && sim_choose(SIM_CHOICE_HW, 2) == 1)
-		return;
+		return false;
 	if (!walk_flags(&w, false))
-		return;
+		return false;
 	leaf_entry(&w, &e);
 	cache_leaf(&w, &e);
 	hw_counters[HW_CT_SPEC_FILL]++;
+	return true;
 }

@@ -371,8 +371,13 @@ sim_iommu_unmap(struct host_iommu *d, uint64_t gpa, uint64_t len)
 
 /* ---- Flushes ---- */
 
+/* A late flush waits for 2^LATE_LEAST to 2^(LATE_LEAST + LATE_LENGTHS - 1) turns. */
+#define LATE_LEAST 3
+#define LATE_LENGTHS 6
+
 struct iommu_flush {
 	struct host_iommu *if_domain;
+	uint32_t if_hold; /* turns before it takes effect */
 	bool if_over;
 };
 
@@ -401,6 +406,10 @@ flush_step(void *arg, unsigned int which)
 {
 	struct iommu *im = arg;
 
+	if (im->im_flushes[which]->if_hold > 0) {
+		im->im_flushes[which]->if_hold--;
+		return;
+	}
 	do_flush(sim_the_machine, im->im_flushes[which]);
 	im->im_flushes[which] = im->im_flushes[--im->im_nflushes];
 }
@@ -426,6 +435,8 @@ sim_iommu_flush(struct host_iommu *d)
 		do_flush(m, &fl);
 		return;
 	}
+	if (sim_fault(SIM_FAULT_FLUSH_LATE))
+		fl.if_hold = 1u << (LATE_LEAST + sim_choose(SIM_CHOICE_FAULT, LATE_LENGTHS));
 	im->im_flushes[im->im_nflushes++] = &fl;
 	sim_wait_until("a flush of the IOMMU", flush_over, &fl);
 }

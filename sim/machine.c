@@ -121,49 +121,6 @@ sim_access_name(enum sim_access kind)
 	return (unsigned int)kind < SIM_ACCESS_COUNT ? names[kind] : "unknown";
 }
 
-const char *
-sim_fault_name(enum sim_fault f)
-{
-	static const char *const names[SIM_FAULT_COUNT] = {
-		"table-alloc",	    "alloc",	     "spurious-interrupt",
-		"entry-failure",    "spurious-exit", "spurious-fault",
-		"interrupted-wait", "page-alloc",    "swap-read",
-		"swap-write",	    "iommu",
-	};
-
-	return (unsigned int)f < SIM_FAULT_COUNT ? names[f] : "unknown";
-}
-
-/* ---- Faults ---- */
-
-uint64_t
-sim_cpu_failures(unsigned int cpu)
-{
-	return sim_the_machine->m_cpus[cpu].cp_failures;
-}
-
-bool
-sim_fault(enum sim_fault f)
-{
-	struct sim_machine *m = sim_the_machine;
-	uint64_t asked = ++m->m_ct.ct_fault_asked[f];
-	uint64_t nth = m->m_cfg.sc_fault_nth[f];
-	if (m->m_cfg.sc_fault_ppm[f] > 0 || nth != 0)
-		touch(m, SIM_OBJECT(SIM_OBJECT_FAULT, f), SIM_TOUCH_WRITE);
-	bool happens = sim_choose_chance(SIM_CHOICE_FAULT, m->m_cfg.sc_fault_ppm[f]);
-
-	if (m->m_cfg.sc_fault_ppm[f] != 0)
-		sim_choice_word(sim_fault_name(f));
-
-	if (nth != 0 && (asked == nth || (asked > nth && m->m_cfg.sc_fault_persist[f])))
-		happens = true;
-	m->m_ct.ct_faults[f] += happens;
-	self(m)->cp_failures += happens;
-	if (happens)
-		STORY(fault(f));
-	return happens;
-}
-
 /* ---- Hooks and agents ---- */
 
 void
@@ -314,7 +271,7 @@ sim_machine_create(const struct sim_config *cfg, char *why, size_t why_bytes)
 	c.sc_frames = (c.sc_frames + 511) / 512 * 512;
 	m->m_cfg = c;
 	m->m_ncpus = c.sc_cpus;
-	m->m_tso = c.sc_memory_model == SIM_TSO;
+	m->m_tso = c.sc_memory_model == SIM_TSO && !c.sc_fault_off[SIM_FAULT_DELAYED_STORE];
 	m->m_store_buffer = c.sc_store_buffer;
 	m->m_actor = SIM_ACTOR_DRIVER;
 	m->m_audit_at = UINT64_MAX;
@@ -336,6 +293,7 @@ sim_machine_create(const struct sim_config *cfg, char *why, size_t why_bytes)
 	mutex_agent_init(m);
 	iommu_init(m);
 	dma_init(m);
+	fault_agent_init(m);
 	return m;
 }
 
@@ -362,6 +320,8 @@ begin_program(struct sim_machine *m, struct cpu *c, void (*fn)(void *arg), void 
 	c->cp_fn = fn;
 	c->cp_arg = arg;
 	c->cp_signaled = false;
+	c->cp_killed = false;
+	c->cp_fault_scope = 0;
 	c->cp_state = CPU_READY;
 	m->m_nlive++;
 	return true;

@@ -372,6 +372,7 @@ enum sim_frame_kind {
 	SIM_FRAME_QUARANTINE, /* freed, and held back from reuse */
 	SIM_FRAME_CANARY,
 	SIM_FRAME_KEPT, /* a page was put, and the pager keeps the frame for a while */
+	SIM_FRAME_BAD,	/* freed, and never to be used again */
 	SIM_FRAME_KIND_COUNT,
 };
 
@@ -385,6 +386,7 @@ struct sim_frame {
 	uint8_t fr_bytes;  /* private: what its bytes are, enum frame_bytes */
 	uint8_t fr_kind;   /* enum sim_frame_kind */
 	bool fr_pager;	   /* private: of a page of a pager */
+	bool fr_bad;	   /* the hardware reported it: a load is a machine check */
 };
 
 /* Every aligned word of a data frame that nobody has written yet; nobody writes it by chance. */
@@ -502,7 +504,28 @@ enum sim_fault {
 	SIM_FAULT_PAGE_ALLOC,	  /* host_page_alloc() finds none */
 	SIM_FAULT_SWAP_READ,	  /* a request of the disk fails */
 	SIM_FAULT_SWAP_WRITE,
-	SIM_FAULT_IOMMU, /* host_iommu_create(), map() or attach() has no memory */
+	SIM_FAULT_IOMMU,	 /* host_iommu_create(), map() or attach() has no memory */
+	SIM_FAULT_RESERVE,	 /* no table is to be had for so long that reserves run out */
+	SIM_FAULT_KICK_DELAY,	 /* an interrupt is long in coming */
+	SIM_FAULT_KICK_REORDER,	 /* n: one arrives before another that was sent earlier */
+	SIM_FAULT_KICK_COALESCE, /* n: one meets a pending one: they are taken as one */
+	SIM_FAULT_KICK_OFFLINE,	 /* n: one is sent to a CPU that is offline, or goes offline */
+	SIM_FAULT_STUCK_GUEST,	 /* a vCPU never exits by itself (the program asks) */
+	SIM_FAULT_SWAP_SHORT,	 /* a request of the disk fails when a part of it is done */
+	SIM_FAULT_SWAP_LATE,	 /* one takes long */
+	SIM_FAULT_FLUSH_LATE,	 /* a flush of the IOMMU takes long */
+	SIM_FAULT_DMA,		 /* n: a device accesses a guest's memory */
+	SIM_FAULT_POISON,	 /* a frame turns out to be bad (the program asks) */
+	SIM_FAULT_SPECULATION,	 /* n: hardware caches what nobody accessed (the hardware asks) */
+	SIM_FAULT_EVICTION,	 /* n: it forgets what it had cached */
+	SIM_FAULT_DELAYED_STORE, /* n: a store reaches memory when its CPU has gone on */
+	SIM_FAULT_MIGRATION,	 /* n: a vCPU goes on elsewhere (the program asks) */
+	SIM_FAULT_OFFLINE,	 /* n: a CPU goes offline and comes back (the program asks) */
+	SIM_FAULT_STALL,	 /* n: a CPU stands still, wherever it is (sc_stalls) */
+	SIM_FAULT_GENERATION,	 /* a clock of shootdowns begins near its wrap (the program asks) */
+	SIM_FAULT_DESTROY,	 /* n: a space is destroyed in the middle of everything */
+	SIM_FAULT_KILL,		 /* a thread is killed, wherever it is */
+	SIM_FAULT_HOSTILE,	 /* n: a call with arguments that mean harm */
 	SIM_FAULT_COUNT,
 };
 
@@ -510,6 +533,36 @@ const char *sim_fault_name(enum sim_fault f);
 
 /* Whether that fault happens here and now: a choice by its probability, and by the n-th failure. */
 bool sim_fault(enum sim_fault f);
+
+/*
+ * Those marked n above are nature's: no choice of their own decides on them, only what the machine
+ * does anyway. Whoever does it says that it could have happened to a CPU, and whether it did.
+ */
+void sim_fault_met(enum sim_fault f, unsigned int cpu, bool happened);
+
+/* Whether sc_fault_off says that a kind of nature's must not happen. */
+bool sim_fault_off(enum sim_fault f);
+
+/*
+ * What a CPU is doing, for the table of faults by operations: a number of the caller's, 0 for
+ * nothing in particular; and how often that was begun, and met by a fault.
+ */
+#define SIM_OPERATIONS_MAX 64
+
+struct sim_fault_cell {
+	uint32_t fc_asked; /* it could have happened */
+	uint32_t fc_hit;
+};
+
+void sim_fault_scope(unsigned int operation);
+uint64_t sim_fault_scopes(unsigned int operation);
+struct sim_fault_cell sim_fault_cell(enum sim_fault f, unsigned int operation);
+
+/*
+ * True, once, on a CPU whose thread was killed (SIM_FAULT_KILL), when what it did is over: it has
+ * taken the signal, and whatever belongs to its process must go.
+ */
+bool sim_killed(void);
 
 /* How many faults of all kinds have happened to a CPU so far. */
 uint64_t sim_cpu_failures(unsigned int cpu);
@@ -558,6 +611,7 @@ struct sim_config {
 	uint32_t sc_fault_ppm[SIM_FAULT_COUNT];
 	uint64_t sc_fault_nth[SIM_FAULT_COUNT];
 	bool sc_fault_persist[SIM_FAULT_COUNT];
+	bool sc_fault_off[SIM_FAULT_COUNT]; /* nature's: must not happen */
 
 	/* Odds of the machine's own agents, against SIM_CPU_WEIGHT; 0: default. */
 	uint32_t sc_drain_weight;

@@ -5,7 +5,8 @@
  * The machine's inside, shared by the files that make it: choice.c (choices), sched.c (who steps),
  * memmodel.c (words and store buffers), cpu.c (interrupts, guest mode), lock.c, mutex.c (what
  * sleeps), epoch.c, phys.c (frames), bytes.c (what is in them), heap.c (other memory), disk.c,
- * pager.c, iommu.c and dma.c (devices), machine.c (life, report).
+ * pager.c, iommu.c and dma.c (devices), fault.c (what goes wrong, and how often), machine.c (life,
+ * report).
  */
 
 #ifndef SIM_MACHINE_PRIV_H
@@ -21,6 +22,7 @@
 #define NCPUS_MAX (SIM_MAX_CPUS + 1) /* with the service CPU */
 #define STORE_BUFFER_MAX 16
 #define HELD_MAX 16
+#define KICKS_TRACKED 8
 #define FREE_LISTS 11
 #define DESC_BYTES 128 /* HOST_TABLE_DESC_BYTES; asserted in phys.c */
 
@@ -48,6 +50,8 @@ struct cpu {
 	bool cp_relaxing;	      /* its last point was host_relax() ... */
 	uint64_t cp_relax_progress;   /* ... and memory was like this then */
 	uint32_t cp_kicks;	      /* in flight to here */
+	uint32_t cp_kick_hold; /* steps of the interrupts' agent before any of them arrives */
+	uint64_t cp_kick_sent[KICKS_TRACKED]; /* when the oldest of them were, as m_kick_clock */
 
 	uint64_t cp_stored;	   /* stores made so far */
 	uint64_t cp_sent;	   /* kicks that left for here */
@@ -72,6 +76,8 @@ struct cpu {
 	bool cp_begins;		      /* its program's next choice begins an operation */
 	uint64_t cp_operations;	      /* begun by its program */
 	uint64_t cp_operation_points; /* cp_points when the last began */
+	unsigned int cp_fault_scope;  /* sim_fault_scope() */
+	bool cp_killed;
 
 	bool (*cp_ready)(void *arg);
 	void *cp_ready_arg;
@@ -166,15 +172,17 @@ struct sim_machine {
 	void *m_audit_arg;
 	uint64_t m_idle_relaxes; /* since memory last changed */
 	uint64_t m_relax_progress;
-	uint32_t m_buffered;  /* CPUs with stores in their buffer */
-	uint32_t m_kicked;    /* CPUs with interrupts in flight */
-	unsigned int m_ncpus; /* configured; the service CPU is m_cpus[m_ncpus] */
-	unsigned int m_nlive; /* programs that have not returned */
+	uint32_t m_buffered;   /* CPUs with stores in their buffer */
+	uint32_t m_kicked;     /* CPUs with interrupts in flight */
+	uint64_t m_kick_clock; /* interrupts sent */
+	unsigned int m_ncpus;  /* configured; the service CPU is m_cpus[m_ncpus] */
+	unsigned int m_nlive;  /* programs that have not returned */
 	unsigned int m_nagents;
 	struct agent m_agents[SIM_MAX_AGENTS];
 	struct sim_agent_ops m_drain_ops;
 	struct sim_agent_ops m_kick_ops;
 	struct sim_agent_ops m_signal_ops;
+	struct sim_agent_ops m_kill_ops;
 	struct cpu m_cpus[NCPUS_MAX];
 	struct cpu m_driver; /* stands for the CPU in agents and in the driver */
 	struct fiber m_main;
@@ -232,6 +240,11 @@ struct sim_machine {
 	void *m_irq_handler_arg;
 	const struct sim_tlb_ops *m_tlb_ops;
 	void *m_tlb_arg;
+
+	/* Faults. */
+	unsigned int m_drought; /* so many more tables are not to be had */
+	uint64_t m_scopes[SIM_OPERATIONS_MAX];
+	struct sim_fault_cell m_fault_cells[SIM_FAULT_COUNT][SIM_OPERATIONS_MAX];
 
 	/* Life. */
 	struct sim_config m_cfg;
@@ -352,6 +365,12 @@ struct host_iommu {
 
 /* CK-IOMMU unless it is a domain that exists. */
 void iommu_check_domain(const struct host_iommu *d, const char *what);
+
+/* ---- fault.c ---- */
+/* sim_fault() for what happens to another CPU than the one that runs. */
+bool fault_at(struct sim_machine *m, enum sim_fault f, unsigned int cpu);
+void fault_met_by_all(struct sim_machine *m, enum sim_fault f);
+void fault_agent_init(struct sim_machine *m);
 
 /* ---- machine.c ---- */
 _Noreturn void machine_end(struct sim_machine *m, enum sim_result result, const char *check,

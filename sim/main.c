@@ -22,6 +22,7 @@ static const struct {
 	{"scenarios", cli_scenarios},
 	{"invariants", cli_invariants},
 	{"profiles", cli_profiles},
+	{"faults", cli_faults},
 };
 
 static void
@@ -43,6 +44,7 @@ static const char doc[] =
 	"  scenarios   list the scenarios\n"
 	"  invariants  list what is checked\n"
 	"  profiles    list the CPU models\n"
+	"  faults      list the faults that can be injected, and count what they met\n"
 	"\n"
 	"pmap-sim COMMAND --help tells more. Exit status: 0 pass, 1 violation, 2 stopped by the "
 	"step budget, 64 wrong usage, 65 malformed input, 70 internal error, 75 something is "

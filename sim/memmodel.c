@@ -32,8 +32,8 @@ frame_of(uint64_t id)
 static _Noreturn void
 stale_frame(struct sim_machine *m, uint64_t frame, enum sim_frame_kind kind, const char *what)
 {
-	static const char *const kinds[SIM_FRAME_KIND_COUNT] = {"free", "table", "data",
-								"quarantined", "canary"};
+	static const char *const kinds[SIM_FRAME_KIND_COUNT] = {
+		"free", "table", "data", "quarantined", "canary", "kept", "bad"};
 
 	sim_violation("CK-FREE", "I44", "%s of a word of %s frame 0x%" PRIx64 ", which is %s", what,
 		      kinds[kind], m->m_phys_base + frame * SIM_PAGE_SIZE,
@@ -121,6 +121,7 @@ memory_drain(struct sim_machine *m, struct cpu *c)
 {
 	while (c->cp_nstores > 0) {
 		m->m_ct.ct_drains_forced++;
+		sim_fault_met(SIM_FAULT_DELAYED_STORE, c->cp_id, false);
 		memory_drain_one(m, c);
 	}
 }

@@ -97,7 +97,7 @@ signal_step(void *arg, unsigned int which)
 		struct cpu *c = &m->m_cpus[i];
 		if (!c->cp_interruptible || c->cp_signaled || which-- > 0)
 			continue;
-		if (sim_fault(SIM_FAULT_INTERRUPT))
+		if (fault_at(m, SIM_FAULT_INTERRUPT, i))
 			sim_signal(i);
 		return;
 	}

@@ -26,6 +26,7 @@ static const struct sim_option_row rows[] = {
 	{"memory-model", SIM_OPTION_WORDS, AT(sequential), .op_required = true,
 	 .op_words = {"tso", "sc"}},
 	{"reference", SIM_OPTION_FLAG, AT(reference), .op_required = true},
+	{"faults", SIM_OPTION_TEXT, AT(faults)},
 	{"scheduler", SIM_OPTION_TEXT, AT(policy)},
 	{"schedule", SIM_OPTION_NUMBER, AT(schedule)},
 	{"may-stop", SIM_OPTION_FLAG, AT(may_stop), .op_no_line = true},

@@ -57,6 +57,8 @@ struct sim_options {
 	uint64_t schedules; /* how many, one after the other; 0: as many as it takes for one */
 	bool sequential;    /* --memory-model sc: no store buffers */
 	bool reference;	    /* --reference: the core's plainest form, locks everywhere */
+	const char
+		*faults; /* --faults, as faults.h has it; NULL: what the workload injects anyway */
 
 	/* Replay of recorded choices, instead of drawing them; whether to hand back a recording. */
 	const struct sim_choice_record *choices; /* NULL: by seed */
@@ -114,6 +116,8 @@ enum sim_counter_group {
 #define SIM_MESSAGE_BYTES 512
 #define SIM_AGENTS_BYTES 512
 #define SIM_NO_CPU UINT32_MAX
+#define SIM_FAULTS_ROOM 40
+#define SIM_OPERATIONS_ROOM 48
 
 struct sim_counter {
 	char name[SIM_COUNTER_NAME_BYTES];
@@ -139,6 +143,13 @@ struct sim_outcome {
 	char agents
 		[SIM_AGENTS_BYTES]; /* with record_choices: names, by number, with blanks between */
 	char message[SIM_MESSAGE_BYTES]; /* a sentence: the violation, or why there was no run */
+	/* How often each fault (machine.h) met each operation, and how often that was begun. */
+	struct sim_outcome_faults {
+		uint32_t begun[SIM_OPERATIONS_ROOM];
+		uint32_t asked[SIM_FAULTS_ROOM][SIM_OPERATIONS_ROOM];
+		uint32_t hit[SIM_FAULTS_ROOM][SIM_OPERATIONS_ROOM];
+	} faults;
+
 	unsigned int ncounters;
 	struct sim_counter counters[SIM_COUNTERS_MAX];
 
@@ -192,6 +203,9 @@ struct sim_scenario_info {
 	const char *name;
 	const char *purpose; /* one line */
 };
+
+/* The name of the i-th operation of the workloads, "none" being the first; NULL past the last. */
+const char *sim_workload_operation(unsigned int i);
 
 /* The i-th scenario, or NULL past the last one. */
 const struct sim_scenario_info *sim_scenario(unsigned int i);

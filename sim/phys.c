@@ -341,6 +341,18 @@ poison_table(struct sim_machine *m, uint32_t frame)
 	memset(m->m_descs + (uint64_t)frame * DESC_BYTES, ALLOC_POISON, DESC_BYTES);
 }
 
+/* The frames of a run of which some are bad: these are in use for ever. */
+static void
+put_but_bad(struct sim_machine *m, uint32_t frame, uint32_t n)
+{
+	for (uint32_t i = frame; i < frame + n; i++) {
+		if (m->m_frames[i].fr_bad)
+			m->m_in_use[i / SIM_TABLE_WORDS]++;
+		else
+			list_put(m, 0, i, m->m_cfg.sc_quarantine);
+	}
+}
+
 void
 sim_frame_free(uint64_t hpa, unsigned int order)
 {
@@ -353,6 +365,7 @@ sim_frame_free(uint64_t hpa, unsigned int order)
 		sim_violation("CK-FREE", "I43", "0x%" PRIx64 " is freed, which is no frame", hpa);
 	uint32_t frame = (uint32_t)(off / SIM_PAGE_SIZE);
 	touch(m, SIM_OBJECT(SIM_OBJECT_MEMORY, 0), SIM_TOUCH_WRITE);
+	uint32_t bad = 0;
 	for (uint32_t i = 0; i < (uint32_t)1 << order; i++) {
 		struct sim_frame *f = &m->m_frames[frame + i];
 		touch(m, SIM_OBJECT(SIM_OBJECT_FRAME, frame + i), SIM_TOUCH_WRITE);
@@ -371,11 +384,18 @@ sim_frame_free(uint64_t hpa, unsigned int order)
 		m->m_in_use[(frame + i) / SIM_TABLE_WORDS]--;
 		if (kind == SIM_FRAME_TABLE)
 			poison_table(m, frame + i);
-		set_kind(m, f, m->m_cfg.sc_quarantine ? SIM_FRAME_QUARANTINE : SIM_FRAME_FREE);
+		set_kind(m, f,
+			 f->fr_bad		  ? SIM_FRAME_BAD
+			 : m->m_cfg.sc_quarantine ? SIM_FRAME_QUARANTINE
+						  : SIM_FRAME_FREE);
 		m->m_ct.ct_frames_freed[kind]++;
+		bad += f->fr_bad;
 	}
 	trace(m, SIM_FREE, SIM_ID_PHYS | off, order);
-	list_put(m, oi, frame, m->m_cfg.sc_quarantine);
+	if (bad == 0)
+		list_put(m, oi, frame, m->m_cfg.sc_quarantine);
+	else
+		put_but_bad(m, frame, (uint32_t)1 << order);
 }
 
 /* ---- What hardware and guests do to memory ---- */
@@ -491,7 +511,9 @@ sim_table_alloc(uint64_t *hpa)
 		sim_violation("CK-SCHED", "I44", "host_table_alloc() with a lock of rank %u held",
 			      c->cp_held[c->cp_nheld - 1]->hl_rank);
 	point(m, SIM_ALLOC);
-	uint64_t frame = sim_fault(SIM_FAULT_TABLE_ALLOC) ? 0 : sim_frame_alloc(SIM_FRAME_TABLE, 0);
+	const bool dry = sim_fault(SIM_FAULT_RESERVE);
+	const bool none = sim_fault(SIM_FAULT_TABLE_ALLOC) || dry;
+	uint64_t frame = none ? 0 : sim_frame_alloc(SIM_FRAME_TABLE, 0);
 	trace(m, SIM_ALLOC, SIM_ID_PHYS | (frame == 0 ? 0 : frame - m->m_phys_base), frame != 0);
 	if (frame == 0)
 		return false;

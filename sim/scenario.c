@@ -382,6 +382,14 @@ sim_scenario(unsigned int i)
 	return i < NSCENARIOS ? &scenarios[i].sn_info : NULL;
 }
 
+const char *
+sim_workload_operation(unsigned int i)
+{
+	if (i == 0)
+		return "none";
+	return i <= OP_COUNT ? scenario_op_names[i - 1] : NULL;
+}
+
 const struct scenario *
 scenario_find(const char *name)
 {

@@ -295,8 +295,11 @@ audit_and_budget(struct sim_machine *m)
 static void
 stall(struct sim_machine *m, const struct cpu *c)
 {
-	if (m->m_step < m->m_stall_end || c->cp_id == m->m_ncpus ||
-	    sim_choose(SIM_CHOICE_ACTOR, STALL_ODDS) != 0)
+	if (m->m_step < m->m_stall_end || c->cp_id == m->m_ncpus)
+		return;
+	const bool now = sim_choose(SIM_CHOICE_ACTOR, STALL_ODDS) == 0;
+	sim_fault_met(SIM_FAULT_STALL, c->cp_id, now);
+	if (!now)
 		return;
 	m->m_stalled = c->cp_id;
 	m->m_stall_end =

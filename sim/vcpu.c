@@ -6,7 +6,7 @@
  * core's entry protocol, step for step, on the simulated CPUs.
  */
 
-#include "sim/world.h"
+#include "sim/vmop.h"
 
 #include <errno.h>
 
@@ -179,6 +179,23 @@ enter_svm(struct vcpu *v, enum hw_tlb_control *control)
 
 /* ---- Accesses ------------------------------------------------------------------------------- */
 
+/*
+ * The frame that an access reaches is bad: a machine check, and no access. True until the frame is
+ * taken away, for every CPU.
+ */
+static bool
+is_poisoned(const struct vcpu *v, gpa_t gpa, const struct hw_translation *t)
+{
+	const struct region *const rg = space_region(v->vc_space, gpa);
+	struct sim_frame *const fr = sim_frame_at(t->ht_hpa);
+
+	if (fr == NULL || rg == NULL || rg->rg_seg->sg_kind != SEG_SYSMEM)
+		return false;
+	if (sim_fault(SIM_FAULT_POISON))
+		fr->fr_bad = true;
+	return fr->fr_bad;
+}
+
 /* One access; false if it faulted, with the fault in *f. */
 static bool
 try_access(struct vcpu *v, gpa_t gpa, unsigned int access, struct hw_fault *f)
@@ -194,6 +211,11 @@ try_access(struct vcpu *v, gpa_t gpa, unsigned int access, struct hw_fault *f)
 		result = hw_access_linear(sim_cpu(), ctx, gpa, access, &t, f);
 	else
 		result = hw_access(sim_cpu(), ctx, gpa, access | (user ? HW_USER : 0), &t, f);
+	v->vc_poisoned = result == HW_OK && is_poisoned(v, gpa, &t);
+	if (v->vc_poisoned) {
+		oracle_access_failed(sp, gpa, access);
+		return false;
+	}
 	if (result == HW_OK) {
 		v->vc_faults = 0;
 		oracle_access_done(sp, gpa, access, &t);
@@ -203,6 +225,21 @@ try_access(struct vcpu *v, gpa_t gpa, unsigned int access, struct hw_fault *f)
 	return result == HW_OK;
 }
 
+/*
+ * After a machine check the host takes the page away, and with it what it held; where it cannot,
+ * since the page is pinned or no plain memory, the guest does without. True: try again.
+ */
+static bool
+answer_poison(struct vcpu *v)
+{
+	struct space *const sp = v->vc_space;
+
+	v->vc_poisoned = false;
+	v->vc_have = false;
+	hostop_discard(sp, PAGE_OF(v->vc_gpa), PAGE_OF(v->vc_gpa) + SIM_PAGE_SIZE);
+	return false;
+}
+
 /* Answers a fault on the host's side; false if the vCPU should do something else for a while. */
 static bool
 answer_fault(struct vcpu *v, const struct hw_fault *f)
@@ -210,6 +247,8 @@ answer_fault(struct vcpu *v, const struct hw_fault *f)
 	struct space *const sp = v->vc_space;
 	unsigned int access;
 
+	if (v->vc_poisoned)
+		return answer_poison(v);
 	if (decode_fault(sp, f, &access) != 0)
 		sim_violation("CK-HW", "I45", "%s: a fault without an access", sp->sp_name);
 
@@ -235,18 +274,35 @@ answer_fault(struct vcpu *v, const struct hw_fault *f)
 /* The rest of a run; what the vCPU is about to do is kept in it until that is done. */
 struct run {
 	unsigned int ru_left;
+	bool ru_stuck; /* it never exits by itself */
 	next_access_fn *ru_next;
 	void *ru_arg;
 };
+
+/*
+ * Whether nothing but an interrupt ends the guest's run. Who destroys its space, or wants to look
+ * at everything, would send one.
+ */
+static bool
+is_stuck(const struct run *ru, const struct space *sp)
+{
+	return ru->ru_stuck && !sp->sp_closing && !sp->sp_world->wo_vmops->vo_stopping &&
+	       sim_step_count() < sp->sp_world->wo_until;
+}
 
 static bool
 fetch(struct run *ru, struct vcpu *v)
 {
 	if (!v->vc_have) {
+		if (is_stuck(ru, v->vc_space)) {
+			v->vc_have = true; /* the same again, for ever */
+			return true;
+		}
 		if (ru->ru_left == 0 || !ru->ru_next(ru->ru_arg, v, &v->vc_gpa, &v->vc_access))
 			return false;
 		ru->ru_left--;
 		v->vc_have = true;
+		v->vc_gpa_known = true;
 	}
 	return true;
 }
@@ -257,6 +313,7 @@ run_guest(struct vcpu *v, struct run *ru, enum hw_tlb_control control, struct hw
 {
 	bool faulted = false;
 
+	ru->ru_stuck = v->vc_gpa_known && sim_fault(SIM_FAULT_STUCK_GUEST);
 	if (sim_guest_enter()) {
 		hw_guest_enter(sim_cpu(), &v->vc_ctx, control);
 		while (fetch(ru, v) && sim_guest_point(v->vc_gpa)) {
@@ -273,6 +330,7 @@ run_guest(struct vcpu *v, struct run *ru, enum hw_tlb_control control, struct hw
 		hw_guest_enter(sim_cpu(), &v->vc_ctx, control);
 		hw_guest_exit(sim_cpu());
 	}
+	ru->ru_stuck = false;
 	sim_guest_exit();
 	return faulted;
 }
@@ -365,10 +423,14 @@ vcpu_run(struct vcpu *v, next_access_fn *next, void *arg)
 
 	if (v->vc_running || sp->sp_closing)
 		return false;
+	if (v->vc_ran && v->vc_cpu != sim_cpu() && sim_fault_off(SIM_FAULT_MIGRATION))
+		return false;
 	v->vc_running = true;
 	if (v->vc_cpu != sim_cpu())
 		world_tick(sp->sp_world, WC_MOVES);
+	sim_fault_met(SIM_FAULT_MIGRATION, sim_cpu(), v->vc_ran && v->vc_cpu != sim_cpu());
 	v->vc_cpu = sim_cpu();
+	v->vc_ran = true;
 	sp->sp_users++;
 	STORY(vcpu(sp->sp_name, (unsigned int)(v - sp->sp_vcpus), true));
 	if (sp->sp_arch == SIM_ARCH_X86) {
@@ -474,6 +536,7 @@ cpu_bounce(struct world *w)
 		sim_point(SIM_USER, NULL);
 	sim_cpu_set_online(cpu, true);
 	cp->cp_online++;
+	sim_fault_met(SIM_FAULT_OFFLINE, cpu, true);
 	for (unsigned int i = 0; i < w->wo_nspaces; i++) {
 		const struct space *sp = w->wo_spaces[i];
 

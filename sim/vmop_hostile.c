@@ -478,6 +478,7 @@ make_call(const struct hostile *hs, unsigned int i)
 		sim_violation("CK-API", "I39", "%s: %s is answered with %d", hs->hs_space->sp_name,
 			      calls[i].name, -error);
 	vmop_tick(hs->hs_space->sp_world, VO_HOSTILE);
+	sim_fault_met(SIM_FAULT_HOSTILE, sim_cpu(), true);
 }
 
 void

@@ -212,7 +212,8 @@ vmop_quiet(struct space *sp, gpa_t start, gpa_t stop)
 	oracle_vm_quiet(w);
 	/* What devices write next would be a change, too. */
 	vmop_devices_run(w, false);
-	vmop_hostile_alone(sp, start, stop);
+	if (!sim_fault_off(SIM_FAULT_HOSTILE))
+		vmop_hostile_alone(sp, start, stop);
 	vmop_devices_run(w, true);
 	vo->vo_stopping = false;
 	vmop_tick(w, VO_QUIET);

@@ -9,9 +9,10 @@
  * often.
  */
 
-#include "sim/workload.h"
+#include "sim/faults.h"
 #include "sim/scenario.h"
 #include "sim/story_record.h"
+#include "sim/workload.h"
 #include "sim/vmop.h"
 
 #include <errno.h>
@@ -134,6 +135,7 @@ next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
 struct workload {
 	struct world wl_world;
 	const struct scenario *wl_scenario;
+	uint32_t wl_weights[OP_COUNT]; /* the scenario's, unless faults are asked for or refused */
 	enum scale wl_scale;
 	uint64_t wl_until; /* step at which CPUs stop */
 	bool wl_iommu;
@@ -147,15 +149,16 @@ some_space(struct world *w)
 	return w->wo_spaces[sim_choose(SIM_CHOICE_WORKLOAD, w->wo_nspaces)];
 }
 
-static void
+static struct space *
 run_some(struct world *w)
 {
 	struct space *const sp = some_space(w);
 
 	vcpu_run(&sp->sp_vcpus[sim_choose(SIM_CHOICE_WORKLOAD, sp->sp_nvcpus)], next_access, NULL);
+	return sp;
 }
 
-static void
+static struct space *
 do_some(struct workload *wl, enum op op)
 {
 	struct space *const sp = some_space(&wl->wl_world);
@@ -163,7 +166,7 @@ do_some(struct workload *wl, enum op op)
 	gpa_t stop;
 
 	if (sp->sp_closing)
-		return;
+		return NULL;
 	sp->sp_users++;
 	some_range(sp, &start, &stop);
 	/* Where joining is the matter, much is done to what can be joined. */
@@ -192,6 +195,22 @@ do_some(struct workload *wl, enum op op)
 	/* As a lock would: what was stored here is seen by whoever has the space next. */
 	host_fence();
 	sp->sp_users--;
+	return sp;
+}
+
+/* The thread that was killed here was its process's last one: the space that it had goes, too. */
+static void
+bury(struct world *w, struct space *sp)
+{
+	sim_signal_clear();
+	vmop_enter(w);
+	if (sp != NULL && !sp->sp_closing && !sim_fault_off(SIM_FAULT_DESTROY)) {
+		sp->sp_users++;
+		hostop_recreate(sp, 0, 0);
+		host_fence();
+		sp->sp_users--;
+	}
+	vmop_leave(w);
 }
 
 /*
@@ -221,21 +240,26 @@ cpu_program(void *arg)
 			sim_choice_word("stop");
 			break;
 		}
-		const enum op op = (enum op)sim_choose_weighted(SIM_CHOICE_WORKLOAD, OP_COUNT,
-								wl->wl_scenario->sn_weights);
+		const enum op op =
+			(enum op)sim_choose_weighted(SIM_CHOICE_WORKLOAD, OP_COUNT, wl->wl_weights);
+		struct space *sp = NULL;
 
 		sim_choice_word(scenario_op_names[op]);
 		STORY(begin(scenario_op_names[op], NULL, 0, 0));
 		sim_point(SIM_USER, NULL);
 		vmop_enter(w);
+		sim_fault_scope(1 + op);
 		if (op == OP_RUN)
-			run_some(w);
+			sp = run_some(w);
 		else if (op == OP_OFFLINE)
 			cpu_bounce(w);
 		else
-			do_some(wl, op);
+			sp = do_some(wl, op);
+		sim_fault_scope(0);
 		vmop_leave(w);
 		STORY(done(0));
+		if (sim_killed())
+			bury(w, sp);
 	}
 	cpu_end(w);
 }
@@ -430,6 +454,7 @@ set_up(void *arg)
 	struct space *sp;
 	int error = 0;
 
+	w->wo_until = wl->wl_until;
 	w->wo_may_reclaim = wl->wl_reclaims;
 	w->wo_iommu = wl->wl_iommu;
 	w->wo_short = wl->wl_pressed;
@@ -499,6 +524,49 @@ inject(const struct sim_options *o, struct sim_config *cfg)
 	}
 }
 
+/* Faults that are operations: as often as others, if they were asked for; never, if refused. */
+static void
+weigh(const struct sim_options *o, uint32_t *weights)
+{
+	static const struct {
+		enum sim_fault fault;
+		enum op op;
+	} rows[] = {
+		{SIM_FAULT_OFFLINE, OP_OFFLINE},
+		{SIM_FAULT_DESTROY, OP_RECREATE},
+		{SIM_FAULT_HOSTILE, OP_HOSTILE},
+	};
+
+	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		uint32_t *const weight = &weights[rows[i].op];
+
+		switch (faults_of(o, rows[i].fault)) {
+		case FAULTS_OFF:
+			*weight = 0;
+			break;
+		case FAULTS_ON:
+			*weight = *weight != 0 ? *weight : 2;
+			break;
+		default:
+			break;
+		}
+	}
+}
+
+/* Whether anything that vmspace may ask for is at times not to be had. */
+static bool
+lacks_memory(const struct sim_config *cfg)
+{
+	static const enum sim_fault kinds[] = {SIM_FAULT_TABLE_ALLOC, SIM_FAULT_ALLOC,
+					       SIM_FAULT_PAGE_ALLOC, SIM_FAULT_RESERVE};
+
+	for (unsigned int i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (cfg->sc_fault_ppm[kinds[i]] != 0 || cfg->sc_fault_nth[kinds[i]] != 0)
+			return true;
+	}
+	return false;
+}
+
 int
 sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 {
@@ -519,11 +587,16 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 	if (wl.wl_scenario->sn_no_tables)
 		cfg.sc_fault_ppm[SIM_FAULT_TABLE_ALLOC] *= 6;
 	cfg.sc_stalls = wl.wl_scenario->sn_stalls;
+	memcpy(wl.wl_weights, wl.wl_scenario->sn_weights, sizeof(wl.wl_weights));
+	if (faults_apply(o, &cfg)) {
+		weigh(o, wl.wl_weights);
+		wl.wl_reclaims = lacks_memory(&cfg);
+	}
 	wl.wl_iommu = cfg.sc_iommu;
 	wl.wl_pressed =
-		wl.wl_scenario->sn_weights[OP_PAGEOUT] != 0 &&
+		wl.wl_weights[OP_PAGEOUT] != 0 &&
 		(wl.wl_scenario->sn_scale == SCALE_MIXED || workload_hash(o->seed, 9) % 4 != 0);
-	wl.wl_reclaims = wl.wl_pressed || cfg.sc_fault_ppm[SIM_FAULT_ALLOC] != 0;
+	wl.wl_reclaims = wl.wl_reclaims || wl.wl_pressed || cfg.sc_fault_ppm[SIM_FAULT_ALLOC] != 0;
 	return workload_run(o, &cfg, &wl.wl_world, &parts, wl.wl_scenario->sn_every_run, out);
 }
 

@@ -3,6 +3,7 @@
 
 /* What the command line left open, and which options make no sense together. */
 
+#include "sim/faults.h"
 #include "sim/trace.h"
 #include "sim/workload.h"
 
@@ -89,7 +90,9 @@ sim_options_complete(struct sim_options *o, const struct trace *trace, char *why
 			 done.scenario);
 		return -EINVAL;
 	}
-	if (done.caps != NULL)
+	if (done.faults != NULL)
+		error = faults_check(done.faults, why, why_bytes);
+	if (error == 0 && done.caps != NULL)
 		error = check_caps(&done, why, why_bytes);
 	if (error == 0)
 		*o = done;

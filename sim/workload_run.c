@@ -6,6 +6,7 @@
  * them, everything taken down, and what happened written into an outcome.
  */
 
+#include "sim/scenario.h"
 #include "sim/story_record.h"
 #include "sim/vmop.h"
 #include "sim/workload.h"
@@ -152,6 +153,30 @@ workload_count(const struct world *w, const struct sim_report *report, bool requ
 			  report->sr_counters.ct_interrupts, 0);
 }
 
+static uint32_t
+clipped(uint64_t n)
+{
+	return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+}
+
+static void
+count_faults(struct sim_outcome_faults *to)
+{
+	_Static_assert(SIM_FAULT_COUNT <= SIM_FAULTS_ROOM, "room for every kind of fault");
+	_Static_assert(OP_COUNT < SIM_OPERATIONS_ROOM && OP_COUNT < SIM_OPERATIONS_MAX,
+		       "room for every operation");
+
+	for (unsigned int op = 0; op < OP_COUNT + 1; op++) {
+		to->begun[op] = clipped(sim_fault_scopes(op));
+		for (unsigned int f = 0; f < SIM_FAULT_COUNT; f++) {
+			const struct sim_fault_cell c = sim_fault_cell((enum sim_fault)f, op);
+
+			to->asked[f][op] = c.fc_asked;
+			to->hit[f][op] = c.fc_hit;
+		}
+	}
+}
+
 void
 workload_outcome(const struct sim_report *report, struct sim_outcome *out)
 {
@@ -218,6 +243,7 @@ workload_run(const struct sim_options *o, const struct sim_config *cfg, struct w
 	workload_count(w, &report, required, out);
 	if (o->record_choices || out->verdict == SIM_VIOLATION)
 		out->state_hash = sim_machine_state_hash(m);
+	count_faults(&out->faults);
 	error = o->record_choices ? keep_choices(m, out) : 0;
 	if (report.sr_result == SIM_RUN_DIVERGED)
 		error = -EILSEQ;

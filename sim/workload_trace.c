@@ -7,6 +7,7 @@
  * writes a fresh value, which every later load of the page checks.
  */
 
+#include "sim/faults.h"
 #include "sim/trace.h"
 #include "sim/vmop.h"
 #include "sim/story_record.h"
@@ -203,5 +204,6 @@ sim_run_trace(const struct sim_options *o, const struct trace *trace, struct sim
 	cfg.sc_frames = o->vcpus * (info->ti_regions + 2u) * REGION_PAGES * 3 / 2;
 	if (is_pressed(o))
 		cfg.sc_swap_slots = (uint32_t)(o->vcpus * info->ti_pages * 2);
+	faults_apply(o, &cfg);
 	return workload_run(o, &cfg, &re.re_world, &parts, false, out);
 }

@@ -66,7 +66,7 @@ world_tick(struct world *w, enum world_count c)
 #ifndef PMAP_GEN_BITS
 #define PMAP_GEN_BITS 64
 #endif
-#define GEN_MASK (~UINT64_C(0) >> (64 - PMAP_GEN_BITS))
+#define GEN_MASK (~UINT64_C(0) >> (PMAP_GEN_BITS < 63 ? 64 - PMAP_GEN_BITS : 1))
 
 void
 space_observe(struct space *sp)
@@ -178,9 +178,25 @@ open_system(struct world *w)
 	};
 	int error = -ENOMEM;
 
-	for (unsigned int i = 0; w->wo_system == NULL && i < 100 && error == -ENOMEM; i++)
+	for (unsigned int i = 0; w->wo_system == NULL && i < 1000 && error == -ENOMEM; i++)
 		error = vm_system_create(&cfg, &w->wo_system);
 	return w->wo_system != NULL ? 0 : error;
+}
+
+/*
+ * Where the clock of a new space begins: a few turns before it wraps, or before slots are made to
+ * flush lest it laps them, where it would be after years; 0: at its beginning.
+ */
+static uint64_t
+first_generation(void)
+{
+	const uint64_t quarter = (GEN_MASK >> 2) + 1;
+	uint64_t gen;
+
+	if (!sim_fault(SIM_FAULT_GENERATION))
+		return 0;
+	gen = quarter * (1 + sim_choose(SIM_CHOICE_FAULT, 4));
+	return (gen - 1 - sim_choose(SIM_CHOICE_FAULT, 6)) & GEN_MASK;
 }
 
 static void
@@ -224,6 +240,7 @@ space_open(struct space *sp)
 	sp->sp_config.vc_pmap.pc_note = oracle_note;
 	sp->sp_config.vc_pmap.pc_backlog = backlog;
 	sp->sp_config.vc_pmap.pc_arg = sp;
+	sp->sp_config.vc_pmap.pc_generation = first_generation();
 	error = vmspace_create(sp->sp_world->wo_system, &sp->sp_config, &vs);
 	if (error != 0)
 		return error;
@@ -365,7 +382,7 @@ world_add_space(struct world *w, const struct space_plan *plan, struct space **o
 	}
 	error = open_system(w);
 	/* Injected failures may hit here, too: whoever wants a space tries again. */
-	for (unsigned int tries = 0; tries < 100 && error == 0; tries++) {
+	for (unsigned int tries = 0; tries < 1000 && error == 0; tries++) {
 		error = space_open(sp);
 		if (!vmop_excused(error))
 			break;

@@ -122,7 +122,10 @@ struct vcpu {
 	struct hw_context vc_ctx;
 	uint64_t vc_seen;    /* ghost generation of its last effective flush (RVI) */
 	unsigned int vc_cpu; /* where it ran last */
+	bool vc_ran;
 	bool vc_running;
+	bool vc_gpa_known;	/* it has made an access */
+	bool vc_poisoned;	/* the last one met a bad frame */
 	unsigned int vc_faults; /* in a row, without an access in between */
 	bool vc_have;		/* an access is to be made, or made again after a fault */
 	gpa_t vc_gpa;
@@ -247,7 +250,8 @@ struct world {
 	struct pmap_vpids *wo_vpids;
 	struct vmops *wo_vmops; /* vmop.h */
 	bool wo_iommu;		/* there is one */
-	uint64_t wo_replayed;	/* accesses of recorded programs, all vCPUs together */
+	uint64_t wo_until; /* step at which CPUs stop what would never end; 0: there is no such */
+	uint64_t wo_replayed; /* accesses of recorded programs, all vCPUs together */
 	uint64_t wo_next_content;
 	uint64_t wo_count[WC_COUNT];
 	struct pmap_stats wo_stats; /* summed over spaces when they are destroyed */

@@ -101,6 +101,17 @@ class Usage(Case):
                 ("must end in .html, .txt or .json", ["run", "--report", ".json"]),
                 ("at most 8 reports", ["run"] + 9 * ["--report=x.txt"]),
                 ("unexpected argument 'x'", ["run", "x"]),
+                ("'nope' is no kind of fault", ["run", "--faults", "nope"]),
+                ("'' is no kind of fault", ["run", "--faults", "alloc,"]),
+                ("'2' is neither a probability", ["run", "--faults", "alloc:2"]),
+                ("'1.5' is neither a probability", ["run", "--faults", "alloc:1.5"]),
+                ("'nth=0' is neither a probability", ["run", "--faults", "alloc:nth=0"]),
+                ("'' is neither a probability", ["run", "--faults", "alloc:"]),
+                ("since when?", ["run", "--faults", "alloc:persist"]),
+                ("happens by itself", ["run", "--faults", "eviction:0.5"]),
+                ("is off, and cannot say how", ["run", "--faults", "default,-alloc:1"]),
+                ("'nope' is no kind of fault", ["faults", "--faults", "all,-nope"]),
+                ("there is no scenario 'nope'", ["faults", "--scenario", "nope"]),
                 ("replay what?", ["replay"]),
                 ("one file at a time", ["replay", "a", "b"]),
                 ("says itself what to run", ["replay", "a", "--seed", "1"]),
@@ -116,7 +127,7 @@ class Usage(Case):
                 self.refused(USAGE, sentence, *args)
 
     def test_help_of_every_command(self):
-        commands = ["run", "replay", "record", "scenarios", "invariants", "profiles"]
+        commands = ["run", "replay", "record", "scenarios", "invariants", "profiles", "faults"]
         top = self.expect(PASS, "--help").out
         for command in commands:
             self.assertRegex(top, r"(?m)^ +%s +\w" % command)
@@ -148,6 +159,29 @@ class Lists(Case):
 
     def test_scenarios(self):
         self.assertRegex(self.expect(PASS, "scenarios").out, r"(?m)^pass +every run passes$")
+
+    def test_faults(self):
+        lines = self.expect(PASS, "faults").out.splitlines()
+        for kind, odds in [("table-alloc", "0.05"), ("eviction", "-"), ("poison", "0.001")]:
+            self.assertTrue(any(re.match(r"%s +\w+ +%s +\w" % (kind, odds), line)
+                                for line in lines), kind)
+
+    def test_faults_are_counted(self):
+        met = json.loads(self.expect(PASS, "faults", "--scenario", "pass", "--json").out)
+        self.assertEqual((met["schema"], met["faults"]), ("skep-pmap-sim-faults", "all"))
+        self.assertEqual((met["runs"], met["violations"]), (4, 0))
+        alloc = met["kinds"]["alloc"]
+        self.assertEqual((alloc["asked"], alloc["hit"]), (4 * 7, 4 * 2))
+        self.assertEqual(alloc["operations"], {"work": {"asked": 4 * 7, "hit": 4 * 2}})
+        self.assertEqual(alloc["scenarios"], {"pass": {"asked": 4 * 7, "hit": 4 * 2}})
+        text = self.expect(PASS, "faults", "--scenario", "pass", "--faults", "alloc:0.5").out
+        self.assertRegex(text, r"(?m)^alloc +28 +8$")
+        self.assertRegex(text, r"(?m)^swap-read +0 +0  NEVER HIT$")
+
+    def test_faults_tell_of_violations(self):
+        r = self.expect(VIOLATION, "faults", "--scenario", "violate", "--count", "6")
+        self.assertIn("CK-TLB I14", r.err)
+        self.assertRegex(r.err, r"replay: pmap-sim replay --seed 0x5 .*--faults all")
 
     def test_profiles(self):
         lines = self.expect(PASS, "profiles").out.splitlines()

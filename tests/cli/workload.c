@@ -60,6 +60,14 @@ sim_options_complete(struct sim_options *o, const struct trace *trace, char *why
 	return 0;
 }
 
+const char *
+sim_workload_operation(unsigned int i)
+{
+	static const char *const names[] = {"none", "work", "rest"};
+
+	return i < 3 ? names[i] : NULL;
+}
+
 uint64_t
 sim_coverage_seeds(const struct sim_options *o)
 {
@@ -148,6 +156,9 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 			  SIM_COUNTER_REQUIRED);
 	sim_outcome_count(out, SIM_COUNT_FAULTS, "alloc-failure", 3, SIM_COUNTER_REQUIRED);
 	sim_outcome_count(out, SIM_COUNT_HARDWARE, "tlb-fills", 12, 0);
+	out->faults.begun[1] = 9;
+	out->faults.asked[SIM_FAULT_ALLOC][1] = 7;
+	out->faults.hit[SIM_FAULT_ALLOC][1] = 2;
 	if (is_scenario(o, "budget"))
 		out->verdict = SIM_BUDGET;
 	if (is_scenario(o, "violate-all"))

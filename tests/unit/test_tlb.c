@@ -610,3 +610,46 @@ Test(tlb, a_kick_for_each_generation)
 {
 	each_nested(0, kicked_often);
 }
+
+/*
+ * The clock of a pmap that is years old, at each quarter of a turn. A CPU in the guest is kicked
+ * for every generation, the one at which the clock wraps included, and none of them is none.
+ */
+static void
+years_later(struct fx *x)
+{
+	const uint64_t quarter = (uint64_t)1 << ((PMAP_GEN_BITS < 63 ? PMAP_GEN_BITS : 63) - 2);
+	struct pmap_config cfg;
+	struct fx old = *x;
+
+	fx_config(x->fx_format, x->fx_flags, &cfg);
+	for (unsigned int i = 1; i <= 4; i++) {
+		struct pmap_slot *idle;
+		struct vcpu v;
+
+		cfg.pc_generation = i * quarter - 3;
+		fx_assert(pmap_init(&cfg, &old.fx_pm) == 0);
+		fx_assert(pmap_generation(old.fx_pm) == i * quarter - 3);
+		vcpu_start(&v, &old);
+		idle = new_slot(&old);
+		fx_assert(pass(&old, idle, true));
+		for (unsigned int n = 0; n < 6; n++) {
+			scripted_call(&v.vc_cpu, vcpu_enter, &v);
+			fx_assert(v.vc_flush);
+			scripted_tell(&v.vc_cpu, vcpu_until_kicked, &v);
+			pmap_invalidate_all(old.fx_pm);
+			scripted_wait(&v.vc_cpu);
+			fx_assert(pass(&old, idle, true));
+			fx_assert(pmap_generation(old.fx_pm) - 1 < 4 * quarter - 1);
+		}
+		fx_assert(fx_stats(&old).st_kicks == 6);
+		free_slot(&old, idle);
+		vcpu_stop(&v);
+		pmap_destroy(old.fx_pm);
+	}
+}
+
+Test(tlb, a_clock_that_is_years_old)
+{
+	each_nested(0, years_later);
+}
