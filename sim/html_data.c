@@ -74,7 +74,7 @@ in_tree(const void *a, const void *b)
 static void
 collect_words(struct data *d)
 {
-	for (uint32_t i = d->s->st_n; i-- > d->vw->vw_first;) {
+	for (uint32_t i = d->vw->vw_end + 1; i-- > d->vw->vw_first;) {
 		const struct story_event *const e = &d->s->st_events[i];
 
 		if (e->se_kind == STORY_ENTRY && !(e->se_flags & SE_PRIVATE))
@@ -278,7 +278,7 @@ html_data(FILE *to, const struct html_view *vw)
 	base(&d);
 	fputs("],\n\"events\":[", to);
 	d.more = false;
-	for (uint32_t i = vw->vw_first; i < d.s->st_n; i++)
+	for (uint32_t i = vw->vw_first; i <= vw->vw_end; i++)
 		event(&d, i, true);
 	fputs("]}\n", to);
 	free(d.words);

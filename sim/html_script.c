@@ -285,5 +285,6 @@ const char html_script[] =
 	"    tr.addEventListener('click', () => go(Number(tr.dataset.step)));\n"
 	"  });\n"
 	"  byId('player').hidden = false;\n"
+	"  byId('at-end').hidden = true;\n"
 	"  go(story.end);\n"
 	"})();\n";

@@ -33,12 +33,37 @@ sentence(FILE *to, const struct story *s, uint32_t i, const char *mark)
 	fputs(".", to);
 }
 
+/* Where that CPU was from one event to another: in the guest, outside, on its way. */
+static const char *
+whereabouts(const struct story *s, uint32_t from, uint32_t until, unsigned int cpu)
+{
+	bool was_in = false, left = false, entered = false;
+
+	for (uint32_t i = 0; i < until; i++) {
+		const struct story_event *const e = &s->st_events[i];
+
+		if (e->se_cpu != cpu ||
+		    (e->se_kind != STORY_GUEST_ON && e->se_kind != STORY_GUEST_OFF))
+			continue;
+		if (i < from)
+			was_in = e->se_kind == STORY_GUEST_ON;
+		else if (e->se_kind == STORY_GUEST_ON)
+			entered = true;
+		else
+			left = true;
+	}
+	if (was_in)
+		return !left	 ? "stayed in the guest"
+		       : entered ? "left the guest and entered it again"
+				 : "left the guest";
+	return entered ? "was outside the guest and then entered it" : "was outside the guest";
+}
+
 /* What was done meanwhile to make that CPU forget. */
 static void
 meanwhile(FILE *to, const struct story *s, uint32_t from, uint32_t until, unsigned int cpu)
 {
 	unsigned int kicks = 0, arrived = 0, flushes = 0;
-	bool left = false;
 
 	for (uint32_t i = from; i < until; i++) {
 		const struct story_event *const e = &s->st_events[i];
@@ -46,7 +71,6 @@ meanwhile(FILE *to, const struct story *s, uint32_t from, uint32_t until, unsign
 		kicks += e->se_kind == STORY_KICK && e->se_cpu == cpu;
 		arrived += e->se_kind == STORY_ARRIVED && e->se_cpu == cpu;
 		flushes += e->se_kind == STORY_FLUSH && e->se_cpu == cpu;
-		left = left || (e->se_kind == STORY_GUEST_OFF && e->se_cpu == cpu);
 	}
 	fprintf(to, "<li>Between the two, CPU %u ", cpu);
 	if (kicks == 0)
@@ -54,7 +78,7 @@ meanwhile(FILE *to, const struct story *s, uint32_t from, uint32_t until, unsign
 	else
 		fprintf(to, "was sent %u interrupt%s%s", kicks, kicks == 1 ? "" : "s",
 			arrived < kicks ? ", of which not all have arrived" : "");
-	fprintf(to, ", %s, and ", left ? "left the guest" : "did not leave the guest");
+	fprintf(to, ", %s, and ", whereabouts(s, from, until, cpu));
 	if (flushes == 0)
 		fputs("flushed nothing", to);
 	else
@@ -293,7 +317,7 @@ state(FILE *to, const struct html_view *vw)
 	struct story_state st;
 
 	story_state_init(&st, vw->vw_story);
-	if (story_state_go(&st, vw->vw_story->st_n)) {
+	if (story_state_go(&st, vw->vw_end + 1)) {
 		for (unsigned int i = 0; i < vw->vw_story->st_ncpus; i++)
 			cpu_state(to, &st, i);
 		clock_state(to, &st);
@@ -335,8 +359,10 @@ html_story(FILE *to, const struct html_view *vw)
 	svg_lanes(to, vw);
 	legend(to);
 	fputs("<figcaption>Who did what when. Point at a mark to read it.", to);
-	if (s->st_changed != STORY_NONE && s->st_used != STORY_NONE)
+	if (s->st_blame != STORY_NONE && s->st_changed != STORY_NONE)
 		fputs(" ① is the change and ② the use that race.", to);
+	else if (s->st_changed != STORY_NONE)
+		fputs(" ① and ② are the last two steps that met at one table entry.", to);
 	fputs("</figcaption></figure>\n", to);
 	table(to, vw);
 	fputs("<figure class=\"wide\">\n", to);
@@ -349,7 +375,7 @@ html_story(FILE *to, const struct html_view *vw)
 	      "step</h2>\n",
 	      to);
 	slider(to);
-	fputs("<noscript><p>Without scripts: the state at the end.</p></noscript>\n"
+	fputs("<p id=\"at-end\" class=\"small\">At the end:</p>\n"
 	      "<div id=\"state\">\n",
 	      to);
 	state(to, vw);

@@ -16,6 +16,7 @@
 #define BEFORE 14	 /* picks before the first that tells the failure */
 #define SLIDER_MAX 12000 /* events */
 #define SLIDER_LEAST 1500
+#define STEP_MOST 400 /* events in one step, to begin with a whole one */
 #define PRIORITIES 4
 
 static bool
@@ -149,27 +150,37 @@ slider_from(const struct html_view *vw)
 	const struct story *const s = vw->vw_story;
 	uint32_t i = vw->vw_from > 200 ? vw->vw_from - 200 : 0;
 
-	if (s->st_n > SLIDER_LEAST && i > s->st_n - SLIDER_LEAST)
-		i = s->st_n - SLIDER_LEAST;
-	if (s->st_n > SLIDER_MAX && i < s->st_n - SLIDER_MAX)
-		i = s->st_n - SLIDER_MAX;
-	/* A whole step. */
-	while (i > 0 && i < s->st_n && s->st_events[i - 1].se_step == s->st_events[i].se_step)
+	if (vw->vw_end > SLIDER_LEAST && i > vw->vw_end - SLIDER_LEAST)
+		i = vw->vw_end - SLIDER_LEAST;
+	if (vw->vw_end > SLIDER_MAX && i < vw->vw_end - SLIDER_MAX)
+		i = vw->vw_end - SLIDER_MAX;
+	/* A whole step, but for the driver's, which has no steps of its own. */
+	for (unsigned int more = 0; more < STEP_MOST && i > 0 && i < s->st_n; more++) {
+		if (s->st_events[i - 1].se_step != s->st_events[i].se_step)
+			break;
 		i--;
+	}
 	return i;
+}
+
+/* The violation; else the last of a run, before the driver takes everything down. */
+static uint32_t
+last_event(const struct story *s)
+{
+	for (uint32_t i = s->st_n; i-- > 0;) {
+		const struct story_event *const e = &s->st_events[i];
+
+		if (s->st_ended ? e->se_kind == STORY_VIOLATION : e->se_actor != SIM_ACTOR_DRIVER)
+			return i;
+	}
+	return s->st_n > 0 ? s->st_n - 1 : 0;
 }
 
 bool
 html_view_init(struct html_view *vw, const struct story *s)
 {
 	*vw = (struct html_view){.vw_story = s, .vw_fill = STORY_NONE};
-	vw->vw_end = s->st_n > 0 ? s->st_n - 1 : 0;
-	for (uint32_t i = s->st_n; i-- > 0 && s->st_ended;) {
-		if (s->st_events[i].se_kind == STORY_VIOLATION) {
-			vw->vw_end = i;
-			break;
-		}
-	}
+	vw->vw_end = last_event(s);
 	if (s->st_blame != STORY_NONE && s->st_events[s->st_blame].se_serial != 0)
 		vw->vw_fill = s->st_events[s->st_blame].se_serial - 1;
 	if (s->st_n == 0)

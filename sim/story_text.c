@@ -218,7 +218,7 @@ say_memory_point(struct say *y, const struct story *s, const struct story_event 
 		say_word(y, s, e);
 		break;
 	default:
-		say(y, "locked operation on ");
+		say(y, "%s ", e->se_old == e->se_new ? "looks, locked, at" : "exchanges");
 		say_word(y, s, e);
 		say(y, ": ");
 		say_value(y, s, e, e->se_old);
@@ -233,7 +233,7 @@ static void
 say_point(struct say *y, const struct story *s, const struct story_event *e)
 {
 	static const char *const plain[SIM_ACCESS_COUNT] = {
-		[SIM_FENCE] = "full fence",
+		[SIM_FENCE] = "makes a full fence",
 		[SIM_EPOCH_ENTER] = "enters an epoch section",
 		[SIM_EPOCH_EXIT] = "leaves the epoch section",
 		[SIM_DEFER] = "defers a function to the end of the epoch",
@@ -263,7 +263,7 @@ say_point(struct say *y, const struct story *s, const struct story_event *e)
 		say_word(y, s, e);
 		return;
 	case SIM_IRQ:
-		say(y, "interrupts %s", e->se_old ? "on" : "off");
+		say(y, "switches interrupts %s", e->se_old ? "on" : "off");
 		return;
 	case SIM_GUEST:
 		say_guest_point(y, e);
@@ -297,7 +297,7 @@ static void
 say_entry_change(struct say *y, const struct story *s, const struct story_event *e)
 {
 	if (e->se_flags & SE_HARDWARE)
-		say(y, "the page walker sets flags in ");
+		say(y, "sets flags by a page walk in ");
 	else if (e->se_new == 0)
 		say(y, "clears ");
 	else

@@ -17,6 +17,7 @@
 #include "sim/machine.h"
 #include "sim/options.h"
 #include "sim/trace.h"
+#include "tests/cli/race.h"
 
 #define BAD_SEED 5 /* the one that goes wrong, where one does */
 #define COVERAGE_SEEDS 8
@@ -34,6 +35,7 @@ static const struct sim_scenario_info scenarios[] = {
 	{"unsteady", "seed 5 violates I14 in ever other steps"},
 	{"uncovered", "what should be exercised is not"},
 	{"unfit", "no list of choices fits"},
+	{"race", "every run violates I14 on a small machine, with hostile names"},
 };
 
 const struct sim_scenario_info *
@@ -132,6 +134,8 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 {
 	const bool covers = !is_scenario(o, "uncovered");
 
+	if (is_scenario(o, "race"))
+		return race_run(o, out);
 	if (is_scenario(o, "slow"))
 		usleep(500000);
 	if (is_scenario(o, "unfit") && o->choices) {
