@@ -61,6 +61,7 @@ struct cli_args {
 	const char *file; /* replay file to read */
 	bool keep_going;
 	bool seed_given;
+	bool lenient;		/* replay: decisions of a file as far as they fit (lenient.h) */
 	bool run_options_given; /* any that a replay file decides */
 	struct trace *trace;	/* opened by cli_prepare() */
 	struct outfile reports[SIM_REPORTS_MAX];

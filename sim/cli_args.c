@@ -40,6 +40,7 @@ enum { /* options without a letter */
        KEY_SCHEDULER,
        KEY_FAULTS,
        KEY_NO_FAULTS,
+       KEY_LENIENT,
 };
 
 #define COMMON_OPTIONS                                                                            \
@@ -119,6 +120,8 @@ static const struct argp_option run_options[] = {
 static const struct argp_option replay_options[] = {
 	COMMON_OPTIONS,
 	{"seed", KEY_SEED, "S", 0, "Seed, decimal or 0x..., instead of a file", 3},
+	{"lenient", KEY_LENIENT, NULL, 0,
+	 "Take the decisions of a file as far as they fit, and others by chance", 3},
 	{"save", KEY_SAVE, "FILE", 0, "Write the run to a replay file, with every choice made", 4},
 	{"trace", KEY_TRACE, "FILE.json", 0,
 	 "Write what happened as a trace for Perfetto or chrome://tracing", 4},
@@ -331,6 +334,9 @@ parse_replay(int key, char *arg, struct argp_state *state)
 	struct cli_args *a = state->input;
 
 	switch (key) {
+	case KEY_LENIENT:
+		a->lenient = true;
+		return 0;
 	case ARGP_KEY_ARG:
 		if (a->file)
 			argp_error(state, "one file at a time, not also '%s'", arg);

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "sim/cli.h"
+#include "sim/lenient.h"
 #include "sim/version.h"
 
 struct replaying {
@@ -44,10 +45,13 @@ replay_one(struct replaying *r, enum sim_arch arch)
 {
 	struct sim_options o = r->args.options;
 	struct sim_outcome *out = &r->result.pr_outcome;
+	struct lenient lenient;
 	int code = CLI_PASS;
 
 	o.arch = arch;
 	o.record_choices = r->args.save != NULL;
+	if (r->args.lenient)
+		lenient_begin(&lenient, &o);
 	r->result.pr_error = cli_execute(&o, r->args.trace, out);
 	if (r->result.pr_error == -EILSEQ && o.choices)
 		memcpy(r->sum.unfit, out->message, sizeof(r->sum.unfit));

@@ -122,9 +122,10 @@ workload_schedules(const struct sim_config *cfg, struct world *w,
 		sc.sc_length = sc.sc_policy.po_picks;
 		sim_restore(s);
 	}
-	for (out->schedule = o->schedule; out->schedule - o->schedule < n; out->schedule++) {
-		if (out->schedules > 0)
+	for (uint64_t i = 0; i < n; i++) {
+		if (i > 0)
 			sim_restore(s);
+		out->schedule = o->schedule + i;
 		choose_schedule(&sc, out->schedule);
 		run_schedule(&sc, report);
 		note(&sc, report, out);
