@@ -188,6 +188,9 @@ misuse_vmspace(struct space *sp, gpa_t start)
 		.ba_ident = sp->sp_regions[0].rg_seg->sg_ident,
 	};
 	struct seg *const sg = sp->sp_regions[0].rg_seg;
+	struct range ra = {sp, rg->rg_base, region_end(rg)};
+	/* What is in the way must stay: who moves maps takes their pages. */
+	const bool stays = call == BAD_MAP_OVERLAP || call == BAD_WINDOW_OVERLAP;
 	struct oracle_tlb_op op;
 	int error;
 
@@ -195,6 +198,10 @@ misuse_vmspace(struct space *sp, gpa_t start)
 	if (rg->rg_absent || ba.ba_ident < 0 || sg->sg_remaking)
 		return;
 	sg->sg_users++;
+	if (stays)
+		hostop_take(&ra);
+	if (rg->rg_absent)
+		goto out;
 	space_op_begin(sp, &op);
 	if (call <= BAD_FREE_SHOWN)
 		error = bad_segment(&ba, call);
@@ -203,12 +210,15 @@ misuse_vmspace(struct space *sp, gpa_t start)
 	else
 		error = bad_access(&ba, call);
 	space_op_end(sp, &op, rg->rg_base, region_end(rg));
-	sg->sg_users--;
 	sim_invariant_hit(SIM_I39);
 	if (!is_right(&ba, call, error))
 		sim_violation("CK-API", "I39", "%s: misuse %u of 0x%llx ends with error %d",
 			      sp->sp_name, (unsigned int)call, (unsigned long long)rg->rg_base,
 			      -error);
+out:
+	if (stays)
+		hostop_give(&ra);
+	sg->sg_users--;
 }
 
 void

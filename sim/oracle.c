@@ -375,11 +375,15 @@ page_switched(struct space *sp, struct page *pg, gpa_t gpa, bool initially_set)
 			      "%s: 0x%llx has contents, and the log begins without it", sp->sp_name,
 			      ull(gpa));
 	/*
-	 * A log that ends takes no M, and one that begins knows nothing of what another operation
-	 * has just taken out of the tables: its flush may not be over, and the note was made.
+	 * A log that ends takes no M. One that begins knows nothing of what another operation has
+	 * just taken out of the tables: its flush may not be over, and the note was made.
 	 */
-	if (sp->sp_log && !pg->pg_busy)
-		m_collected(sp, pg, now, true);
+	if (sp->sp_log) {
+		const bool noted = pg->pg_busy && pg->pg_noted;
+
+		m_collected(sp, pg, now, !pg->pg_busy);
+		pg->pg_noted = noted;
+	}
 	pg->pg_logdirty = pg->pg_logdirty && (now || is_logged(sp, gpa, true));
 	/* What no map shows just now was marked like all the rest, and cannot be asked for. */
 	pg->pg_maylog = now || logged || pg->pg_writers != 0 || pg->pg_holds != 0 ||
