@@ -128,7 +128,7 @@ ask_dirty(struct space *sp, struct region *rg, struct page *pg, gpa_t gpa, void 
 	(void)rg;
 	(void)gpa;
 	(void)arg;
-	pg->pg_asked = pg->pg_dirty && !pg->pg_noted;
+	pg->pg_peeked = pg->pg_dirty && !pg->pg_noted;
 }
 
 /* A fault that puts a superpage in the place of pages notes them meanwhile. */
@@ -138,14 +138,14 @@ count_dirty(struct space *sp, struct region *rg, struct page *pg, gpa_t gpa, voi
 	(void)sp;
 	(void)rg;
 	(void)gpa;
-	*(unsigned int *)arg += pg->pg_asked && pg->pg_dirty && !pg->pg_noted;
+	*(unsigned int *)arg += pg->pg_peeked && pg->pg_dirty && !pg->pg_noted;
 }
 
 void
 hostop_peek(struct space *sp, gpa_t start, gpa_t stop)
 {
 	struct range ra = {sp, start, stop};
-	/* A log that begins or ends meanwhile asks the pages questions of its own. */
+	/* A log that begins or ends meanwhile settles what was to be told. */
 	const uint64_t log_changes = sp->sp_log_changes;
 	unsigned int dirty = 0;
 	bool modified;

@@ -352,11 +352,14 @@ hostop_clean(struct space *sp, gpa_t start, gpa_t stop)
 static void
 ask_contents(struct space *sp, struct region *rg, struct page *pg, gpa_t gpa, void *arg)
 {
+	static const uint64_t zeros[PAGE_WORDS];
+	unsigned int word;
+
 	(void)sp;
 	(void)rg;
 	(void)gpa;
 	(void)arg;
-	pg->pg_asked = pg->pg_ghost != NULL && !pg->pg_discarding && pg->pg_logdirty;
+	pg->pg_asked = pg->pg_logdirty && !pg->pg_discarding && !ghost_equal(pg, zeros, &word);
 }
 
 /* Switches the dirty log on or off; nobody collects meanwhile. */

@@ -62,6 +62,7 @@ struct page {
 	bool pg_maydirty : 1;	/* a write was begun since then */
 	bool pg_noted : 1;	/* pc_note said modified */
 	bool pg_asked : 1;	/* what was so when a question was asked */
+	bool pg_peeked : 1;	/* the same, by who only looks, beside others */
 	bool pg_logdirty : 1;	/* written since the log was last cleared */
 	bool pg_maylog : 1;	/* the log may report it */
 	bool pg_asked_held : 1; /* held for writing since a question was asked */
