@@ -130,6 +130,7 @@ struct cli_sum {
 	enum sim_verdict repeat_verdict;
 	const char *saved;	   /* replay file that was written */
 	const struct story *story; /* of the first failure; NULL: nobody wanted to know */
+	const struct html_curve *curve; /* when it became likely, or NULL */
 
 	const struct replay *recorded; /* what a replay was to repeat, or NULL */
 	bool choices_unfit;	       /* its list of choices did not fit, the seed was used */

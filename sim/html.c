@@ -198,15 +198,27 @@ story(FILE *to, const struct cli_sum *s)
 	html_view_free(&vw);
 }
 
+static void
+run(FILE *to, const struct cli_sum *s)
+{
+	fputs("<section aria-label=\"Run\"><h2 id=\"h-run\">What was run</h2>\n", to);
+	facts(to, s);
+	fputs("</section>\n", to);
+}
+
 void
 html_write(FILE *to, const struct cli_sum *s)
 {
 	head(to, s);
 	if (s->failed)
 		failure(to, s);
+	else
+		run(to, s);
 	story(to, s);
+	if (s->curve != NULL)
+		html_curve(to, s->curve);
 	html_counts(to, s);
-	fputs("<section aria-label=\"Run\"><h2 id=\"h-run\">What was run</h2>\n", to);
-	facts(to, s);
-	fprintf(to, "</section>\n</main>\n<script>\n%s</script>\n</body>\n</html>\n", html_script);
+	if (s->failed)
+		run(to, s);
+	fprintf(to, "</main>\n<script>\n%s</script>\n</body>\n</html>\n", html_script);
 }

@@ -8,7 +8,7 @@
  *
  * Below html_write() is what its parts share: html.c (the page), html_story.c (state, and what the
  * script gets), html_counts.c (coverage), html_style.c, html_script.c, svg_lanes.c (who did what
- * when), svg_tables.c (page tables before and after).
+ * when), svg_tables.c (page tables before and after), svg_curve.c (when it became likely).
  */
 
 #ifndef SIM_HTML_H
@@ -23,6 +23,30 @@ struct cli_sum;
 
 /* Errors of the stream are for the caller to look up. */
 void html_write(FILE *to, const struct cli_sum *s);
+
+/* ---- A curve -------------------------------------------------------------------------------- */
+
+/* How often runs failed that began alike and went on by chance. */
+struct html_point {
+	uint64_t pt_x;	  /* how much of the run they had in common */
+	uint64_t pt_step; /* the step up to which that is */
+	uint32_t pt_tries;
+	uint32_t pt_failed;
+};
+
+struct html_curve {
+	const char *cu_x; /* what pt_x counts: "decisions replayed" */
+	uint32_t cu_n;
+	const struct html_point *cu_points; /* by ascending x */
+	uint32_t cu_decisive; /* the jump leads to it from the one before; UINT32_MAX: none */
+	const char *cu_text;  /* the decisive step in words, or NULL */
+};
+
+/* The picture; alone: as a file of its own, with its style. */
+void svg_curve(FILE *to, const struct html_curve *c, bool alone);
+
+/* The picture and its table, in a page. */
+void html_curve(FILE *to, const struct html_curve *c);
 
 /* ---- For its parts -------------------------------------------------------------------------- */
 

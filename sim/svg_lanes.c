@@ -104,7 +104,8 @@ bar(struct lanes *l, const char *class, double x0, double x1, int y, int h, cons
     uint32_t i)
 {
 	const double w = x1 - x0 < 2 ? 2 : x1 - x0;
-	const size_t fits = w > 12 ? (size_t)((w - 8) / 6.2) : 0;
+	const double wide = strstr(class, "this") != NULL ? 7.2 : 6.2; /* bold */
+	const size_t fits = w > 12 ? (size_t)((w - 8) / wide) : 0;
 
 	fprintf(l->to, "<g class=\"%s\"><rect x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>",
 		class, x0, y, w, h);
@@ -237,6 +238,18 @@ vcpu_bars(struct lanes *l, int y)
 
 /* ---- Stale windows -------------------------------------------------------------------------- */
 
+/* Of the address that failed; of any, if that is not known. */
+static bool
+is_about(const struct lanes *l, const struct story_event *e)
+{
+	const struct story_event *const fill =
+		l->vw->vw_fill != STORY_NONE ? &l->s->st_events[l->vw->vw_fill] : NULL;
+	const unsigned int shift = fill != NULL ? 12 + 9u * fill->se_level : 0;
+
+	return fill == NULL ||
+	       (fill->se_space == e->se_space && fill->se_gpa >> shift == e->se_gpa >> shift);
+}
+
 static void
 stale_windows(struct lanes *l)
 {
@@ -250,7 +263,7 @@ stale_windows(struct lanes *l)
 		uint32_t end = l->vw->vw_end;
 
 		if (e->se_kind != STORY_STALE || l->cpu_y[e->se_cpu] == 0 || e->se_serial == 0 ||
-		    (blamed != 0 && !this && e->se_cpu == l->s->st_events[l->vw->vw_fill].se_cpu))
+		    !is_about(l, e))
 			continue;
 		for (uint32_t j = i + 1; j < l->s->st_n && end == l->vw->vw_end; j++) {
 			const struct story_event *const f = &l->s->st_events[j];

@@ -193,6 +193,14 @@ class Page(unittest.TestCase):
         self.assertFalse(self.browser.find("svg.lanes"))
         self.assertFalse(self.browser.find("#step"))
         self.assertIn("I14", self.browser.script("return document.body.textContent"))
+        columns = len(self.browser.find("table.matrix thead th"))
+        rows = self.browser.script(
+            "return Array.from(document.querySelectorAll('table.matrix tbody tr'))"
+            ".map((tr) => tr.children.length)")
+        self.assertGreater(columns, 5)
+        self.assertGreater(len(rows), 5)
+        self.assertEqual(set(rows), {columns})
+        self.assertTrue(self.browser.find("table.matrix td.hit1"))
 
 
 def main():
