@@ -249,6 +249,14 @@ record(struct sim_machine *m, enum sim_choice kind, uint32_t n, uint32_t value)
 		.cn_actor = (uint8_t)m->m_actor,
 		.cn_begins = begins,
 	};
+	if (m->m_cpu != NULL) {
+		const struct cpu *c = m->m_cpu;
+
+		m->m_notes[m->m_nrecord].cn_operation = (uint32_t)c->cp_operations;
+		m->m_notes[m->m_nrecord].cn_points =
+			(uint32_t)(c->cp_points - c->cp_operation_points);
+		m->m_notes[m->m_nrecord].cn_passed = (uint32_t)c->cp_points;
+	}
 	if (begins)
 		m->m_cpu->cp_begins = false;
 	m->m_record[m->m_nrecord++] = (struct sim_choice_record){kind, n, value};

@@ -38,6 +38,7 @@ enum cli_exit {
 /* The commands: argv[0] is "pmap-sim COMMAND"; they return an exit code. */
 int cli_run(int argc, char **argv);
 int cli_replay(int argc, char **argv);
+int cli_shrink(int argc, char **argv);
 int cli_record(int argc, char **argv);
 int cli_scenarios(int argc, char **argv);
 int cli_invariants(int argc, char **argv);
@@ -72,9 +73,12 @@ struct cli_args {
 	char trace_beside[REPLAY_LINE_BYTES]; /* path of its trace, if it lies beside it */
 };
 
-/* What is done if nothing is said; and the options of run, for commands that take them too. */
+/* What is done if nothing is said; and the options of run and replay, for commands that take them
+ * too and have a struct cli_args as their input. */
+struct argp;
 void cli_args_init(struct cli_args *a);
 extern const struct argp cli_run_options;
+extern const struct argp cli_replay_options;
 
 /* Parses; does not return if the arguments are wrong (CLI_USAGE) or ask for help. */
 void cli_parse(struct cli_args *a, bool is_replay, int argc, char **argv);
@@ -84,6 +88,7 @@ void cli_parse(struct cli_args *a, bool is_replay, int argc, char **argv);
  * complained. cli_release() in any case.
  */
 int cli_prepare(struct cli_args *a);
+int cli_prepare_one(struct cli_args *a); /* and options.arch is the one kind of page table */
 void cli_release(struct cli_args *a);
 
 /* ---- One run (cli_exec.c) ------------------------------------------------------------------- */

@@ -362,6 +362,13 @@ parse_replay(int key, char *arg, struct argp_state *state)
 }
 
 const struct argp cli_run_options = {.options = run_options, .parser = parse_run};
+const struct argp cli_replay_options = {
+	.options = replay_options,
+	.parser = parse_replay,
+	.args_doc = "FILE\n--seed S [OPTION...]",
+	.doc = "Repeats one run, in this process."
+	       "\vExit status: 1 if it violates an invariant (again), 0 if it passes.",
+};
 
 void
 cli_args_init(struct cli_args *a)
@@ -385,17 +392,10 @@ cli_parse(struct cli_args *a, bool is_replay, int argc, char **argv)
 		       "\vA run that violates an invariant is repeated once, to try the command "
 		       "that is printed for replaying it. docs/REPORT.md describes the JSON.",
 	};
-	static const struct argp replay_argp = {
-		.options = replay_options,
-		.parser = parse_replay,
-		.args_doc = "FILE\n--seed S [OPTION...]",
-		.doc = "Repeats one run, in this process."
-		       "\vExit status: 1 if it violates an invariant (again), 0 if it passes.",
-	};
 
 	cli_args_init(a);
 	a->options.schedules = is_replay; /* one; run: see sim_options_complete() */
-	argp_parse(is_replay ? &replay_argp : &run_argp, argc, argv, 0, NULL, a);
+	argp_parse(is_replay ? &cli_replay_options : &run_argp, argc, argv, 0, NULL, a);
 }
 
 /* ---- Opening -------------------------------------------------------------------------------- */
@@ -489,6 +489,22 @@ cli_prepare(struct cli_args *a)
 		return a->file ? CLI_DATA : CLI_USAGE;
 	}
 	return open_reports(a);
+}
+
+int
+cli_prepare_one(struct cli_args *a)
+{
+	const int code = cli_prepare(a);
+	struct sim_options *o = &a->options;
+
+	if (code != CLI_PASS)
+		return code;
+	if (o->arch_set & (o->arch_set - 1)) {
+		cli_complain("--arch: one run only, so one kind of page table");
+		return CLI_USAGE;
+	}
+	o->arch = (enum sim_arch)__builtin_ctz(o->arch_set);
+	return CLI_PASS;
 }
 
 void

@@ -70,10 +70,13 @@ struct sim_choice_record {
  */
 struct sim_choice_note {
 	uint64_t cn_step;
-	uint64_t cn_offered; /* SIM_CHOICE_ACTOR: who could step, SIM_OFFER_*; else 0 */
-	const char *cn_word; /* a literal: what was chosen, if it has a name; or NULL */
-	uint8_t cn_actor;    /* who chose: as in struct sim_step */
-	bool cn_begins;	     /* with it an operation of that CPU's program begins */
+	uint64_t cn_offered;   /* SIM_CHOICE_ACTOR: who could step, SIM_OFFER_*; else 0 */
+	const char *cn_word;   /* a literal: what was chosen, if it has a name; or NULL */
+	uint32_t cn_operation; /* of a CPU that chose: operations that it has begun, */
+	uint32_t cn_points;    /* points that it has passed since the last one, */
+	uint32_t cn_passed;    /* and all in all */
+	uint8_t cn_actor;      /* who chose: as in struct sim_step */
+	bool cn_begins;	       /* with it an operation of that CPU's program begins */
 };
 
 /* The set of actors that are offered; the service CPU has the number after the last. */

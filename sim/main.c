@@ -16,13 +16,9 @@ static const struct {
 	const char *name;
 	int (*call)(int argc, char **argv);
 } commands[] = {
-	{"run", cli_run},
-	{"replay", cli_replay},
-	{"record", cli_record},
-	{"scenarios", cli_scenarios},
-	{"invariants", cli_invariants},
-	{"profiles", cli_profiles},
-	{"faults", cli_faults},
+	{"run", cli_run},	    {"replay", cli_replay},	  {"shrink", cli_shrink},
+	{"record", cli_record},	    {"scenarios", cli_scenarios}, {"invariants", cli_invariants},
+	{"profiles", cli_profiles}, {"faults", cli_faults},
 };
 
 static void
@@ -40,6 +36,7 @@ static const char doc[] =
 	"\vCommands:\n"
 	"  run         run seeds of the random workload, a scenario, or a recorded program\n"
 	"  replay      repeat one run, from a file or by its seed\n"
+	"  shrink      make a violation small\n"
 	"  record      record the memory accesses of a program\n"
 	"  scenarios   list the scenarios\n"
 	"  invariants  list what is checked\n"

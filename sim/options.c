@@ -5,6 +5,7 @@
 
 #include "sim/options.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,27 @@ sim_outcome_room(struct sim_outcome *out, size_t n)
 	out->nchoices = out->choices ? n : 0;
 	out->notes = out->choices ? (void *)((char *)out->choices + before) : NULL;
 	return out->choices;
+}
+
+int
+sim_outcome_keep(struct sim_outcome *out, struct sim_machine *m)
+{
+	size_t n, used = 0;
+	const struct sim_choice_record *list = sim_machine_choices(m, &n);
+
+	if (!sim_outcome_room(out, n))
+		return -ENOMEM;
+	memcpy(out->choices, list, n * sizeof(*list));
+	memcpy(out->notes, sim_machine_notes(m), n * sizeof(*out->notes));
+	for (unsigned int i = 0; sim_agent_name(i) && used + 1 < sizeof(out->agents); i++) {
+		if (i > 0)
+			out->agents[used++] = ' ';
+		/* A name is a word in files. */
+		for (const char *p = sim_agent_name(i); *p && used + 1 < sizeof(out->agents); p++)
+			out->agents[used++] = *p == ' ' ? '-' : *p;
+	}
+	out->agents[used] = '\0';
+	return 0;
 }
 
 void

@@ -140,8 +140,7 @@ struct sim_outcome {
 	uint32_t cpu;	     /* that violated, or SIM_NO_CPU */
 	char check[SIM_CHECK_BYTES];	 /* "CK-TLB", for violations */
 	char invariant[SIM_CHECK_BYTES]; /* "I14", for violations */
-	char agents
-		[SIM_AGENTS_BYTES]; /* with record_choices: names, by number, with blanks between */
+	char agents[SIM_AGENTS_BYTES];	 /* with record_choices: their names, in order, apart */
 	char message[SIM_MESSAGE_BYTES]; /* a sentence: the violation, or why there was no run */
 	/* How often each fault (machine.h) met each operation, and how often that was begun. */
 	struct sim_outcome_faults {
@@ -161,6 +160,9 @@ struct sim_outcome {
 
 /* Memory for n choices and their notes; NULL if there is none. */
 struct sim_choice_record *sim_outcome_room(struct sim_outcome *out, size_t n);
+
+/* What the machine has recorded, with the names of its agents. 0 or -ENOMEM. */
+int sim_outcome_keep(struct sim_outcome *out, struct sim_machine *m);
 
 /*
  * Adds value to the counter of that name and group, creating it if needed, and sets flags. Names

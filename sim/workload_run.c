@@ -195,27 +195,6 @@ workload_outcome(const struct sim_report *report, struct sim_outcome *out)
 	snprintf(out->message, sizeof(out->message), "%s", report->sr_message);
 }
 
-/* The choices made, for a replay file. */
-static int
-keep_choices(struct sim_machine *m, struct sim_outcome *out)
-{
-	size_t n;
-	const struct sim_choice_record *list = sim_machine_choices(m, &n);
-
-	char name[SIM_COUNTER_NAME_BYTES];
-	size_t used = 0;
-
-	if (sim_outcome_room(out, n) == NULL)
-		return -ENOMEM;
-	for (unsigned int i = 0; sim_agent_name(i) != NULL && used < sizeof(out->agents); i++)
-		used += (size_t)snprintf(out->agents + used, sizeof(out->agents) - used, "%s%s",
-					 i > 0 ? " " : "",
-					 dashed(sim_agent_name(i), name, sizeof(name)));
-	memcpy(out->choices, list, sizeof(*list) * n);
-	memcpy(out->notes, sim_machine_notes(m), sizeof(*out->notes) * n);
-	return 0;
-}
-
 int
 workload_run(const struct sim_options *o, const struct sim_config *cfg, struct world *w,
 	     const struct workload_parts *parts, bool required, struct sim_outcome *out)
@@ -244,7 +223,7 @@ workload_run(const struct sim_options *o, const struct sim_config *cfg, struct w
 	if (o->record_choices || out->verdict == SIM_VIOLATION)
 		out->state_hash = sim_machine_state_hash(m);
 	count_faults(&out->faults);
-	error = o->record_choices ? keep_choices(m, out) : 0;
+	error = o->record_choices ? sim_outcome_keep(out, m) : 0;
 	if (report.sr_result == SIM_RUN_DIVERGED)
 		error = -EILSEQ;
 out:

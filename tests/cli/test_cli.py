@@ -127,7 +127,8 @@ class Usage(Case):
                 self.refused(USAGE, sentence, *args)
 
     def test_help_of_every_command(self):
-        commands = ["run", "replay", "record", "scenarios", "invariants", "profiles", "faults"]
+        commands = ["run", "replay", "shrink", "record", "scenarios", "invariants", "profiles",
+                    "faults"]
         top = self.expect(PASS, "--help").out
         for command in commands:
             self.assertRegex(top, r"(?m)^ +%s +\w" % command)
@@ -144,7 +145,7 @@ class Usage(Case):
         with open(os.path.join(DOCS, "man", "pmap-sim.1"), encoding="utf-8") as stream:
             page = set(re.findall(r"Fl -([a-z-]+)", stream.read()))
         told = set()
-        for command in ["run", "replay", "record"]:
+        for command in ["run", "replay", "shrink", "record"]:
             told |= set(re.findall(r"--([a-z-]+)", re.split(r"\n\n", self.expect(
                 PASS, command, "--help").out, maxsplit=1)[1].split("\n\n")[0]))
         self.assertEqual(told - {"help", "usage", "version"}, page)
@@ -399,6 +400,77 @@ class Replays(Case):
         path, text = self.saved("--scenario", "violate")
         self.path("x.psim", text.replace("scenario: violate", "scenario: gone"))
         self.refused(DATA, "there is no scenario 'gone'", "replay", path)
+
+
+class Apart(Case):
+    """What takes a run apart: a race on a real machine."""
+
+    RACE = ["--scenario", "lost", "--arch", "ept", "--steps", "3000"]
+
+    def race(self):
+        path = self.path("race.psim")
+        self.expect(VIOLATION, "run", "--count", "60", "--save", path, *self.RACE)
+        return path
+
+    def test_shrink_leaves_the_two_that_race(self):
+        path, small = self.race(), self.path("min.psim")
+        r = self.expect(PASS, "shrink", path, "-o", small)
+        self.assertIn("CK-ATOM I13, ", r.out)
+        self.assertIn("nothing more can be left out", r.out)
+        self.assertIn("replay: pmap-sim replay " + small, r.out)
+        with open(small, encoding="ascii") as stream:
+            text = stream.read()
+        operations = re.findall(r"(?m)^cpu\d operation 0/2\ncpu\d workload \S+ (\w+)$", text)
+        self.assertEqual(operations.count("sneak"), 2, text)
+        self.assertLessEqual(len(operations), 3, text)
+        self.assertIn("\nby-seed: no\n", text)
+        self.assertIn("\nmay-stop: yes\n", text)
+        r = self.expect(VIOLATION, "replay", small)
+        self.assertIn("the recorded violation, step by step", r.out)
+
+    def test_shrink_counts_and_takes_a_seed_too(self):
+        path = self.race()
+        seed = re.search(r"(?m)^seed: (\S+)$", open(path, encoding="ascii").read())[1]
+        small = self.path("min.psim")
+        r = self.report(PASS, "shrink", "--seed", seed, *self.RACE, "-o", small, "--time", "9")
+        before, after = r["before"], r["after"]
+        self.assertEqual((r["check"], r["invariant"], r["complete"]), ("CK-ATOM", "I13", True))
+        self.assertGreater(before["operations"], 20)
+        self.assertLessEqual(after["operations"], 3)
+        self.assertEqual(after["preemptions"], 1)
+        for size in before, after:
+            self.assertEqual(size["events"], size["operations"] + size["accesses"] +
+                             size["switches"] + size["agent_steps"])
+        self.assertEqual(r["saved"], small)
+
+    def test_shrink_again_finds_nothing_more(self):
+        small, again = self.path("min.psim"), self.path("again.psim")
+        self.expect(PASS, "shrink", self.race(), "-o", small)
+        r = self.report(PASS, "shrink", small, "-o", again)
+        self.assertEqual(r["before"]["operations"], r["after"]["operations"])
+
+    def test_what_cannot_be_shrunk_is_said(self):
+        path = self.path("pass.psim")
+        self.expect(PASS, "replay", "--seed", "1", "--arch", "ept", "--scenario", "pass", "--save",
+                    path)
+        self.refused(PASS, "it violates nothing", "shrink", path)
+        self.refused(DATA, "not a replay file", "shrink", self.path("bad.psim", "x\n"))
+        self.refused(DATA, "cannot be read", "shrink", self.path("missing.psim"))
+        self.refused(USAGE, "one kind of page table", "shrink", "--seed", "1")
+        self.refused(USAGE, "--time: '0' is not a number from", "shrink", "x", "--time", "0")
+        r = self.expect(ENVIRONMENT, "shrink", self.race(), "-o", self.path("no/such/folder"))
+        self.assertIn("no/such/folder", r.err)
+
+    def test_interrupted_it_keeps_the_smallest_so_far(self):
+        path, small = self.race(), self.path("min.psim")
+        child = subprocess.Popen([PROGRAM, "shrink", path, "-o", small, "--time", "60"],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+        # Early enough it is not caught yet, late enough it is over: both are fine.
+        if child.returncode == 128 + signal.SIGINT and out:
+            self.assertIn("interrupted", out, err)
+            self.expect(VIOLATION, "replay", small)
 
 
 class Traces(Case):

@@ -17,6 +17,7 @@
 #include "sim/machine.h"
 #include "sim/options.h"
 #include "sim/trace.h"
+#include "tests/cli/lost.h"
 #include "tests/cli/race.h"
 
 #define BAD_SEED 5 /* the one that goes wrong, where one does */
@@ -36,6 +37,7 @@ static const struct sim_scenario_info scenarios[] = {
 	{"uncovered", "what should be exercised is not"},
 	{"unfit", "no list of choices fits"},
 	{"race", "every run violates I14 on a small machine, with hostile names"},
+	{"lost", "additions are lost, on a real machine"},
 };
 
 const struct sim_scenario_info *
@@ -134,6 +136,8 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 {
 	const bool covers = !is_scenario(o, "uncovered");
 
+	if (is_scenario(o, "lost"))
+		return lost_run(o, out);
 	if (is_scenario(o, "race"))
 		return race_run(o, out);
 	if (is_scenario(o, "slow"))

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * A race on a real machine, for tests of what takes runs apart: CPUs add to a word, some of them
+ * without the lock ("sneak"), and some of those additions are lost. Two of them suffice.
+ */
+
+#include "tests/cli/lost.h"
+
+#include "pmap/host.h"
+
+#include <stdio.h>
+
+#include "sim/invariants.h"
+#include "sim/machine.h"
+
+struct lost {
+	const struct sim_options *lo_options;
+	struct host_word lo_word;
+	struct host_word lo_other;
+	struct host_lock lo_lock;
+	uint64_t lo_added; /* as it should be */
+};
+
+static void
+add(struct lost *r)
+{
+	const uint64_t v = host_load(&r->lo_word);
+
+	host_store(&r->lo_word, v + 1);
+	host_fence();
+	r->lo_added++;
+}
+
+static void
+check(void *arg)
+{
+	struct lost *r = arg;
+
+	sim_invariant_hit(SIM_I13);
+	if (host_load(&r->lo_word) != r->lo_added)
+		sim_violation("CK-ATOM", "I13", "an addition was lost: %llu, not %llu",
+			      (unsigned long long)host_load(&r->lo_word),
+			      (unsigned long long)r->lo_added);
+}
+
+static void
+operate(struct lost *r, uint32_t what)
+{
+	switch (what) {
+	case 0:
+		sim_choice_word("look");
+		host_load(&r->lo_other);
+		break;
+	case 1:
+		sim_choice_word("add");
+		host_lock(&r->lo_lock);
+		host_load(&r->lo_other);
+		host_unlock(&r->lo_lock);
+		break;
+	case 2:
+		sim_choice_word("rest");
+		for (uint32_t i = sim_choose(SIM_CHOICE_WORKLOAD, 20); i > 0; i--)
+			sim_point(SIM_USER, NULL);
+		break;
+	default:
+		sim_choice_word("sneak");
+		add(r);
+		sim_aside(check, r);
+		break;
+	}
+}
+
+static void
+program(void *arg)
+{
+	struct lost *r = arg;
+	static const uint32_t odds[] = {30, 30, 30, 3};
+
+	while (sim_step_count() < r->lo_options->steps) {
+		sim_operation();
+		if (r->lo_options->may_stop && sim_choose_chance(SIM_CHOICE_WORKLOAD, 1)) {
+			sim_choice_word("stop");
+			break;
+		}
+		operate(r, sim_choose_weighted(SIM_CHOICE_WORKLOAD, 4, odds));
+	}
+}
+
+static void
+configure(const struct sim_options *o, struct sim_config *cfg)
+{
+	sim_config_init(cfg);
+	cfg->sc_cpus = o->cpus;
+	cfg->sc_memory_model = o->sequential ? SIM_SC : SIM_TSO;
+	cfg->sc_seed = o->seed;
+	cfg->sc_draw_seed = o->draw_seed;
+	cfg->sc_steps = o->step_limit;
+	cfg->sc_break_at = o->break_at;
+	cfg->sc_record = o->record_choices;
+	if (o->choices != NULL) {
+		cfg->sc_source = SIM_SOURCE_LIST;
+		cfg->sc_list = o->choices;
+		cfg->sc_list_notes = o->notes;
+		cfg->sc_list_len = o->nchoices;
+	} else if (o->choose != NULL) {
+		cfg->sc_source = SIM_SOURCE_CALL;
+		cfg->sc_call = o->choose;
+		cfg->sc_call_arg = o->choose_arg;
+	}
+}
+
+int
+lost_run(const struct sim_options *o, struct sim_outcome *out)
+{
+	struct sim_report report;
+	struct sim_config cfg;
+	int error = 0;
+
+	configure(o, &cfg);
+	struct sim_machine *m = sim_machine_create(&cfg, out->message, sizeof(out->message));
+	if (m == NULL)
+		return -EINVAL;
+	struct lost *r = sim_alloc(sizeof(*r));
+	r->lo_options = o;
+	host_lock_init(&r->lo_lock, 1);
+	for (unsigned int i = 0; i < o->cpus; i++)
+		sim_spawn(m, i, program, r);
+	sim_machine_run(m, &report);
+	if (o->look != NULL)
+		o->look(o->look_arg, &report);
+	out->verdict = report.sr_result == SIM_RUN_PASSED     ? SIM_PASS
+		       : report.sr_result == SIM_RUN_VIOLATED ? SIM_VIOLATION
+							      : SIM_BUDGET;
+	out->steps = report.sr_step;
+	out->trace_hash = report.sr_hash;
+	out->cpu = out->verdict == SIM_VIOLATION ? report.sr_cpu : SIM_NO_CPU;
+	snprintf(out->check, sizeof(out->check), "%s", report.sr_check);
+	snprintf(out->invariant, sizeof(out->invariant), "%s", report.sr_invariant);
+	snprintf(out->message, sizeof(out->message), "%s", report.sr_message);
+	out->state_hash = sim_machine_state_hash(m);
+	if (o->record_choices)
+		error = sim_outcome_keep(out, m);
+	if (report.sr_result == SIM_RUN_DIVERGED)
+		error = -EILSEQ;
+	sim_machine_destroy(m);
+	return error;
+}
