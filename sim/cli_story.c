@@ -15,7 +15,8 @@
 struct telling {
 	struct sim_options options;
 	const struct trace *trace;
-	uint64_t end; /* last step; 0: as far as the memory reaches */
+	uint64_t end;  /* last step; 0: as far as the memory reaches */
+	uint64_t hash; /* of the trace; 0: it was not told to its end */
 };
 
 static int
@@ -38,9 +39,10 @@ tell(void *arg, uint64_t i, struct sim_outcome *out)
 static void
 told(void *arg, uint64_t i, struct pool_result *r)
 {
-	(void)arg;
-	(void)i;
-	(void)r;
+	struct telling *t = arg;
+
+	if (i != POOL_NO_JOB && r->pr_error == 0 && r->pr_signal == 0 && r->pr_exit == 0)
+		t->hash = r->pr_outcome.trace_hash;
 }
 
 static bool
@@ -108,5 +110,8 @@ cli_tell(const struct cli_args *a, const struct cli_sum *s)
 		story_destroy(story);
 		return NULL;
 	}
+	if (t.hash != 0 && (s->failed || s->done == 1) && !s->signal &&
+	    t.hash != (s->failed ? s->first.pr_outcome.trace_hash : s->last_hash))
+		cli_complain("warning: the run went another way when it was told");
 	return story;
 }

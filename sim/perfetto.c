@@ -16,8 +16,9 @@
 
 #define PID 1
 #define STALE_TRACKS 8
-#define TID_STALE 100 /* + CPU * STALE_TRACKS */
-#define TID_VCPU 1000 /* + space * 64 + vCPU */
+/* Numbers of tracks; those of actors are their own. */
+#define TID_STALE 1000 /* + CPU * STALE_TRACKS */
+#define TID_VCPU 2000  /* + space * 64 + vCPU */
 
 struct tracer {
 	FILE *to;
@@ -35,20 +36,35 @@ begin(struct tracer *t)
 }
 
 static void
-name_track(struct tracer *t, unsigned int tid, const char *name, unsigned int number,
-	   const char *more)
+name_track(struct tracer *t, unsigned int tid, const char *name)
 {
 	begin(t);
 	fprintf(t->to,
-		"{\"ph\":\"M\",\"pid\":%d,\"tid\":%u,\"name\":\"thread_name\",\"args\":"
-		"{\"name\":\"%s %u",
-		PID, tid, name, number);
-	html_json(t->to, more);
-	fputs("\"}},\n", t->to);
+		"{\"ph\":\"M\",\"pid\":%d,\"tid\":%u,\"name\":\"thread_name\",\"args\":{\"name\":\"",
+		PID, tid);
+	html_json(t->to, name);
 	fprintf(t->to,
-		"{\"ph\":\"M\",\"pid\":%d,\"tid\":%u,\"name\":\"thread_sort_index\","
+		"\"}},\n{\"ph\":\"M\",\"pid\":%d,\"tid\":%u,\"name\":\"thread_sort_index\","
 		"\"args\":{\"sort_index\":%u}}",
 		PID, tid, tid);
+}
+
+static void
+name_tracks(struct tracer *t)
+{
+	char name[STORY_NAME_BYTES + 16];
+
+	for (uint32_t i = 0; i < t->s->st_ncpus; i++) {
+		snprintf(name, sizeof(name), "CPU %" PRIu32, i);
+		name_track(t, i, name);
+		snprintf(name, sizeof(name), "stale on CPU %" PRIu32, i);
+		for (unsigned int k = 0; k < STALE_TRACKS; k++)
+			name_track(t, TID_STALE + i * STALE_TRACKS + k, name);
+	}
+	name_track(t, t->s->st_ncpus, "service CPU");
+	for (unsigned int i = 0; i < SIM_MAX_AGENTS && t->s->st_agents[i][0]; i++)
+		name_track(t, SIM_ACTOR_AGENT + i, t->s->st_agents[i]);
+	name_track(t, SIM_ACTOR_DRIVER, "driver");
 }
 
 static void
@@ -162,8 +178,9 @@ vcpu(struct tracer *t, uint32_t i)
 	if (e->se_space >= t->s->st_nspaces)
 		return;
 	if (!t->named[e->se_space][v]) {
-		snprintf(text, sizeof(text), " of %s", t->s->st_spaces[e->se_space].sa_name);
-		name_track(t, tid, "vCPU", v, text);
+		snprintf(text, sizeof(text), "vCPU %u of %s", v,
+			 t->s->st_spaces[e->se_space].sa_name);
+		name_track(t, tid, text);
 		t->named[e->se_space][v] = true;
 	}
 	snprintf(text, sizeof(text), "on CPU %u", e->se_cpu);
@@ -259,11 +276,8 @@ perfetto_write(FILE *to, const struct story *s)
 		"{\"ph\":\"M\",\"pid\":%d,\"name\":\"process_name\",\"args\":{\"name\":"
 		"\"pmap-sim\"}}",
 		PID);
-	for (uint32_t i = 0; s != NULL && i <= s->st_ncpus; i++) {
-		name_track(&t, i, i < s->st_ncpus ? "CPU" : "service CPU", i, "");
-		for (unsigned int k = 0; k < STALE_TRACKS && i < s->st_ncpus; k++)
-			name_track(&t, TID_STALE + i * STALE_TRACKS + k, "stale on CPU", i, "");
-	}
+	if (s != NULL)
+		name_tracks(&t);
 	for (uint32_t i = 0; s != NULL && i < s->st_n; i++)
 		event(&t, i);
 	fputs("\n]}\n", to);

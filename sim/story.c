@@ -464,32 +464,27 @@ story_do_violation(const char *check, const char *invariant, const char *message
 
 /* ---- What the world tells ------------------------------------------------------------------- */
 
-struct probe {
-	const struct pmap *pr_pmap;
-	uint64_t pr_gen;
-};
-
-static void
-probe_generation(void *arg)
-{
-	struct probe *const pr = arg;
-
-	pr->pr_gen = pmap_generation(pr->pr_pmap);
-}
-
-/* Reading the generation names its word; the trace must not learn of it. */
+/*
+ * Reading the generation as a CPU would names its word. The machine must not know of it: whatever
+ * the step changed is put back.
+ */
 static uint64_t
 generation_word(const struct pmap *pm, uint64_t *gen)
 {
-	const uint64_t hash = sim_the_machine->m_hash;
-	struct probe pr = {.pr_pmap = pm};
+	struct sim_machine *const m = sim_the_machine;
+	struct sim_machine *const saved = malloc(sizeof(*saved));
 
+	if (saved == NULL)
+		return SIM_ID_OTHER;
+	*saved = *m;
+	m->m_cpu = &m->m_driver;
+	m->m_slow_at = UINT64_MAX;
 	probing = true;
 	probed = SIM_ID_OTHER;
-	sim_aside(probe_generation, &pr);
+	*gen = pmap_generation(pm);
 	probing = false;
-	sim_the_machine->m_hash = hash;
-	*gen = pr.pr_gen;
+	*m = *saved;
+	free(saved);
 	return probed;
 }
 

@@ -183,6 +183,8 @@ class Page(unittest.TestCase):
         self.assertGreater(self.now(), first)
         self.assertEqual(self.browser.console(), [])
         self.assertTrue(self.browser.find(".lanes .guest"))
+        self.assertIn("guest 0: generation", self.browser.text("#state .clock"))
+        self.assertIn("slot 0 of guest 0", self.browser.text("#state .clock"))
         self.shot("run")
 
     def test_many_seeds_have_no_story(self):

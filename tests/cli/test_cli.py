@@ -692,6 +692,78 @@ class Recording(Case):
         self.expect(PASS, "run", "--trace", path)
 
 
+class Story(Case):
+    """What happened in a run, for other programs. How pages look: tests/browser."""
+
+    def trace(self):
+        path = self.path("trace.json")
+        self.expect(VIOLATION, "replay", "-q", "--scenario", "race", "--arch", "ept", "--seed", "1",
+                    "--trace", path)
+        with open(path, encoding="utf-8") as stream:
+            return json.load(stream)["traceEvents"]
+
+    def test_every_event_of_a_trace_has_what_perfetto_needs(self):
+        events = self.trace()
+        for e in events:
+            self.assertIn(e["ph"], "XiMCsf")
+            self.assertIsInstance(e["name"], str)
+            self.assertIsInstance(e["pid"], int)
+            if e["ph"] != "M":
+                self.assertIsInstance(e["ts"], int)
+            if e["ph"] == "X":
+                self.assertGreaterEqual(e["dur"], 0)
+        named = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
+        self.assertEqual({e["tid"] for e in events if e["ph"] in "Xi"} - set(named), set())
+        self.assertEqual((named[0], named[1]), ("CPU 0", "CPU 1"))
+        starts = [e["id"] for e in events if e["ph"] == "s"]
+        self.assertEqual(starts, [e["id"] for e in events if e["ph"] == "f"])
+
+    def test_slices_of_a_track_lie_within_or_beside_each_other(self):
+        tracks = {}
+        for e in self.trace():
+            if e["ph"] == "X":
+                tracks.setdefault(e["tid"], []).append((e["ts"], e["ts"] + e["dur"]))
+        self.assertGreaterEqual(len(tracks), 3)
+        for slices in tracks.values():
+            open_until = []
+            for start, end in sorted(slices, key=lambda s: (s[0], -s[1])):
+                while open_until and open_until[-1] <= start:
+                    open_until.pop()
+                self.assertTrue(not open_until or end <= open_until[-1])
+                open_until.append(end)
+
+    def test_a_trace_tells_the_race(self):
+        events = self.trace()
+        change = [e for e in events if e["name"].startswith("clears the level-0 entry")]
+        stale = [e for e in events if e.get("cat") == "stale"]
+        end = [e for e in events if e["name"].startswith("VIOLATION CK-TLB I14")]
+        self.assertEqual((len(change), len(end)), (1, 1))
+        self.assertTrue(any(s["ts"] == change[0]["ts"] and
+                            s["ts"] + s["dur"] == end[0]["ts"] for s in stale))
+        self.assertEqual(change[0]["args"]["who"], "CPU 1")
+
+    def test_a_page_can_be_had_with_other_reports(self):
+        page, text = self.path("r.html"), self.path("r.txt")
+        self.expect(VIOLATION, "run", "-q", "--scenario", "race", "--report", page, "--report",
+                    text)
+        with open(page, encoding="utf-8") as stream:
+            content = stream.read()
+        self.assertIn("How it came to that", content)
+        self.assertTrue(content.rstrip().endswith("</html>"))
+
+    def test_a_crash_is_told_as_far_as_it_came(self):
+        page = self.path("r.html")
+        self.expect(INTERNAL, "run", "-q", "--scenario", "crash", "--count", "5", "--report", page)
+        with open(page, encoding="utf-8") as stream:
+            self.assertIn("signal 9", stream.read())
+
+    def test_traces_are_json_by_name(self):
+        r = self.expect(USAGE, "replay", "x.psim", "--trace", "x.trace")
+        self.assertIn("a replay file says itself what to run", r.err)
+        r = self.expect(ENVIRONMENT, "replay", "--seed", "1", "--trace", "/nowhere/x.json")
+        self.assertIn("/nowhere/x.json", r.err)
+
+
 def main():
     runner = unittest.TextTestRunner(stream=sys.stderr, verbosity=1)
     program = unittest.main(argv=[sys.argv[0]] + sys.argv[4:], testRunner=runner, exit=False)
