@@ -133,8 +133,8 @@ struct cli_sum {
 	enum cli_repeat repeat;
 	uint64_t repeat_hash;
 	enum sim_verdict repeat_verdict;
-	const char *saved;	   /* replay file that was written */
-	const struct story *story; /* of the first failure; NULL: nobody wanted to know */
+	const char *saved;		/* replay file that was written */
+	const struct story *story;	/* of the first failure; NULL: nobody wanted to know */
 	const struct html_curve *curve; /* when it became likely, or NULL */
 
 	const struct replay *recorded; /* what a replay was to repeat, or NULL */
@@ -184,6 +184,9 @@ int cli_publish(struct cli_args *a, struct cli_sum *s);
 
 /* The part of it that tells what became of the memory of guests (cli_memory.c). */
 void cli_write_memory(FILE *to, const struct cli_sum *s);
+
+/* What is said of the first failure (cli_failure.c). */
+void cli_write_failure(FILE *to, const struct cli_sum *s, bool color);
 
 enum cli_detail {
 	CLI_FAILURE_ONLY, /* nothing unless something failed */

@@ -165,13 +165,20 @@ repeat_first(struct run *r)
 	}
 	r->sum.repeat_hash = r->repeated.pr_outcome.trace_hash;
 	r->sum.repeat_verdict = r->repeated.pr_outcome.verdict;
-	r->sum.repeat = r->repeated.pr_error == first->pr_error &&
-					r->repeated.pr_signal == first->pr_signal &&
-					r->repeated.pr_exit == first->pr_exit &&
-					r->sum.repeat_verdict == first->pr_outcome.verdict &&
-					r->sum.repeat_hash == first->pr_outcome.trace_hash
-				? CLI_REPEAT_SAME
-				: CLI_REPEAT_OTHER;
+	r->sum.repeat =
+		r->repeated.pr_error == first->pr_error &&
+				r->repeated.pr_signal == first->pr_signal &&
+				r->repeated.pr_exit == first->pr_exit &&
+				r->sum.repeat_verdict == first->pr_outcome.verdict &&
+				r->sum.repeat_hash == first->pr_outcome.trace_hash &&
+				r->repeated.pr_outcome.steps == first->pr_outcome.steps &&
+				r->repeated.pr_outcome.state_hash == first->pr_outcome.state_hash &&
+				strcmp(r->repeated.pr_outcome.check, first->pr_outcome.check) ==
+					0 &&
+				strcmp(r->repeated.pr_outcome.invariant,
+				       first->pr_outcome.invariant) == 0
+			? CLI_REPEAT_SAME
+			: CLI_REPEAT_OTHER;
 	if (r->args.save && pool_failed(&r->repeated) && !r->repeated.pr_signal)
 		code = save(r);
 	free(r->repeated.pr_outcome.choices);

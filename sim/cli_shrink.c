@@ -15,6 +15,7 @@
 #include "sim/json.h"
 #include "sim/number.h"
 #include "sim/shrink.h"
+#include "sim/story.h"
 
 #define SECONDS_DEFAULT 60
 #define SECONDS_MAX 1000000
@@ -152,10 +153,30 @@ write_text(const struct shrinking *s)
 	       "switches", "preemptions", "agent steps", "events", "decisions", "steps");
 	write_size("before", &sh->sh_before);
 	write_size("after", &sh->sh_size);
-	printf("%s\n", sh->sh_best.message);
+}
+
+/* What is left of it, as of any failure: now it can be read. */
+static void
+write_failure(const struct shrinking *s)
+{
+	static struct cli_args args;
+	static struct cli_sum sum;
+	struct story *story;
+
+	args = s->args;
+	shrink_options(&s->shrink, &args.options);
+	args.file = s->args.save;
+	sum.args = &args;
+	sum.failed = true;
+	sum.first.pr_outcome = s->shrink.sh_best;
 	if (s->args.save)
-		printf("replay: pmap-sim replay %s\n  (tried: the same violation, step by step)\n",
-		       s->args.save);
+		snprintf(sum.line, sizeof(sum.line), "pmap-sim replay %s", s->args.save);
+	sum.repeat = CLI_REPEAT_SAME;
+	sum.repeat_hash = s->shrink.sh_best.trace_hash;
+	story = cli_tell(&args, &sum);
+	sum.story = story;
+	cli_write_failure(stdout, &sum, cli_color(stdout));
+	story_destroy(story);
 }
 
 static void
@@ -242,6 +263,8 @@ shrink(struct shrinking *s)
 		write_json(s);
 	else if (!s->args.options.quiet)
 		write_text(s);
+	if (!s->unsteady && !s->args.options.json && !s->args.options.quiet)
+		write_failure(s);
 	if (code == CLI_PASS && (fflush(stdout) != 0 || ferror(stdout))) {
 		cli_complain("cannot write to standard output");
 		code = CLI_ENVIRONMENT;

@@ -60,6 +60,10 @@ cli_wants_story(const struct cli_args *a, const struct cli_sum *s)
 
 	for (unsigned int i = 0; i < a->options.nreports; i++)
 		pages = pages || is_page(a->options.reports[i]);
+	/* Whoever reads of a violation on a screen wants to know how it came. */
+	if (s->failed && !s->first.pr_error && !s->first.pr_signal && !s->first.pr_exit &&
+	    s->repeat != CLI_REPEAT_OTHER && !s->signal)
+		return true;
 	return a->perfetto != NULL || (pages && (s->failed || a->story || s->recorded != NULL));
 }
 

@@ -166,10 +166,8 @@ static int
 write_reports(struct cli_args *a, struct cli_sum *s)
 {
 	const struct sim_options *o = &a->options;
-	struct story *story = cli_wants_story(a, s) ? cli_tell(a, s) : NULL;
 	int code = CLI_PASS;
 
-	s->story = story;
 	for (unsigned int i = 0; i < o->nreports; i++) {
 		FILE *to = a->reports[i].of_stream;
 
@@ -182,11 +180,9 @@ write_reports(struct cli_args *a, struct cli_sum *s)
 		code = commit(&a->reports[i]) != CLI_PASS ? CLI_ENVIRONMENT : code;
 	}
 	if (a->perfetto) {
-		perfetto_write(a->perfetto_file.of_stream, story);
+		perfetto_write(a->perfetto_file.of_stream, s->story);
 		code = commit(&a->perfetto_file) != CLI_PASS ? CLI_ENVIRONMENT : code;
 	}
-	s->story = NULL;
-	story_destroy(story);
 	return code;
 }
 
@@ -194,8 +190,10 @@ int
 cli_publish(struct cli_args *a, struct cli_sum *s)
 {
 	const struct sim_options *o = &a->options;
+	struct story *story = cli_wants_story(a, s) ? cli_tell(a, s) : NULL;
 	int code = cli_sum_exit(s);
 
+	s->story = story;
 	if (o->json) {
 		cli_write_json(stdout, s);
 		if (!o->quiet)
@@ -206,6 +204,8 @@ cli_publish(struct cli_args *a, struct cli_sum *s)
 	}
 	if (write_reports(a, s) != CLI_PASS && code == CLI_PASS)
 		code = CLI_ENVIRONMENT;
+	s->story = NULL;
+	story_destroy(story);
 	if (fflush(stdout) != 0 || ferror(stdout)) {
 		cli_complain("cannot write to standard output");
 		code = code == CLI_PASS ? CLI_ENVIRONMENT : code;

@@ -254,61 +254,7 @@ write_all_counters(FILE *to, const struct cli_sum *s)
 	}
 }
 
-/* ---- Failures ------------------------------------------------------------------------------- */
-
-static void
-write_where(FILE *to, const struct sim_outcome *out)
-{
-	fprintf(to, "  seed 0x%" PRIx64 " on %s", out->seed, sim_arch_name(out->arch));
-	if (out->verdict == SIM_VIOLATION) {
-		fprintf(to, ", step %" PRIu64, out->steps);
-		if (out->cpu != SIM_NO_CPU)
-			fprintf(to, ", CPU %" PRIu32, out->cpu);
-	}
-}
-
-static void
-write_repeat(FILE *to, const struct cli_sum *s)
-{
-	const struct sim_outcome *out = &s->first.pr_outcome;
-
-	if (s->line[0])
-		fprintf(to, "  replay: %s\n", s->line);
-	if (s->repeat == CLI_REPEAT_SAME && out->verdict == SIM_VIOLATION)
-		fprintf(to,
-			"  (tried: it fails again, with the same trace hash 0x%016" PRIx64 ")\n",
-			s->repeat_hash);
-	else if (s->repeat == CLI_REPEAT_SAME)
-		fprintf(to, "  (tried: it fails again)\n");
-	else if (s->repeat == CLI_REPEAT_OTHER)
-		fprintf(to,
-			"  (tried: it does NOT reproduce: %s, trace hash 0x%016" PRIx64
-			" instead of 0x%016" PRIx64 ")\n",
-			sim_verdict_name(s->repeat_verdict), s->repeat_hash, out->trace_hash);
-}
-
-static void
-write_failure(FILE *to, const struct cli_sum *s, bool color)
-{
-	const struct sim_outcome *out = &s->first.pr_outcome;
-	const struct sim_invariant_info *info = sim_invariant_by_id(out->invariant);
-	const bool violation = out->verdict == SIM_VIOLATION;
-	char text[CLI_WHY_BYTES];
-
-	fputs(color ? RED : "", to);
-	if (violation)
-		fprintf(to, "VIOLATION %s%s%s%s%s", out->check, *out->invariant ? ", " : "",
-			out->invariant, info ? ": " : "", info ? info->title : "");
-	else
-		fputs("INTERNAL ERROR", to);
-	fprintf(to, "%s\n", color ? PLAIN : "");
-	write_where(to, out);
-	cli_failure_text(&s->first, text, sizeof(text));
-	fprintf(to, "\n  %s\n", violation ? out->message : text);
-	write_repeat(to, s);
-	if (s->violations + s->errors > 1)
-		fprintf(to, "  %" PRIu64 " runs failed in all\n", s->violations + s->errors);
-}
+/* ---- What was never exercised --------------------------------------------------------------- */
 
 static void
 write_never(FILE *to, const struct cli_sum *s, bool color)
@@ -384,7 +330,8 @@ cli_write_text(FILE *to, const struct cli_sum *s, enum cli_detail detail, bool c
 		if (s->recorded)
 			write_recorded(to, s);
 	}
-	if (detail == CLI_SUMMARY) {
+	/* Beside a failure nobody reads counters; reports have them all. */
+	if (detail == CLI_SUMMARY && !s->failed) {
 		if (s->args->options.scenario != NULL &&
 		    strcmp(s->args->options.scenario, "overcommit") == 0)
 			cli_write_memory(to, s);
@@ -394,7 +341,7 @@ cli_write_text(FILE *to, const struct cli_sum *s, enum cli_detail detail, bool c
 		write_invariants(to, s);
 	}
 	if (s->failed)
-		write_failure(to, s, color);
+		cli_write_failure(to, s, color);
 	if (s->signal)
 		fprintf(to, "INTERRUPTED by signal %d (%s) after %" PRIu64 " of %" PRIu64 " runs\n",
 			s->signal, strsignal(s->signal), s->done + s->errors, s->wanted);

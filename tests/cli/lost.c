@@ -14,6 +14,7 @@
 
 #include "sim/invariants.h"
 #include "sim/machine.h"
+#include "sim/story_record.h"
 
 struct lost {
 	const struct sim_options *lo_options;
@@ -122,6 +123,7 @@ lost_run(const struct sim_options *o, struct sim_outcome *out)
 	struct sim_machine *m = sim_machine_create(&cfg, out->message, sizeof(out->message));
 	if (m == NULL)
 		return -EINVAL;
+	story_attach(o->story);
 	struct lost *r = sim_alloc(sizeof(*r));
 	r->lo_options = o;
 	host_lock_init(&r->lo_lock, 1);
@@ -144,6 +146,7 @@ lost_run(const struct sim_options *o, struct sim_outcome *out)
 		error = sim_outcome_keep(out, m);
 	if (report.sr_result == SIM_RUN_DIVERGED)
 		error = -EILSEQ;
+	story_detach();
 	sim_machine_destroy(m);
 	return error;
 }

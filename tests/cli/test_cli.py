@@ -307,7 +307,9 @@ class Replays(Case):
 
     def test_a_line_that_does_not_reproduce_is_said_not_to(self):
         out = self.expect(VIOLATION, "run", "--scenario", "unsteady", "--count", "9").out
-        self.assertIn("(tried: it does NOT reproduce", out)
+        self.assertIn("replay: none. It does NOT reproduce: violation, trace hash ", out)
+        self.assertNotIn("  replay: pmap-sim", out)
+        self.assertNotIn("shrink:", out)
         r = self.report(VIOLATION, "run", "--scenario", "unsteady", "--count", "9")
         self.assertFalse(r["failure"]["replay"]["reproduced"])
         self.assertTrue(r["failure"]["replay"]["tried"])
@@ -402,6 +404,46 @@ class Replays(Case):
         self.refused(DATA, "there is no scenario 'gone'", "replay", path)
 
 
+class Failures(Case):
+    """What is said of a violation on a screen."""
+
+    def test_the_last_steps_and_the_stale_translation(self):
+        for args in [["run", "--count", "3", "-k"], ["replay", "--seed", "1"]]:
+            out = self.expect(VIOLATION, *args, "--scenario", "race", "--arch", "ept").out
+            self.assertLessEqual(out.count("\n"), SUMMARY_LINES, out)
+            lines = out.splitlines()
+            self.assertTrue(all(len(line) <= 240 for line in lines), out)
+            for part in [r"^VIOLATION CK-TLB, I14: After a shootdown nothing can use a trans",
+                         r"^  seed 0x1 on ept, step 63, CPU 1$",
+                         r"^       step  actor        action \| change; 1 and 2 race$",
+                         r"^  1      20  CPU 1        clears the level-0 entry of 0x40201000 in ",
+                         r"^  2      63  CPU 1        finds that CPU 0 still has the stale 4 KiB ",
+                         r"^         63  CPU 1        VIOLATION CK-TLB I14$",
+                         r"^  stale: CPU 0 has cached, since step 12: 4 KiB 0x40201000 -> frame ",
+                         r"^  now:   the level-0 entry of 0x40201000 holds: nothing$"]:
+                self.assertEqual(len(re.findall("(?m)" + part, out)), 1, part + "\n" + out)
+            steps = re.findall(r"(?m)^  [ 12] +(\d+)  \S", out)
+            self.assertLessEqual(len(steps), 8)
+            self.assertEqual(steps, sorted(steps, key=int))
+
+    def test_how_to_go_on(self):
+        path = self.path("x.psim")
+        run = ["run", "--scenario", "lost", "--arch", "ept", "--count", "60"]
+        out = self.expect(VIOLATION, *run).out
+        line = re.search(r"(?m)^  shrink: pmap-sim (shrink --seed .* -o min.psim)$", out)[1]
+        self.assertIn("CK-ATOM I13", self.expect(PASS, *line.split()).out)
+        out = self.expect(VIOLATION, *run, "--save", path).out
+        self.assertIn("  shrink: pmap-sim shrink %s -o min.psim\n" % path, out)
+        out = self.expect(VIOLATION, "replay", path).out
+        self.assertIn("  shrink: pmap-sim shrink %s -o min.psim\n" % path, out)
+
+    def test_a_crash_has_no_steps(self):
+        out = self.expect(INTERNAL, "run", "--scenario", "crash", "--count", "9").out
+        self.assertIn("the simulator crashed: signal 9", out)
+        self.assertNotIn("shrink:", out)
+        self.assertNotIn("action | change", out)
+
+
 class Apart(Case):
     """What takes a run apart: a race on a real machine."""
 
@@ -417,7 +459,8 @@ class Apart(Case):
         r = self.expect(PASS, "shrink", path, "-o", small)
         self.assertIn("CK-ATOM I13, ", r.out)
         self.assertIn("nothing more can be left out", r.out)
-        self.assertIn("replay: pmap-sim replay " + small, r.out)
+        self.assertIn("  replay: pmap-sim replay %s\n  (tried: it fails again" % small, r.out)
+        self.assertLessEqual(r.out.count("\n"), SUMMARY_LINES)
         with open(small, encoding="ascii") as stream:
             text = stream.read()
         operations = re.findall(r"(?m)^cpu\d operation 0/2\ncpu\d workload \S+ (\w+)$", text)
