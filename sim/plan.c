@@ -163,16 +163,30 @@ make_queues(struct plan *pl)
 
 /* ---- Moves ---------------------------------------------------------------------------------- */
 
+/* Where a CPU was after its last move. */
+struct place {
+	uint32_t operation;
+	uint32_t points;
+};
+
 /* A CPU has come so far; the move before is continued if it is the same one's. */
 static void
-add_cpu_move(struct plan *pl, unsigned int cpu, uint32_t operation, uint32_t points)
+add_cpu_move(struct plan *pl, unsigned int cpu, uint32_t operation, uint32_t points,
+	     struct place *was)
 {
 	struct plan_move *last = pl->pl_nmoves > 0 ? &pl->pl_moves[pl->pl_nmoves - 1] : NULL;
+	const bool again = operation != PLAN_NONE && was[cpu].operation == operation &&
+			   was[cpu].points == points;
 
+	was[cpu] = (struct place){operation, points};
 	if (!last || last->pm_agent || last->pm_actor != cpu)
 		last = &pl->pl_moves[pl->pl_nmoves++];
 	*last = (struct plan_move){
-		.pm_actor = (uint8_t)cpu, .pm_operation = operation, .pm_points = points};
+		.pm_actor = (uint8_t)cpu,
+		.pm_operation = operation,
+		.pm_points = points,
+		.pm_again = again,
+	};
 }
 
 /* An agent was chosen by choice i; what follows it up to the next turn is the agent's. */
@@ -196,43 +210,47 @@ add_agent_move(struct plan *pl, uint32_t i, unsigned int agent)
  * had to wait, or was through. How far it came by then shows when it chooses next.
  */
 static void
-add_cut_move(struct plan *pl, uint32_t i, unsigned int cpu)
+add_cut_move(struct plan *pl, uint32_t i, unsigned int cpu, struct place *was)
 {
 	while (i < pl->pl_nchoices && pl->pl_notes[i].cn_actor != cpu)
 		i++;
 	if (i == pl->pl_nchoices)
-		add_cpu_move(pl, cpu, PLAN_NONE, 0);
+		add_cpu_move(pl, cpu, PLAN_NONE, 0, was);
 	else
-		add_cpu_move(pl, cpu, operation_of(pl, i), pl->pl_notes[i].cn_points);
+		add_cpu_move(pl, cpu, operation_of(pl, i), pl->pl_notes[i].cn_points, was);
 }
 
 static int
 make_moves(struct plan *pl, uint32_t last_cpu)
 {
 	unsigned int next = SIM_ACTOR_DRIVER;
+	struct place was[SIM_MAX_CPUS + 1];
 
 	/* At most three for each choice, and two at the end. */
 	pl->pl_moves = malloc((3 * (size_t)pl->pl_nchoices + 2) * sizeof(*pl->pl_moves));
 	if (!pl->pl_moves)
 		return -ENOMEM;
+	memset(was, 0xff, sizeof(was));
 	for (uint32_t i = 0; i < pl->pl_nchoices; i++) {
 		const struct sim_choice_note *note = &pl->pl_notes[i];
 
 		if (!is_turn(pl, i) || note->cn_actor >= pl->pl_cpus)
 			continue;
 		if (next < pl->pl_cpus && next != note->cn_actor)
-			add_cut_move(pl, i, next);
-		add_cpu_move(pl, note->cn_actor, operation_of(pl, i), note->cn_points);
+			add_cut_move(pl, i, next, was);
+		/* After an agent's step it is asked for the next turn where it was. */
+		if (next == SIM_ACTOR_DRIVER || next < pl->pl_cpus)
+			add_cpu_move(pl, note->cn_actor, operation_of(pl, i), note->cn_points, was);
 		next = sim_offered_actor(note->cn_offered, note->cn_actor,
 					 pl->pl_choices[i].cr_value);
 		if (next >= SIM_ACTOR_AGENT && next != SIM_ACTOR_DRIVER)
 			add_agent_move(pl, i, next - SIM_ACTOR_AGENT);
 	}
 	if (next < pl->pl_cpus)
-		add_cpu_move(pl, next, PLAN_NONE, 0);
+		add_cpu_move(pl, next, PLAN_NONE, 0, was);
 	/* A turn among one is no choice, and was not recorded. */
 	if (last_cpu < pl->pl_cpus && last_cpu != next)
-		add_cpu_move(pl, last_cpu, PLAN_NONE, 0);
+		add_cpu_move(pl, last_cpu, PLAN_NONE, 0, was);
 	return 0;
 }
 

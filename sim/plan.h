@@ -49,6 +49,7 @@ struct plan_operation {
 struct plan_move {
 	bool pm_agent;
 	bool pm_dropped;
+	bool pm_again;	  /* of a CPU: it had a turn more, which took it to a wait, past no point */
 	bool pm_whole;	  /* of a CPU: to the end of the operation, whatever it takes */
 	uint8_t pm_actor; /* CPU, or number of the agent */
 	/* Of a CPU: index into pl_operations; PLAN_NONE: as long as it lasts. */
@@ -112,6 +113,7 @@ struct plan_guide {
 	const struct plan *pg_plan;
 	bool pg_may_stop;
 	uint32_t pg_move;
+	bool pg_again;	      /* the turn more of this move was had */
 	uint32_t pg_asked;    /* decisions within this move */
 	uint32_t pg_agent_at; /* choices of the agent that steps */
 	uint32_t pg_agent_move;

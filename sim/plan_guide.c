@@ -172,13 +172,32 @@ to_go(const struct plan *pl, const struct plan_move *pm)
 	return begun < ops[i].po_rank || pm->pm_whole;
 }
 
+/* Whether a CPU is just where a move leads. */
+static bool
+is_at(const struct plan *pl, const struct plan_move *pm)
+{
+	uint64_t points;
+
+	return sim_operations(pm->pm_actor, &points) ==
+		       pl->pl_operations[pm->pm_operation].po_rank &&
+	       points == pm->pm_points;
+}
+
+static void
+next_move(struct plan_guide *pg)
+{
+	pg->pg_move++;
+	pg->pg_asked = 0;
+	pg->pg_again = false;
+}
+
 static uint32_t
 answer_turn(struct plan_guide *pg, uint32_t n)
 {
 	const struct plan *pl = pg->pg_plan;
 
 	pg->pg_agent_move = PLAN_NONE;
-	for (; pg->pg_move < pl->pl_nmoves; pg->pg_move++, pg->pg_asked = 0) {
+	for (; pg->pg_move < pl->pl_nmoves; next_move(pg)) {
 		const struct plan_move *pm = &pl->pl_moves[pg->pg_move];
 		const uint32_t k = alternative(
 			pm->pm_agent ? SIM_ACTOR_AGENT + pm->pm_actor : pm->pm_actor, n);
@@ -186,13 +205,18 @@ answer_turn(struct plan_guide *pg, uint32_t n)
 		if (pm->pm_dropped || k == n)
 			continue;
 		if (pm->pm_agent) {
-			pg->pg_agent_move = pg->pg_move++;
+			pg->pg_agent_move = pg->pg_move;
 			pg->pg_agent_at = 0;
-			pg->pg_asked = 0;
+			next_move(pg);
 			return k;
 		}
-		if (to_go(pl, pm) == 0 || pg->pg_asked++ > ASKED_MAX)
+		if (pg->pg_asked++ > ASKED_MAX)
 			continue;
+		if (to_go(pl, pm) == 0) {
+			if (!pm->pm_again || pg->pg_again || !is_at(pl, pm))
+				continue;
+			pg->pg_again = true;
+		}
 		return k;
 	}
 	/* Nothing is planned any more: whoever runs goes on, unless that leads nowhere. */

@@ -341,32 +341,40 @@ count_shown(const struct plan *pl, const struct lens *ln)
 	return shown;
 }
 
-/* From the end backward: what is there last is needed most, and is met first. */
+/* The largest power of two that is no more. */
+static uint32_t
+power_below(uint32_t n)
+{
+	return n == 0 ? 0 : UINT32_C(1) << (31 - __builtin_clz(n));
+}
+
+/*
+ * In powers of two: much in a run goes by the step's number modulo one, so that a step less is
+ * another run, and four less may be the same.
+ */
 static void
 look_through(struct shrink *sh, const struct lens *ln)
 {
-	uint32_t chunk = ln->ln_single ? 1 : count_shown(&sh->sh_plan, ln);
+	uint32_t chunk = ln->ln_single ? 1 : power_below(count_shown(&sh->sh_plan, ln));
 
-	for (; chunk > 0; chunk = chunk > 1 ? (chunk + 1) / 2 : 0) {
+	for (; chunk > 0; chunk /= 2) {
 		uint32_t i = 0;
 
 		for (uint32_t shown; i < (shown = count_shown(&sh->sh_plan, ln));) {
 			if (is_over(sh))
 				return;
 			mark(&sh->sh_plan, ln, i, chunk, true);
-			if (keep_trial(sh, 0)) {
-				if (sh->sh_tell)
-					sh->sh_tell(sh->sh_arg, sh);
-				/* What made no difference is still there, and passed over. */
-				if (count_shown(&sh->sh_plan, ln) >= shown)
-					i += chunk;
+			if (!keep_trial(sh, 0)) {
+				mark(&sh->sh_plan, ln, i, chunk, false);
+				i += chunk;
 				continue;
 			}
-			mark(&sh->sh_plan, ln, i, chunk, false);
-			i += chunk;
+			if (sh->sh_tell)
+				sh->sh_tell(sh->sh_arg, sh);
+			/* What made no difference is still there, and passed over. */
+			if (count_shown(&sh->sh_plan, ln) >= shown)
+				i += chunk;
 		}
-		if (chunk > count_shown(&sh->sh_plan, ln))
-			chunk = count_shown(&sh->sh_plan, ln);
 	}
 }
 
