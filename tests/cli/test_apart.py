@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: The skep authors
+# SPDX-License-Identifier: BSD-2-Clause
+"""Tests of what explains a violation: its text, shrink, why, diff, and replays that stop.
+
+  test_apart.py PROGRAM TRACE DOCS [NAME...]
+
+as test_cli.py, whose ways it uses. The scenario "lost" of the workload is a race on a real machine:
+two operations suffice, of some two hundred; "race" is one that has a stale translation to show.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import unittest
+
+from test_cli import (Case, main, PROGRAM, SUMMARY_LINES, PASS, VIOLATION, USAGE, DATA, INTERNAL,
+                      ENVIRONMENT)
+
+
+class Failures(Case):
+    """What is said of a violation on a screen."""
+
+    def test_the_last_steps_and_the_stale_translation(self):
+        for args in [["run", "--count", "3", "-k"], ["replay", "--seed", "1"]]:
+            out = self.expect(VIOLATION, *args, "--scenario", "race", "--arch", "ept").out
+            self.assertLessEqual(out.count("\n"), SUMMARY_LINES, out)
+            lines = out.splitlines()
+            self.assertTrue(all(len(line) <= 240 for line in lines), out)
+            for part in [r"^VIOLATION CK-TLB, I14: After a shootdown nothing can use a trans",
+                         r"^  seed 0x1 on ept, step 63, CPU 1$",
+                         r"^       step  actor        action \| change; 1 and 2 race$",
+                         r"^  1      20  CPU 1        clears the level-0 entry of 0x40201000 in ",
+                         r"^  2      63  CPU 1        finds that CPU 0 still has the stale 4 KiB ",
+                         r"^         63  CPU 1        VIOLATION CK-TLB I14$",
+                         r"^  stale: CPU 0 has cached, since step 12: 4 KiB 0x40201000 -> frame ",
+                         r"^  now:   the level-0 entry of 0x40201000 holds: nothing$"]:
+                self.assertEqual(len(re.findall("(?m)" + part, out)), 1, part + "\n" + out)
+            steps = re.findall(r"(?m)^  [ 12] +(\d+)  \S", out)
+            self.assertLessEqual(len(steps), 8)
+            self.assertEqual(steps, sorted(steps, key=int))
+
+    def test_how_to_go_on(self):
+        path = self.path("x.psim")
+        run = ["run", "--scenario", "lost", "--arch", "ept", "--count", "60"]
+        out = self.expect(VIOLATION, *run).out
+        line = re.search(r"(?m)^  shrink: pmap-sim (shrink --seed .* -o min.psim)$", out)[1]
+        self.assertIn("CK-ATOM I13", self.expect(PASS, *line.split()).out)
+        out = self.expect(VIOLATION, *run, "--save", path).out
+        self.assertIn("  shrink: pmap-sim shrink %s -o min.psim\n" % path, out)
+        out = self.expect(VIOLATION, "replay", path).out
+        self.assertIn("  shrink: pmap-sim shrink %s -o min.psim\n" % path, out)
+
+    def test_a_crash_has_no_steps(self):
+        out = self.expect(INTERNAL, "run", "--scenario", "crash", "--count", "9").out
+        self.assertIn("the simulator crashed: signal 9", out)
+        self.assertNotIn("shrink:", out)
+        self.assertNotIn("action | change", out)
+
+
+class Apart(Case):
+    """What takes a run apart: a race on a real machine."""
+
+    RACE = ["--scenario", "lost", "--arch", "ept", "--steps", "3000"]
+
+    def race(self):
+        path = self.path("race.psim")
+        self.expect(VIOLATION, "run", "--count", "60", "--save", path, *self.RACE)
+        return path
+
+    def test_shrink_leaves_the_two_that_race(self):
+        path, small = self.race(), self.path("min.psim")
+        r = self.expect(PASS, "shrink", path, "-o", small)
+        self.assertIn("CK-ATOM I13, ", r.out)
+        self.assertIn("nothing more can be left out", r.out)
+        self.assertIn("  replay: pmap-sim replay %s\n  (tried: it fails again" % small, r.out)
+        self.assertLessEqual(r.out.count("\n"), SUMMARY_LINES)
+        with open(small, encoding="ascii") as stream:
+            text = stream.read()
+        operations = re.findall(r"(?m)^cpu\d operation 0/2\ncpu\d workload \S+ (\w+)$", text)
+        self.assertEqual(operations.count("sneak"), 2, text)
+        self.assertLessEqual(len(operations), 3, text)
+        self.assertIn("\nby-seed: no\n", text)
+        self.assertIn("\nmay-stop: yes\n", text)
+        r = self.expect(VIOLATION, "replay", small)
+        self.assertIn("the recorded violation, step by step", r.out)
+
+    def test_shrink_counts_and_takes_a_seed_too(self):
+        path = self.race()
+        seed = re.search(r"(?m)^seed: (\S+)$", open(path, encoding="ascii").read())[1]
+        small = self.path("min.psim")
+        r = self.report(PASS, "shrink", "--seed", seed, *self.RACE, "-o", small, "--time", "9")
+        before, after = r["before"], r["after"]
+        self.assertEqual((r["check"], r["invariant"], r["complete"]), ("CK-ATOM", "I13", True))
+        self.assertGreater(before["operations"], 20)
+        self.assertLessEqual(after["operations"], 3)
+        self.assertEqual(after["preemptions"], 1)
+        for size in before, after:
+            self.assertEqual(size["events"], size["operations"] + size["accesses"] +
+                             size["switches"] + size["agent_steps"])
+        self.assertEqual(r["saved"], small)
+
+    def test_shrink_again_finds_nothing_more(self):
+        small, again = self.path("min.psim"), self.path("again.psim")
+        self.expect(PASS, "shrink", self.race(), "-o", small)
+        r = self.report(PASS, "shrink", small, "-o", again)
+        self.assertEqual(r["before"]["operations"], r["after"]["operations"])
+
+    def test_what_cannot_be_shrunk_is_said(self):
+        path = self.path("pass.psim")
+        self.expect(PASS, "replay", "--seed", "1", "--arch", "ept", "--scenario", "pass", "--save",
+                    path)
+        self.refused(PASS, "it violates nothing", "shrink", path)
+        self.refused(DATA, "not a replay file", "shrink", self.path("bad.psim", "x\n"))
+        self.refused(DATA, "cannot be read", "shrink", self.path("missing.psim"))
+        self.refused(USAGE, "one kind of page table", "shrink", "--seed", "1")
+        self.refused(USAGE, "--time: '0' is not a number from", "shrink", "x", "--time", "0")
+        r = self.expect(ENVIRONMENT, "shrink", self.race(), "-o", self.path("no/such/folder"))
+        self.assertIn("no/such/folder", r.err)
+
+    def test_interrupted_it_keeps_the_smallest_so_far(self):
+        path, small = self.race(), self.path("min.psim")
+        child = subprocess.Popen([PROGRAM, "shrink", path, "-o", small, "--time", "60"],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+        # Early enough it is not caught yet, late enough it is over: both are fine.
+        if child.returncode == 128 + signal.SIGINT and out:
+            self.assertIn("interrupted", out, err)
+            self.expect(VIOLATION, "replay", small)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
