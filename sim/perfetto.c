@@ -40,7 +40,8 @@ name_track(struct tracer *t, unsigned int tid, const char *name)
 {
 	begin(t);
 	fprintf(t->to,
-		"{\"ph\":\"M\",\"pid\":%d,\"tid\":%u,\"name\":\"thread_name\",\"args\":{\"name\":\"",
+		"{\"ph\":\"M\",\"pid\":%d,\"tid\":%u,\"name\":\"thread_name\","
+		"\"args\":{\"name\":\"",
 		PID, tid);
 	html_json(t->to, name);
 	fprintf(t->to,

@@ -246,6 +246,50 @@ focus(struct tables *t)
 	return true;
 }
 
+/* ---- In words ------------------------------------------------------------------------------- */
+
+static void
+cell(struct tables *t, const struct step *path, unsigned int n, unsigned int told)
+{
+	char entry[STORY_TEXT_BYTES];
+
+	fputs("<td><code>", t->to);
+	if (n < told && path[n].known)
+		html_text(t->to, story_entry(t->s, t->space, t->nlevels - 1 - n, path[n].value,
+					     entry, sizeof(entry)));
+	else
+		fputs("–", t->to);
+	fputs("</code></td>", t->to);
+}
+
+/* The same as a table: a row per level. */
+static void
+in_words(struct tables *t, uint32_t before, uint32_t after)
+{
+	struct step old[HW_LEVELS_MAX], new[HW_LEVELS_MAX];
+	struct hw_entry leaf;
+	const unsigned int nold = walk(t, before, old, &leaf);
+	const unsigned int nnew = walk(t, after, new, &leaf);
+
+	fprintf(t->to,
+		"<details class=\"words\"><summary>The tables in words</summary><table><caption "
+		"class=\"hidden\">The way of 0x%" PRIx64 " through the tables</caption><thead><tr>"
+		"<th scope=\"col\">level</th><th scope=\"col\">before (step %" PRIu64 ")</th>"
+		"<th scope=\"col\">at the end (step %" PRIu64 ")</th></tr></thead><tbody>\n",
+		t->gpa, t->s->st_events[before].se_step, t->s->st_events[after].se_step);
+	for (unsigned int n = 0; n < t->nlevels; n++) {
+		const bool both = n < nold && n < nnew && old[n].known && new[n].known;
+
+		fprintf(t->to, "<tr%s><th scope=\"row\">%u, entry %" PRIu64 "</th>",
+			both && old[n].value != new[n].value ? " class=\"touched\"" : "",
+			t->nlevels - 1 - n, t->gpa >> hw_shift(t->nlevels - 1 - n) & 511);
+		cell(t, old, n, nold);
+		cell(t, new, n, nnew);
+		fputs("</tr>\n", t->to);
+	}
+	fputs("</tbody></table></details>\n", t->to);
+}
+
 void
 svg_tables(FILE *to, const struct html_view *vw)
 {
@@ -283,4 +327,6 @@ svg_tables(FILE *to, const struct html_view *vw)
 		"%s</svg>\n",
 		t.nlevels > 4 ? " narrow" : "", WIDTH, height, body);
 	free(body);
+	t.to = to;
+	in_words(&t, before, vw->vw_end);
 }

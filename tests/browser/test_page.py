@@ -143,6 +143,8 @@ class Page(unittest.TestCase):
         self.assertGreaterEqual(len(controls), 8)
         for element in pictures + controls:
             self.assertNotEqual(self.browser.label(element).strip(), "")
+        self.assertIn("nothing", self.browser.script(
+            "return document.querySelector('.tables ~ details tr.touched').textContent"))
         for css in (".lanes .stale.this", ".lanes .guest", ".lanes .m.entry", ".lanes .link"):
             self.assertTrue(self.browser.find(css), css)
 
