@@ -54,6 +54,18 @@ bool cli_color(FILE *stream);
 /* Whether to show progress on stderr. */
 bool cli_progress(bool quiet);
 
+/* ---- record --from (cli_import.c) ------------------------------------------------------------ */
+
+struct cli_import_args {
+	const char *from;   /* a file, or "-" */
+	const char *output; /* the trace */
+	const char *name;   /* of the program in it; NULL: that of the file */
+	bool strict;
+	bool quiet;
+};
+
+int cli_import(const struct cli_import_args *a);
+
 /* ---- Arguments of run and replay (cli_args.c) ----------------------------------------------- */
 
 struct cli_args {

@@ -14,10 +14,12 @@
 #include "sim/cli.h"
 #include "sim/number.h"
 
-enum { KEY_WINDOW = 0x100, KEY_NAME, KEY_VALGRIND };
+enum { KEY_WINDOW = 0x100, KEY_NAME, KEY_VALGRIND, KEY_FROM, KEY_STRICT };
 
 struct record_args {
 	struct trace_recording recording;
+	const char *from;
+	bool strict;
 	bool quiet;
 	bool progress_shown;
 };
@@ -28,6 +30,12 @@ static const struct argp_option options[] = {
 	 "Join an access with an equal one among the last N records, 1 to 256 (default: 32)", 0},
 	{"name", KEY_NAME, "TEXT", 0, "Name of the program in the trace (default: CMD)", 0},
 	{"valgrind", KEY_VALGRIND, "PROGRAM", 0, "Valgrind to use (default: valgrind)", 0},
+	{"from", KEY_FROM, "FILE", 0,
+	 "Run nothing; take faults of a real guest from what 'perf script' or 'trace-cmd report' "
+	 "printed of kvm:kvm_page_fault and kvm:kvm_exit, or of vmm:*; '-' is standard input",
+	 0},
+	{"strict", KEY_STRICT, NULL, 0, "With --from: write nothing if a line is not understood",
+	 0},
 	{"quiet", 'q', NULL, 0, "Print errors only", 0},
 	{0},
 };
@@ -54,6 +62,12 @@ parse(int key, char *arg, struct argp_state *state)
 	case KEY_VALGRIND:
 		a->recording.tr_valgrind = arg;
 		return 0;
+	case KEY_FROM:
+		a->from = arg;
+		return 0;
+	case KEY_STRICT:
+		a->strict = true;
+		return 0;
 	case 'q':
 		a->quiet = true;
 		return 0;
@@ -62,8 +76,12 @@ parse(int key, char *arg, struct argp_state *state)
 		state->next = state->argc;
 		return 0;
 	case ARGP_KEY_END:
-		if (!a->recording.tr_argv)
+		if (!a->recording.tr_argv && !a->from)
 			argp_error(state, "record what? Name a program");
+		if (a->recording.tr_argv && a->from)
+			argp_error(state, "either a program or --from, not both");
+		if (a->strict && !a->from)
+			argp_error(state, "--strict goes with --from");
 		if (!a->recording.tr_path)
 			argp_error(state, "--output is missing");
 		return 0;
@@ -126,8 +144,9 @@ cli_record(int argc, char **argv)
 	static const struct argp argp = {
 		.options = options,
 		.parser = parse,
-		.args_doc = "-o FILE [--] CMD [ARGUMENT...]",
-		.doc = "Runs a program under Valgrind and records its memory accesses."
+		.args_doc = "-o FILE [--] CMD [ARGUMENT...]\n-o FILE --from EVENTS",
+		.doc = "Runs a program under Valgrind and records its memory accesses; or takes "
+		       "the faults of a real guest from a file of trace events."
 		       "\vThe program runs some hundred times slower than usual. Programs that it "
 		       "starts are not recorded. docs/TRACE.md describes the file.",
 	};
@@ -136,6 +155,9 @@ cli_record(int argc, char **argv)
 	int error;
 
 	argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &a);
+	if (a.from)
+		return cli_import(&(struct cli_import_args){
+			a.from, a.recording.tr_path, a.recording.tr_name, a.strict, a.quiet});
 	if (cli_progress(a.quiet)) {
 		a.recording.tr_progress = show_progress;
 		a.recording.tr_arg = &a;

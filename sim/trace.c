@@ -145,9 +145,11 @@ check_header(struct inflater *f, const uint8_t *h, struct trace *t)
 
 	if (memcmp(h + TRACE_H_MAGIC, TRACE_MAGIC, 8) != 0)
 		return unsound(f, "is not a trace: wrong magic");
-	if (version != TRACE_VERSION)
-		return unsound(f, "has format version %u; this program reads version %u",
-			       (unsigned int)version, TRACE_VERSION);
+	if (version != TRACE_VERSION && version != TRACE_VERSION_TIMED)
+		return unsound(f, "has format version %u; this program reads versions %u and %u",
+			       (unsigned int)version, TRACE_VERSION, TRACE_VERSION_TIMED);
+	i->ti_timed = version == TRACE_VERSION_TIMED;
+	i->ti_vcpus = 1;
 	i->ti_window = (uint32_t)trace_get(h + TRACE_H_WINDOW, 4);
 	i->ti_records = trace_get(h + TRACE_H_RECORDS, 8);
 	i->ti_accesses = trace_get(h + TRACE_H_ACCESSES, 8);
@@ -214,6 +216,22 @@ get_varint(const uint8_t **next, const uint8_t *end, uint64_t *value)
 	return false;
 }
 
+/* What a record of a timed trace has beyond: NULL, or what is wrong with it. */
+static const char *
+decode_time(struct trace_cursor *c, struct trace_access *a)
+{
+	uint64_t v;
+
+	if (!get_varint(&c->tc_next, c->tc_end, &v) || v >= TRACE_VCPUS_MAX)
+		return "has a bad vCPU";
+	a->ta_vcpu = (uint16_t)v;
+	if (!get_varint(&c->tc_next, c->tc_end, &v) ||
+	    __builtin_add_overflow(c->tc_time_ns, v, &c->tc_time_ns))
+		return "has a bad time";
+	a->ta_time_ns = c->tc_time_ns;
+	return NULL;
+}
+
 /* Returns NULL, or what is wrong with the record. *end is set instead at the end of the body. */
 static const char *
 decode(struct trace_cursor *c, struct trace_access *a, bool *end)
@@ -224,6 +242,8 @@ decode(struct trace_cursor *c, struct trace_access *a, bool *end)
 	*end = c->tc_next == c->tc_end;
 	if (*end)
 		return NULL;
+	a->ta_vcpu = 0;
+	a->ta_time_ns = 0;
 	a->ta_kind = *c->tc_next & TRACE_TAG_KIND_MASK;
 	rank = *c->tc_next++ >> TRACE_TAG_RANK_SHIFT;
 	if (rank == TRACE_RANK_EXPLICIT) {
@@ -252,12 +272,12 @@ decode(struct trace_cursor *c, struct trace_access *a, bool *end)
 	if (!get_varint(&c->tc_next, c->tc_end, &v) || v == UINT64_MAX)
 		return "has a bad count";
 	a->ta_count = v + 1;
-	return NULL;
+	return c->tc_timed ? decode_time(c, a) : NULL;
 }
 
 /* Decodes everything once, so that cursors need not doubt. */
 static int
-check_body(struct inflater *f, const struct trace *t)
+check_body(struct inflater *f, struct trace *t)
 {
 	const uint32_t npages = t->info.ti_regions * TRACE_REGION_PAGES;
 	uint64_t records = 0, accesses = 0, pages = 0;
@@ -285,10 +305,13 @@ check_body(struct inflater *f, const struct trace *t)
 			return unsound(f, "is unsound: record %llu %s", (unsigned long long)records,
 				       wrong);
 		}
+		if (a.ta_vcpu >= t->info.ti_vcpus)
+			t->info.ti_vcpus = a.ta_vcpu + 1u;
 		pages += !(seen[a.ta_page / 8] >> a.ta_page % 8 & 1);
 		seen[a.ta_page / 8] |= (uint8_t)(1u << a.ta_page % 8);
 	}
 	free(seen);
+	t->info.ti_ns = c.tc_time_ns;
 	if (records != t->info.ti_records || accesses != t->info.ti_accesses ||
 	    pages != t->info.ti_pages)
 		return unsound(f, "is unsound: its header counts something else than it holds");
@@ -421,6 +444,7 @@ trace_rewind(struct trace_cursor *c, const struct trace *t)
 	c->tc_next = t->body;
 	c->tc_end = t->body + t->body_bytes;
 	c->tc_npages = t->info.ti_regions * TRACE_REGION_PAGES;
+	c->tc_timed = t->info.ti_timed;
 }
 
 bool

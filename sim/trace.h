@@ -36,12 +36,15 @@ enum trace_kind {
 #define TRACE_WINDOW_DEFAULT 32u
 #define TRACE_RECENT 63u /* pages that a record can name by a small number */
 #define TRACE_OFFSET_UNIT 16u
+#define TRACE_VCPUS_MAX 256u
 
 struct trace_access {
 	uint64_t ta_count;  /* accesses that this one stands for, at least 1 */
 	uint32_t ta_page;   /* guest page number, below ti_regions * TRACE_REGION_PAGES */
 	uint16_t ta_offset; /* within the page, rounded down to TRACE_OFFSET_UNIT */
 	enum trace_kind ta_kind;
+	uint16_t ta_vcpu;    /* of a timed trace; else 0 */
+	uint64_t ta_time_ns; /* since its first access; else 0 */
 };
 
 struct trace_info {
@@ -51,6 +54,9 @@ struct trace_info {
 	uint64_t ti_pages;	/* distinct pages touched */
 	uint32_t ti_regions;
 	uint32_t ti_window; /* records that an access could be joined with when recorded */
+	bool ti_timed;	    /* faults of a real guest, with vCPU and time; nothing is joined */
+	uint32_t ti_vcpus;  /* 1 unless timed: one more than the highest */
+	uint64_t ti_ns;	    /* from the first to the last */
 };
 
 struct trace;
@@ -80,6 +86,8 @@ struct trace_cursor {
 	uint32_t tc_page;   /* of the last record */
 	uint32_t tc_nrecent;
 	uint32_t tc_recent[TRACE_RECENT]; /* latest first */
+	bool tc_timed;
+	uint64_t tc_time_ns;
 };
 
 void trace_rewind(struct trace_cursor *c, const struct trace *t);
@@ -103,6 +111,13 @@ struct trace_writer *trace_writer_new(const char *program, unsigned int window);
  */
 bool trace_writer_access(struct trace_writer *w, uint64_t va, uint64_t nbytes,
 			 enum trace_kind kind);
+
+/*
+ * One fault of a guest, at a time that is not before that of the last one. A trace has either such
+ * events or accesses as above, and is timed if it has events.
+ */
+bool trace_writer_event(struct trace_writer *w, uint64_t gpa, enum trace_kind kind,
+			unsigned int vcpu, uint64_t time_ns);
 
 /* Accesses counted so far, and the records they made. */
 uint64_t trace_writer_accesses(const struct trace_writer *w);

@@ -15,6 +15,7 @@
 
 #define TRACE_MAGIC "SKEPTRC\n"
 #define TRACE_VERSION 1u
+#define TRACE_VERSION_TIMED 2u	 /* each record ends with its vCPU and the time since the last */
 #define TRACE_ZSTD_WINDOW_LOG 23 /* 8 MiB: what a reader must be ready to hold */
 
 /* Offsets in the header; integers are little-endian. */

@@ -46,6 +46,11 @@ struct trace_writer {
 	unsigned int first;
 	unsigned int npending;
 
+	bool timed;
+	uint32_t vcpus;	  /* one more than the highest */
+	uint64_t time_ns; /* of the last record written */
+	uint64_t first_ns;
+
 	uint32_t page; /* of the last record written */
 	uint32_t nrecent;
 	uint32_t recent[TRACE_RECENT];
@@ -153,7 +158,7 @@ write_record(struct trace_writer *w, const struct trace_access *a)
 	uint32_t rank = 0;
 	uint8_t *p;
 
-	if (!reserve(w, 2 + 2 * TRACE_VARINT_BYTES_MAX))
+	if (!reserve(w, 2 + 4 * TRACE_VARINT_BYTES_MAX))
 		return false;
 	while (rank < w->nrecent && w->recent[rank] != a->ta_page)
 		rank++;
@@ -169,6 +174,11 @@ write_record(struct trace_writer *w, const struct trace_access *a)
 	}
 	*p++ = (uint8_t)(a->ta_offset / TRACE_OFFSET_UNIT);
 	p = put_varint(p, a->ta_count - 1);
+	if (w->timed) {
+		p = put_varint(p, a->ta_vcpu);
+		p = put_varint(p, a->ta_time_ns - w->time_ns);
+		w->time_ns = a->ta_time_ns;
+	}
 
 	w->nrecent = trace_recent_touch(w->recent, w->nrecent, TRACE_RECENT, rank, a->ta_page);
 	w->page = a->ta_page;
@@ -187,21 +197,44 @@ write_oldest(struct trace_writer *w)
 	return write_record(w, oldest);
 }
 
-/* One access within one page. */
 static bool
-access_page(struct trace_writer *w, uint64_t va, enum trace_kind kind)
+number_page(struct trace_writer *w, uint64_t va, uint32_t *page)
 {
 	const uint64_t vregion = va >> TRACE_REGION_SHIFT;
-	uint32_t page;
 
 	if (vregion != w->last_vregion) {
 		if (!number_region(w, vregion, &w->last_region))
 			return false;
 		w->last_vregion = vregion;
 	}
-	page = w->last_region * TRACE_REGION_PAGES +
-	       (uint32_t)(va >> TRACE_PAGE_SHIFT) % TRACE_REGION_PAGES;
+	*page = w->last_region * TRACE_REGION_PAGES +
+		(uint32_t)(va >> TRACE_PAGE_SHIFT) % TRACE_REGION_PAGES;
+	return true;
+}
 
+static void
+count_page(struct trace_writer *w, uint32_t page)
+{
+	if (!(w->page_seen[page / 8] >> page % 8 & 1)) {
+		w->page_seen[page / 8] |= (uint8_t)(1u << page % 8);
+		w->pages++;
+	}
+}
+
+static uint16_t
+offset_of(uint64_t va)
+{
+	return va % (1u << TRACE_PAGE_SHIFT) / TRACE_OFFSET_UNIT * TRACE_OFFSET_UNIT;
+}
+
+/* One access within one page. */
+static bool
+access_page(struct trace_writer *w, uint64_t va, enum trace_kind kind)
+{
+	uint32_t page;
+
+	if (!number_page(w, va, &page))
+		return false;
 	w->accesses++;
 	for (unsigned int i = w->npending; i-- > 0;) {
 		struct trace_access *a = &w->pending[(w->first + i) % w->window];
@@ -211,16 +244,13 @@ access_page(struct trace_writer *w, uint64_t va, enum trace_kind kind)
 			return true;
 		}
 	}
-	if (!(w->page_seen[page / 8] >> page % 8 & 1)) {
-		w->page_seen[page / 8] |= (uint8_t)(1u << page % 8);
-		w->pages++;
-	}
+	count_page(w, page);
 	if (w->npending == w->window && !write_oldest(w))
 		return false;
 	w->pending[(w->first + w->npending++) % w->window] = (struct trace_access){
 		.ta_count = 1,
 		.ta_page = page,
-		.ta_offset = va % (1u << TRACE_PAGE_SHIFT) / TRACE_OFFSET_UNIT * TRACE_OFFSET_UNIT,
+		.ta_offset = offset_of(va),
 		.ta_kind = kind,
 	};
 	return true;
@@ -244,6 +274,36 @@ trace_writer_access(struct trace_writer *w, uint64_t va, uint64_t nbytes, enum t
 	if (last >> TRACE_PAGE_SHIFT != va >> TRACE_PAGE_SHIFT)
 		return access_page(w, last & ~(page_bytes - 1), kind);
 	return true;
+}
+
+bool
+trace_writer_event(struct trace_writer *w, uint64_t gpa, enum trace_kind kind, unsigned int vcpu,
+		   uint64_t time_ns)
+{
+	struct trace_access a = {
+		.ta_count = 1,
+		.ta_offset = offset_of(gpa),
+		.ta_kind = kind,
+		.ta_vcpu = (uint16_t)vcpu,
+	};
+
+	if (w->error)
+		return false;
+	assert(w->accesses == 0 || w->timed);
+	if (vcpu >= TRACE_VCPUS_MAX)
+		return give_up(w, -EFBIG, "the guest has too many vCPUs");
+	if (!w->timed)
+		w->first_ns = time_ns;
+	w->timed = true;
+	assert(time_ns - w->first_ns >= w->time_ns);
+	a.ta_time_ns = time_ns - w->first_ns;
+	if (!number_page(w, gpa, &a.ta_page))
+		return false;
+	if (vcpu >= w->vcpus)
+		w->vcpus = vcpu + 1;
+	w->accesses++;
+	count_page(w, a.ta_page);
+	return write_record(w, &a);
 }
 
 uint64_t
@@ -287,7 +347,7 @@ make_header(const struct trace_writer *w, const uint8_t *regions, uint8_t *h)
 
 	memset(h, 0, TRACE_HEADER_BYTES);
 	memcpy(h + TRACE_H_MAGIC, TRACE_MAGIC, 8);
-	trace_put(h + TRACE_H_VERSION, 4, TRACE_VERSION);
+	trace_put(h + TRACE_H_VERSION, 4, w->timed ? TRACE_VERSION_TIMED : TRACE_VERSION);
 	trace_put(h + TRACE_H_WINDOW, 4, w->window);
 	trace_put(h + TRACE_H_RECORDS, 8, w->records);
 	trace_put(h + TRACE_H_ACCESSES, 8, w->accesses);
@@ -372,6 +432,9 @@ trace_writer_finish(struct trace_writer *w, const char *path, struct trace_info 
 			.ti_pages = w->pages,
 			.ti_regions = w->nregions,
 			.ti_window = w->window,
+			.ti_timed = w->timed,
+			.ti_vcpus = w->timed ? w->vcpus : 1,
+			.ti_ns = w->time_ns,
 		};
 	}
 	return error;
