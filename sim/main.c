@@ -16,9 +16,17 @@ static const struct {
 	const char *name;
 	int (*call)(int argc, char **argv);
 } commands[] = {
-	{"run", cli_run},	    {"replay", cli_replay},	  {"shrink", cli_shrink},
-	{"record", cli_record},	    {"scenarios", cli_scenarios}, {"invariants", cli_invariants},
-	{"profiles", cli_profiles}, {"faults", cli_faults},
+	/* clang-format off */
+	{"run", cli_run},
+	{"replay", cli_replay},
+	{"shrink", cli_shrink},
+	{"record", cli_record},
+	{"compare", cli_compare},
+	{"scenarios", cli_scenarios},
+	{"invariants", cli_invariants},
+	{"profiles", cli_profiles},
+	{"faults", cli_faults},
+	/* clang-format on */
 };
 
 static void
@@ -37,7 +45,8 @@ static const char doc[] =
 	"  run         run seeds of the random workload, a scenario, or a recorded program\n"
 	"  replay      repeat one run, from a file or by its seed\n"
 	"  shrink      make a violation small\n"
-	"  record      record the memory accesses of a program\n"
+	"  record      record the memory accesses of a program, or take faults of a real guest\n"
+	"  compare     replay a trace under several settings, and count what each costs\n"
 	"  scenarios   list the scenarios\n"
 	"  invariants  list what is checked\n"
 	"  profiles    list the CPU models\n"
