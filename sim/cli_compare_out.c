@@ -89,11 +89,13 @@ compare_write_json(FILE *to, const struct compare_table *t)
 
 		json_object(&j, NULL);
 		json_string(&j, "arch", sim_arch_name(row->cr_arch));
+		json_object(&j, "set");
 		json_string(&j, "superpages", superpages[row->cr_setting.cs_superpages]);
 		json_u64(&j, "batch", row->cr_setting.cs_batch);
 		json_string(&j, "defer", row->cr_setting.cs_defer ? "on" : "off");
 		json_string(&j, "host", hosts[row->cr_setting.cs_host]);
 		json_u64(&j, "passes", row->cr_setting.cs_passes);
+		json_close(&j);
 		snprintf(hash, sizeof(hash), "0x%016" PRIx64, row->cr_hash);
 		json_string(&j, "trace_hash", hash);
 		for (unsigned int f = 0; f < COMPARE_FIGURES; f++)

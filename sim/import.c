@@ -205,14 +205,14 @@ count_reason(struct import *im, struct import_text name)
 		    memcmp(r->ir_name, name.it_at, name.it_n) == 0)
 			break;
 	}
-	if (r == c->ic_reasons + c->ic_nreasons && c->ic_nreasons == IMPORT_REASONS_MAX - 1)
+	if (r >= c->ic_reasons + IMPORT_REASONS_MAX - 1) { /* there is room for one more: */
+		r = c->ic_reasons + IMPORT_REASONS_MAX - 1;
 		name = (struct import_text){"others", 6};
+	}
 	if (r == c->ic_reasons + c->ic_nreasons) {
 		memcpy(r->ir_name, name.it_at, name.it_n);
 		c->ic_nreasons++;
 	}
-	if (r == c->ic_reasons + IMPORT_REASONS_MAX)
-		r--;
 	r->ir_count++;
 }
 

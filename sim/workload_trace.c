@@ -136,6 +136,18 @@ is_pressed(const struct sim_options *o)
 	return o->seed % 2 != 0;
 }
 
+/*
+ * Memory for a guest under pressure. Page tables are held in it, too, so a guest that touches very
+ * little cannot run in half of that.
+ */
+static uint64_t
+pressed_pages(const struct trace_info *info)
+{
+	const uint64_t least = 16 + 4 * (uint64_t)info->ti_regions;
+
+	return info->ti_pages / 2 > least ? info->ti_pages / 2 : least;
+}
+
 static void
 set_up(void *arg)
 {
@@ -149,7 +161,7 @@ set_up(void *arg)
 	w->wo_short = is_pressed(o);
 	w->wo_may_reclaim = w->wo_short;
 	if (w->wo_short)
-		w->wo_mem_limit = o->vcpus * info->ti_pages / 2 * SIM_PAGE_SIZE;
+		w->wo_mem_limit = o->vcpus * pressed_pages(info) * SIM_PAGE_SIZE;
 	oracle_audit_every(w, AUDIT_STEPS);
 	for (unsigned int i = 0; i < o->vcpus; i++) {
 		struct program *const pr = sim_alloc(sizeof(*pr));

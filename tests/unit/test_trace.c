@@ -179,7 +179,7 @@ Test(trace, a_long_random_run_comes_back)
 		if (n && want[n - 1].ta_page == page && want[n - 1].ta_kind == kind)
 			want[n - 1].ta_count++;
 		else
-			want[n++] = (struct trace_access){1, page, (uint16_t)offset, kind};
+			want[n++] = (struct trace_access){1, page, (uint16_t)offset, kind, 0, 0};
 	}
 	t = finish(w, NULL);
 	cr_assert_eq(trace_info(t)->ti_records, n);

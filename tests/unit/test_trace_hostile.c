@@ -114,8 +114,7 @@ Test(trace_hostile, headers_that_lie)
 		const char *sentence;
 	} lies[] = {
 		{TRACE_H_MAGIC, 1, 'X', "wrong magic"},
-		{TRACE_H_VERSION, 4, 3,
-		 "format version 3; this program reads versions 1 and 2"},
+		{TRACE_H_VERSION, 4, 3, "format version 3; this program reads versions 1 and 2"},
 		{TRACE_H_VERSION, 4, UINT32_MAX, "format version"},
 		{TRACE_H_WINDOW, 4, 0, "window"},
 		{TRACE_H_WINDOW, 4, 257, "window"},
