@@ -432,8 +432,8 @@ cli_compare(int argc, char **argv)
 		.parser = parse,
 		.args_doc = "TRACE",
 		.doc = "Replays a trace under several settings and counts what each costs."
-		       "\vA trace is what 'pmap-sim record' makes, of a program or, with --from, of "
-		       "the faults of a real guest. docs/TRACE.md says what the figures mean.",
+		       "\vA trace is what 'pmap-sim record' makes, of a program or (--from) of the "
+		       "faults of a real guest. docs/TRACE.md says what the figures mean.",
 	};
 	const long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	struct compare_args *a = calloc(1, sizeof(*a));

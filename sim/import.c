@@ -296,7 +296,7 @@ take_page_fault(struct import *im, struct thread *th, const struct import_event 
 		return wrong(im,
 			     "kvm_page_fault with code 0x%llx: Intel's or AMD's? No kvm_exit says",
 			     (unsigned long long)code);
-	/* The exit has told already, and more exactly; but a fault of an emulated access has none. */
+	/* The exit has told already, and more; but a fault of an emulated access has none. */
 	if (th->th_pending && (th->th_fault.fa_gpa ^ gpa) >> TRACE_PAGE_SHIFT == 0)
 		return settle(im, th);
 	return keep(im, (struct fault){
