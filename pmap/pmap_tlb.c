@@ -123,7 +123,7 @@ pmap_guest_enter(struct pmap *pm, struct pmap_slot *s)
 	HOST_ASSERT(host_load(&s->ps_state) == SLOT_IDLE);
 
 	host_store(&s->ps_cpu, host_cpu());
-	/* E1. The exchange is the full fence; its partner is the fence in flush_generation(). */
+	/* E1. The exchange is the full fence; its partner is the fence in pmap_invalidate_ept(). */
 	host_xchg(&s->ps_state, SLOT_ACTIVE);
 	/* E2. */
 	s->ps_ack = host_load_acquire(&pm->pm_gen);
