@@ -75,6 +75,9 @@ struct cli_args {
 	const char *file; /* replay file to read */
 	bool keep_going;
 	bool seed_given;
+	uint64_t until;		/* replay: the step to stop at; 0: none */
+	const char *break_at;	/* replay: or where that happens */
+	bool gdb;		/* replay: not to show it, but to let a debugger do so */
 	bool lenient;		/* replay: decisions of a file as far as they fit (lenient.h) */
 	bool run_options_given; /* any that a replay file decides */
 	struct trace *trace;	/* opened by cli_prepare() */
@@ -185,6 +188,11 @@ bool cli_wants_story(const struct cli_args *a, const struct cli_sum *s);
  */
 struct story *cli_tell(const struct cli_args *a, const struct cli_sum *s);
 
+/* ---- A replay that stops (cli_stop.c) ------------------------------------------------------- */
+
+/* Prepared arguments; argv as the command was called, for the debugger to call it again. */
+int cli_stop(struct cli_args *a, int argc, char **argv);
+
 /* ---- Its end (cli_sum.c) -------------------------------------------------------------------- */
 
 /* Says in words why a job did not end in a verdict. */
@@ -200,6 +208,9 @@ void cli_write_memory(FILE *to, const struct cli_sum *s);
 
 /* What is said of the first failure (cli_failure.c). */
 void cli_write_failure(FILE *to, const struct cli_sum *s, bool color);
+
+/* The last steps of a story that matter: at most 9 lines (cli_failure.c). */
+void cli_write_steps(FILE *to, const struct story *st);
 
 enum cli_detail {
 	CLI_FAILURE_ONLY, /* nothing unless something failed */

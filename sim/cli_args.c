@@ -41,6 +41,10 @@ enum { /* options without a letter */
        KEY_FAULTS,
        KEY_NO_FAULTS,
        KEY_LENIENT,
+       KEY_UNTIL,
+       KEY_BREAK,
+       KEY_GDB,
+       KEY_BREAKPOINT,
 };
 
 #define COMMON_OPTIONS                                                                            \
@@ -122,6 +126,14 @@ static const struct argp_option replay_options[] = {
 	{"seed", KEY_SEED, "S", 0, "Seed, decimal or 0x..., instead of a file", 3},
 	{"lenient", KEY_LENIENT, NULL, 0,
 	 "Take the decisions of a file as far as they fit, and others by chance", 3},
+	{"until", KEY_UNTIL, "STEP", 0, "Stop at a step, and show the machine", 3},
+	{"break", KEY_BREAK, "WHAT", 0,
+	 "The same right before a violation (I14, CK-TLB), or at the last step of a CPU (cpu1), "
+	 "its last change of translations (cpu1:tlb) or of waiting stores (cpu1:buffer)",
+	 3},
+	{"gdb", KEY_GDB, NULL, 0, "Stop there, or at the end, in gdb", 3},
+	{"breakpoint", KEY_BREAKPOINT, "STEP", 0, "Call sim_breakpoint() at a step, for debuggers",
+	 3},
 	{"save", KEY_SAVE, "FILE", 0, "Write the run to a replay file, with every choice made", 4},
 	{"trace", KEY_TRACE, "FILE.json", 0,
 	 "Write what happened as a trace for Perfetto or chrome://tracing", 4},
@@ -337,6 +349,18 @@ parse_replay(int key, char *arg, struct argp_state *state)
 	case KEY_LENIENT:
 		a->lenient = true;
 		return 0;
+	case KEY_UNTIL:
+		a->until = number(state, "--until", arg, 1, UINT64_MAX);
+		return 0;
+	case KEY_BREAK:
+		a->break_at = arg;
+		return 0;
+	case KEY_GDB:
+		a->gdb = true;
+		return 0;
+	case KEY_BREAKPOINT:
+		a->options.break_at = number(state, "--breakpoint", arg, 1, UINT64_MAX);
+		return 0;
 	case ARGP_KEY_ARG:
 		if (a->file)
 			argp_error(state, "one file at a time, not also '%s'", arg);
@@ -351,6 +375,8 @@ parse_replay(int key, char *arg, struct argp_state *state)
 		if (!a->file && !a->seed_given)
 			argp_error(state,
 				   "replay what? A file, or --seed and the options of the run");
+		if (a->until && a->break_at)
+			argp_error(state, "--until and --break exclude each other");
 		if (a->file && a->run_options_given)
 			argp_error(state, "a replay file says itself what to run: "
 					  "no other options than --json, --report, --save, "

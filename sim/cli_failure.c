@@ -47,8 +47,8 @@ write_step(FILE *to, const struct story *st, uint32_t i)
 
 /* The last that matter, but for what comes after the end; the first of those that race, if it lies
  * further back, in place of the earliest. */
-static void
-write_steps(FILE *to, const struct story *st)
+void
+cli_write_steps(FILE *to, const struct story *st)
 {
 	uint32_t picked[STEPS];
 	unsigned int n = 0;
@@ -167,7 +167,7 @@ cli_write_failure(FILE *to, const struct cli_sum *s, bool color)
 	/* The story is another run's, and only told if that was the same. */
 	if (violation && st && st->st_ended && strcmp(st->st_check, out->check) == 0 &&
 	    s->repeat != CLI_REPEAT_OTHER) {
-		write_steps(to, st);
+		cli_write_steps(to, st);
 		write_stale(to, st);
 	}
 	write_repeat(to, s);

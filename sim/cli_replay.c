@@ -103,6 +103,8 @@ int
 cli_replay(int argc, char **argv)
 {
 	struct replaying *r = calloc(1, sizeof(*r));
+	uint64_t break_at;
+	bool stops;
 	int code;
 
 	if (!r) {
@@ -110,9 +112,12 @@ cli_replay(int argc, char **argv)
 		return CLI_INTERNAL;
 	}
 	cli_parse(&r->args, true, argc, argv);
+	stops = (r->args.until || r->args.break_at || r->args.gdb) && !r->args.options.break_at;
+	break_at = r->args.options.break_at;
 	code = cli_prepare(&r->args);
+	r->args.options.break_at = break_at; /* no file decides that */
 	if (code == CLI_PASS)
-		code = replay_all(r);
+		code = stops ? cli_stop(&r->args, argc, argv) : replay_all(r);
 	cli_release(&r->args);
 	free(r);
 	return code;

@@ -120,6 +120,8 @@ race_run(const struct sim_options *o, struct sim_outcome *out)
 
 	sim_config_init(&cfg);
 	cfg.sc_seed = o->seed;
+	cfg.sc_steps = o->step_limit;
+	cfg.sc_break_at = o->break_at;
 	m = sim_machine_create(&cfg, out->message, sizeof(out->message));
 	hw_config_init(&hw);
 	if (m == NULL || hw_create(&hw) != 0 || oracle_tlb_create() != 0)
@@ -129,6 +131,8 @@ race_run(const struct sim_options *o, struct sim_outcome *out)
 	sim_spawn(m, 0, run_guest, &sc);
 	sim_spawn(m, 1, clear_entry, &sc);
 	sim_machine_run(m, &report);
+	if (o->look != NULL)
+		o->look(o->look_arg, &report);
 	story_detach();
 	oracle_tlb_destroy();
 	hw_destroy();

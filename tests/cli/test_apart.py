@@ -61,6 +61,61 @@ class Failures(Case):
         self.assertNotIn("action | change", out)
 
 
+class Stops(Case):
+    """Replays that stop in the middle and show the machine."""
+
+    RACE = ["replay", "--scenario", "race", "--arch", "ept", "--seed", "1"]
+
+    def test_a_step_shows_the_machine(self):
+        out = self.expect(PASS, *self.RACE, "--until", "40").out
+        for part in [r"^stopped at step 40; the last that mattered before it:$",
+                     r"^CPU 0, in guest mode$", r"^CPU 1$", r"^  begins: remove of \[0x40201000, ",
+                     r"^    4 KiB 0x40201000 -> frame 0x40005000 rwx dirty, stale since step 20$",
+                     r"^  tables, from 0x40001000:$", r"^ +0x40200000: table 0x40004000 rwx"]:
+            self.assertEqual(len(re.findall("(?m)" + part, out)), 1, part + "\n" + out)
+        self.assertNotIn("0x40201000: frame", out)
+        out = self.expect(PASS, *self.RACE, "--until", "20").out
+        self.assertNotIn("stale", out)
+        self.assertIn("        0x40201000: frame 0x40005000 rwx A D\n", out)
+
+    def test_where_something_happens(self):
+        at = r"^stopped at step (\d+); "
+        steps = {what: int(re.match(at, self.expect(PASS, *self.RACE, "--break", what).out)[1])
+                 for what in ["I14", "CK-TLB", "cpu1", "cpu0:tlb"]}
+        self.assertEqual(steps["I14"], 63)
+        self.assertEqual(steps["CK-TLB"], 63)
+        self.assertLess(steps["cpu0:tlb"], 63)
+        self.assertGreater(steps["cpu1"], 20)
+
+    def test_where_nothing_happens_is_said(self):
+        self.refused(2, "the run violates I14 (CK-TLB), and not I15", *self.RACE, "--break", "I15")
+        self.refused(2, "there is no cpu1:buffer in this run", *self.RACE, "--break", "cpu1:buffer")
+        self.refused(2, "ends before that: violation at step 63", *self.RACE, "--until", "9999")
+        self.refused(2, "violates nothing, so not I14 either", "replay", "--scenario", "pass",
+                     "--arch", "ept", "--seed", "1", "--break", "I14")
+        for what in ["tlb", "cpu9", "cpu1:tables", "cpu", "I1"]:
+            self.refused(USAGE, "'%s' is neither an invariant" % what, *self.RACE, "--break", what)
+        self.refused(USAGE, "--until: '0x' is not a number", *self.RACE, "--until", "0x")
+        self.refused(USAGE, "exclude each other", *self.RACE, "--until", "3", "--break", "I14")
+        self.refused(USAGE, "one kind of page table", "replay", "--seed", "1", "--until", "3")
+
+    @unittest.skipUnless(shutil.which("gdb"), "no gdb")
+    def test_a_debugger_stops_there(self):
+        path = self.path("x.psim")
+        self.expect(VIOLATION, "run", "--scenario", "lost", "--arch", "ept", "--count", "60",
+                    "--save", path)
+        for args, step in [([path, "--until", "40"], "40"), ([path, "--break", "I13"], None)]:
+            with open(path, encoding="ascii") as stream:
+                step = step or re.search(r"(?m)^step: (\d+)$", stream.read())[1]
+            gdb = subprocess.run([PROGRAM, "replay", *args, "--gdb"], capture_output=True,
+                                 input='printf "here %lu\\n", step\nkill\nquit\n', text=True,
+                                 timeout=100, check=False)
+            self.assertIn("here " + step, gdb.stdout, gdb.stderr)
+        env = {"PATH": self.folder}
+        r = self.expect(ENVIRONMENT, "replay", path, "--until", "40", "--gdb", env=env)
+        self.assertIn("gdb cannot be started", r.err)
+
+
 class Apart(Case):
     """What takes a run apart: a race on a real machine."""
 
