@@ -12,6 +12,8 @@
 #include "sim/cli.h"
 #include "sim/story.h"
 
+#define TRIES 6 /* to fit a long run into what there is room for */
+
 struct telling {
 	struct sim_options options;
 	const struct trace *trace;
@@ -26,7 +28,7 @@ tell(void *arg, uint64_t i, struct sim_outcome *out)
 	int error = cli_execute(&t->options, t->trace, out);
 
 	(void)i;
-	if (error == 0 && t->options.story->st_lost != 0) {
+	for (unsigned int k = 0; error == 0 && t->options.story->st_lost != 0 && k < TRIES; k++) {
 		const uint64_t end = t->end != 0 ? t->end : out->steps;
 
 		free(out->choices);

@@ -77,7 +77,9 @@ meanwhile(FILE *to, const struct story *s, uint32_t from, uint32_t until, unsign
 		fputs("was sent no interrupt", to);
 	else
 		fprintf(to, "was sent %u interrupt%s%s", kicks, kicks == 1 ? "" : "s",
-			arrived < kicks ? ", of which not all have arrived" : "");
+			arrived >= kicks ? ""
+			: kicks == 1	 ? " that has not arrived"
+					 : " that have not all arrived");
 	fprintf(to, ", %s, and ", whereabouts(s, from, until, cpu));
 	if (flushes == 0)
 		fputs("flushed nothing", to);
@@ -125,6 +127,20 @@ unseen(FILE *to, const struct story *s, uint32_t from, uint32_t until, unsigned 
 	}
 }
 
+/* Of another space than the access that used it: identifiers are mixed up. */
+static void
+whose(FILE *to, const struct story *s, uint32_t fill)
+{
+	const unsigned int space = s->st_events[fill].se_space;
+
+	if (s->st_used == STORY_NONE || s->st_events[s->st_used].se_space == space ||
+	    space >= s->st_nspaces)
+		return;
+	fputs(" It belongs to ", to);
+	html_text(to, s->st_spaces[space].sa_name);
+	fputs(".", to);
+}
+
 static void
 sentences(FILE *to, const struct html_view *vw)
 {
@@ -134,29 +150,31 @@ sentences(FILE *to, const struct html_view *vw)
 	fputs("<ol class=\"short\">\n", to);
 	if (vw->vw_fill != STORY_NONE) {
 		sentence(to, s, vw->vw_fill, "");
+		whose(to, s, vw->vw_fill);
 		fputs("</li>\n", to);
 	}
 	if (changed != STORY_NONE) {
-		sentence(to, s, changed, " class=\"race\" value=\"0\" data-n=\"1\"");
-		if (vw->vw_fill != STORY_NONE)
+		sentence(to, s, changed, " class=\"race\" data-n=\"1\"");
+		if (s->st_blame != STORY_NONE && vw->vw_fill != STORY_NONE)
 			fprintf(to,
 				" From here on what CPU %u has cached is <b>stale</b>: it must be "
 				"gone before this change counts as done.",
 				s->st_events[vw->vw_fill].se_cpu);
 		fputs("</li>\n", to);
 	}
-	if (changed != STORY_NONE && vw->vw_fill != STORY_NONE) {
+	if (changed != STORY_NONE && s->st_blame != STORY_NONE && vw->vw_fill != STORY_NONE) {
 		const uint32_t until = used != STORY_NONE ? used : vw->vw_end;
 
 		meanwhile(to, s, changed, until, s->st_events[vw->vw_fill].se_cpu);
 		unseen(to, s, changed, until, s->st_events[vw->vw_fill].se_cpu);
 	}
-	if (used != STORY_NONE) {
+	if (used != STORY_NONE && used != vw->vw_end) {
 		sentence(to, s, used, " class=\"race\" data-n=\"2\"");
 		fputs("</li>\n", to);
 	}
 	if (s->st_ended) {
-		fprintf(to, "<li><b>Step %" PRIu64 "</b>: the check %s fires. ",
+		fprintf(to, "<li%s><b>Step %" PRIu64 "</b>: the check %s fires. ",
+			used == vw->vw_end ? " class=\"race\" data-n=\"2\"" : "",
 			s->st_events[vw->vw_end].se_step, s->st_check);
 		html_text(to, s->st_message);
 		fputs(".</li>\n", to);
@@ -362,15 +380,19 @@ html_story(FILE *to, const struct html_view *vw)
 	if (s->st_blame != STORY_NONE && s->st_changed != STORY_NONE)
 		fputs(" ① is the change and ② the use that race.", to);
 	else if (s->st_changed != STORY_NONE)
-		fputs(" ① and ② are the last two steps that met at one table entry.", to);
+		fputs(" ① is the last change of the entry that this is about, ② what failed.", to);
 	fputs("</figcaption></figure>\n", to);
 	table(to, vw);
-	fputs("<figure class=\"wide\">\n", to);
-	svg_tables(to, vw);
-	fputs("<figcaption>The page tables of that address. ◆ marks entries that changed in the "
-	      "picture's time; in bold the way that the hardware takes.</figcaption></figure>\n"
-	      "</section>\n",
-	      to);
+	/* Of what failed elsewhere no tables are worth a picture. */
+	if (!s->st_ended || s->st_changed != STORY_NONE) {
+		fputs("<figure class=\"wide\">\n", to);
+		svg_tables(to, vw);
+		fputs("<figcaption>The page tables of that address. ◆ marks entries that changed "
+		      "in the picture's time; in bold the way that the hardware takes."
+		      "</figcaption></figure>\n",
+		      to);
+	}
+	fputs("</section>\n", to);
 	fputs("<section aria-label=\"State\"><h2 id=\"h-state\">The machine, step by "
 	      "step</h2>\n",
 	      to);

@@ -87,18 +87,22 @@ anchor(const struct html_view *vw)
 }
 
 /*
- * The largest set of priorities that fits; nearest to the end first. What tells the failure is
- * there in any case.
+ * What tells the failure, then what has one of these priorities, nearest to the end first, as far
+ * as there is room. Returns their number.
  */
 static uint32_t
 pick(struct html_view *vw, uint32_t *picks, unsigned int most, uint32_t from)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = vw->vw_end + 1; i-- > 0 && n < PICKS_MAX;) {
+	for (uint32_t i = vw->vw_end + 1; i-- > 0 && n < PICKS_MAX / 2;) {
+		if (priority(vw, i) == 0)
+			picks[n++] = i;
+	}
+	for (uint32_t i = vw->vw_end + 1; i-- > from && n < PICKS_MAX;) {
 		const unsigned int p = priority(vw, i);
 
-		if (p == 0 || (i >= from && p <= most))
+		if (p != 0 && p <= most)
 			picks[n++] = i;
 	}
 	return n;
@@ -134,7 +138,7 @@ choose_picks(struct html_view *vw)
 		return false;
 	/* Of a run without a failure: as much as there is room for. */
 	vw->vw_npicks = pick(vw, picks, most, vw->vw_story->st_changed != STORY_NONE ? from : 0);
-	while (vw->vw_npicks == PICKS_MAX && most > 1 && picks[PICKS_MAX - 1] > from)
+	while (vw->vw_npicks == PICKS_MAX && most > 1)
 		vw->vw_npicks = pick(vw, picks, --most, from);
 	qsort(picks, vw->vw_npicks, sizeof(*picks), by_number);
 	vw->vw_picks = picks;
@@ -181,8 +185,7 @@ html_view_init(struct html_view *vw, const struct story *s)
 {
 	*vw = (struct html_view){.vw_story = s, .vw_fill = STORY_NONE};
 	vw->vw_end = last_event(s);
-	if (s->st_blame != STORY_NONE && s->st_events[s->st_blame].se_serial != 0)
-		vw->vw_fill = s->st_events[s->st_blame].se_serial - 1;
+	vw->vw_fill = s->st_fill;
 	if (s->st_n == 0)
 		return true;
 	if (!choose_picks(vw))

@@ -54,6 +54,7 @@ story_clear(struct story *s, uint64_t from)
 	memset(s, 0, offsetof(struct story, st_events));
 	s->st_from = from;
 	s->st_blame = STORY_NONE;
+	s->st_fill = STORY_NONE;
 	s->st_changed = STORY_NONE;
 	s->st_used = STORY_NONE;
 }
@@ -604,88 +605,6 @@ story_attach(struct story *s)
 	sim_set_step_hook(step, NULL);
 }
 
-/* ---- The end -------------------------------------------------------------------------------- */
-
-/* The entries above an address as they are at last, unless they are there. */
-static void
-add_path(unsigned int space, uint64_t gpa)
-{
-	struct story *const s = story_on;
-	struct hw_walk w;
-
-	hw_walk_quiet(&s->st_spaces[space].sa_ctx, gpa, &w);
-	for (unsigned int i = 0; i < w.wk_n && s->st_npaths < STORY_PATHS_MAX; i++) {
-		const unsigned int level = hw_context_levels(&s->st_spaces[space].sa_ctx) - 1 - i;
-		bool there = false;
-
-		for (uint32_t j = 0; j < s->st_npaths; j++)
-			there = there || s->st_paths[j].pa_hpa == w.wk_where[i];
-		if (!there)
-			s->st_paths[s->st_npaths++] = (struct story_path){
-				w.wk_where[i], gpa >> hw_shift(level) << hw_shift(level),
-				w.wk_entries[i], (uint8_t)space, (uint8_t)level};
-	}
-}
-
-static void
-add_paths(void)
-{
-	struct story *const s = story_on;
-
-	for (uint32_t i = s->st_n; i-- > 0 && s->st_npaths < STORY_PATHS_MAX;) {
-		const struct story_event *const e = &s->st_events[i];
-		const bool access = e->se_kind == STORY_ACCESS || e->se_kind == STORY_BLAME;
-
-		if ((e->se_kind == STORY_ENTRY || access) && e->se_space != STORY_NO_SPACE &&
-		    s->st_spaces[e->se_space].sa_root != 0)
-			add_path(e->se_space, e->se_gpa);
-	}
-}
-
-/* The change that made the blamed translation stale; or before it, the last one of its address. */
-static uint32_t
-change_of(uint32_t blame)
-{
-	const struct story *const s = story_on;
-	const struct story_event *const b = &s->st_events[blame];
-
-	for (uint32_t i = blame; i-- > 0;) {
-		if (s->st_events[i].se_kind == STORY_STALE &&
-		    s->st_events[i].se_serial == b->se_serial)
-			return s->st_events[i].se_link;
-	}
-	return STORY_NONE;
-}
-
-/* The last word that the violator read or changed and that somebody else changed before. */
-static void
-find_conflict(void)
-{
-	struct story *const s = story_on;
-	const uint64_t words = SIM_ID_TABLE >> OFFSET_BITS;
-
-	for (uint32_t i = s->st_n; i-- > 0;) {
-		const struct story_event *const e = &s->st_events[i];
-
-		if (e->se_actor != s->st_actor || e->se_kind != STORY_POINT ||
-		    e->se_id >> OFFSET_BITS != words)
-			continue;
-		for (uint32_t j = i; j-- > 0;) {
-			const struct story_event *const w = &s->st_events[j];
-
-			if (w->se_kind != STORY_ENTRY ||
-			    w->se_id - sim_the_machine->m_phys_base != (e->se_id & ~SIM_ID_TABLE))
-				continue;
-			if (w->se_actor != s->st_actor) {
-				s->st_used = i;
-				s->st_changed = j;
-				return;
-			}
-			break;
-		}
-	}
-}
-
 void
 story_detach(void)
 {
@@ -694,14 +613,9 @@ story_detach(void)
 	if (s == NULL)
 		return;
 	sim_set_step_hook(others_hook, others_arg);
-	if (s->st_blame != STORY_NONE) {
-		s->st_used = s->st_blame;
-		s->st_changed = change_of(s->st_blame);
-	} else if (s->st_ended) {
-		find_conflict();
-	}
+	story_find_race();
 	if (s->st_n > 0 && hw_state != NULL)
-		add_paths();
+		story_add_paths();
 	story_on = NULL;
 	free(roles);
 	roles = NULL;

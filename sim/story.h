@@ -155,6 +155,8 @@ struct story {
 	bool st_ended;	   /* with a violation */
 	uint8_t st_actor;  /* who violated */
 	uint32_t st_blame; /* its event, or STORY_NONE */
+	uint32_t
+		st_fill; /* the event that cached the translation that it is about, or STORY_NONE */
 
 	/* The two steps that race: what was changed, and who relied on it. STORY_NONE: unknown. */
 	uint32_t st_changed;

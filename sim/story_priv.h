@@ -3,7 +3,7 @@
 
 /*
  * The recorder's inside: story.c (life, the machine's and the world's events), story_hw.c (what the
- * hardware caches, and when it is stale).
+ * hardware caches, and when it is stale), story_race.c (its end).
  */
 
 #ifndef SIM_STORY_PRIV_H
@@ -44,6 +44,10 @@ unsigned int story_space_at(uint64_t root);
 
 /* Index of a name, added if it is new. */
 uint8_t story_intern(const char *name);
+
+/* The two steps that race; the tables above what changed, as they are at last (story_race.c). */
+void story_find_race(void);
+void story_add_paths(void);
 
 /* What is there when recording begins. */
 void story_hw_before(void);

@@ -62,7 +62,10 @@ say_entry(struct say *y, const struct story *s, unsigned int space, unsigned int
 	}
 	hw_entry_decode(&s->st_spaces[space].sa_ctx, level, value, &e);
 	if (!e.en_present) {
-		say(y, "not present (0x%llx)", (ull)value);
+		if ((value & (value - 1)) == 0)
+			say(y, "not present (bit %d alone)", __builtin_ctzll(value));
+		else
+			say(y, "not present (0x%llx)", (ull)value);
 		return;
 	}
 	if (e.en_bad != HW_FINE)

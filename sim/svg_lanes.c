@@ -104,7 +104,7 @@ bar(struct lanes *l, const char *class, double x0, double x1, int y, int h, cons
     uint32_t i)
 {
 	const double w = x1 - x0 < 2 ? 2 : x1 - x0;
-	const double wide = strstr(class, "this") != NULL ? 7.2 : 6.2; /* bold */
+	const double wide = strstr(class, "this") != NULL ? 7.4 : 6.7; /* bold */
 	const size_t fits = w > 12 ? (size_t)((w - 8) / wide) : 0;
 
 	fprintf(l->to, "<g class=\"%s\"><rect x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>",
@@ -242,12 +242,11 @@ vcpu_bars(struct lanes *l, int y)
 static bool
 is_about(const struct lanes *l, const struct story_event *e)
 {
-	const struct story_event *const fill =
-		l->vw->vw_fill != STORY_NONE ? &l->s->st_events[l->vw->vw_fill] : NULL;
-	const unsigned int shift = fill != NULL ? 12 + 9u * fill->se_level : 0;
+	const uint32_t about = l->vw->vw_fill != STORY_NONE ? l->vw->vw_fill : l->s->st_changed;
+	const struct story_event *const a = about != STORY_NONE ? &l->s->st_events[about] : NULL;
 
-	return fill == NULL ||
-	       (fill->se_space == e->se_space && fill->se_gpa >> shift == e->se_gpa >> shift);
+	return a == NULL || (a->se_space == e->se_space &&
+			     (a->se_gpa ^ e->se_gpa) >> (12 + 9u * a->se_level) == 0);
 }
 
 static void

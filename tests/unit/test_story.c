@@ -221,6 +221,37 @@ Test(story, the_racing_steps_are_found)
 	told_free(r, s);
 }
 
+static void
+complain(void *arg)
+{
+	(void)arg;
+	sim_violation("CK-DIRTY", "I25", "guest 0: frame 0x1000 of 0x%llx was written, and lost",
+		      (unsigned long long)GPA + 8);
+}
+
+/* Without a translation to blame: the address in the message, and the last change of its entry. */
+Test(story, a_message_names_what_it_is_about)
+{
+	struct story *s;
+	struct rig *r = told(HW_EPT, &s);
+	const uint64_t hpa = data_new(0);
+	struct sim_report report;
+
+	sim_word_xchg(word_at(r, GPA, 0), hpa | EPT_LEAF);
+	assert_reaches(r, GPA, HW_WRITE, hpa);
+	sim_word_xchg(word_at(r, GPA, 0), 0);
+	sim_machine_call(r->m, complain, NULL, &report);
+	cr_assert_eq(report.sr_result, SIM_RUN_VIOLATED);
+	story_detach();
+	cr_assert(s->st_ended);
+	cr_assert_eq(s->st_blame, STORY_NONE);
+	cr_assert_neq(s->st_changed, STORY_NONE);
+	cr_assert_eq(s->st_events[s->st_changed].se_gpa, GPA);
+	cr_assert_eq(s->st_events[s->st_changed].se_new, 0);
+	cr_assert_eq(s->st_events[s->st_used].se_kind, STORY_VIOLATION);
+	told_free(r, s);
+}
+
 /* ---- Store buffers --------------------------------------------------------------------------- */
 
 struct words {
