@@ -197,7 +197,8 @@ table(FILE *to, const struct html_view *vw)
 	char text[STORY_TEXT_BYTES];
 
 	fputs("<details class=\"words\" open><summary>The same in words</summary>\n"
-	      "<div class=\"scroll\"><table><caption class=\"hidden\">Events of the "
+	      "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"Events\">"
+	      "<table><caption class=\"hidden\">Events of the "
 	      "picture</caption><thead><tr><th scope=\"col\"></th><th scope=\"col\">step</th>"
 	      "<th scope=\"col\">who</th><th scope=\"col\">does what</th>"
 	      "<th scope=\"col\">what changes</th></tr></thead><tbody>\n",
