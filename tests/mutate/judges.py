@@ -12,6 +12,7 @@ got is a limit on its CPU time, a few times what the judge needs: how busy the m
 count.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -34,6 +35,8 @@ class Judge:
         self.name, self.command, self.env, self.cwd = name, command, env, cwd
         self.seconds = self.wall = self.used = 0.0
         self.reached = b""
+        self.stamp = stamp([w for w in command if os.path.isabs(w)] + [os.path.join(cwd, w)
+                                                                       for w in command])
 
     def run(self, mutant, cpu_s, wall_s, reached=None):
         """Returns "passes", "fails" or "hangs", and what it printed last."""
@@ -68,6 +71,18 @@ class Judge:
 
     def limits(self):
         return 1 + 4 * self.seconds, 60 + 20 * self.wall
+
+
+def stamp(paths):
+    """Of what a judge is made of: its program and the files that it is given."""
+    sum_ = hashlib.sha256()
+    for path in sorted(set(paths)):
+        for file in sorted(os.path.join(path, n) for n in os.listdir(path)) \
+                if os.path.isdir(path) else [path]:
+            if os.path.isfile(file):
+                with open(file, "rb") as f:
+                    sum_.update(f.read())
+    return sum_.hexdigest()[:16]
 
 
 def await_child(child, wall_s):

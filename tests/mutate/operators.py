@@ -31,10 +31,9 @@ CALLS = (
               r"|break_before_make|host_epoch_drain)$"),
     ("fence", r"^host_fence$"),
     ("lock", r"^host_((mutex_)?(un)?lock|epoch_(enter|exit))$"),
-    ("free", r"^(?!host_store)\w*(^|_)(free|put|putpage|unref|uncharge|destroy|release|discard"
-             r"|terminate|disown|unpin|unshare|unwire|reap|forget|give|drop|detach|close|abandon"
-             r"|undo|defer)"
-             r"(_|$)|^(bequeath|let_go|unlink_finished)$"),
+    ("free", r"^(?!host_store)\w*(^|_)(free|pager_put|putpage|unref|uncharge|destroy|release"
+             r"|discard|terminate|disown|unpin|unshare|unwire|reap|forget|give|drop|detach|close"
+             r"|abandon|undo|defer)(_|$)|^(bequeath|let_go|unlink_finished)$"),
 )
 
 # Locked operations are fences too. Where the value is not used, a plain operation would do the same

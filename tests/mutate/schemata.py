@@ -159,6 +159,9 @@ def copy_tree(root, to, spared):
             folder == root and (d == "build" or d.startswith("build-")))]
         into = os.path.join(to, os.path.relpath(folder, root))
         os.makedirs(into, exist_ok=True)
+        for name in os.listdir(into):
+            if name not in names and os.path.isfile(os.path.join(into, name)):
+                os.unlink(os.path.join(into, name))
         for name in names:
             old, new = os.path.join(folder, name), os.path.join(into, name)
             if os.path.relpath(old, root) in spared or not os.path.isfile(old):
@@ -201,8 +204,11 @@ class Build:
         stamp = os.path.join(self.home, "stamp")
         if os.path.exists(os.path.join(self.dir, "build.ninja")) and os.path.exists(stamp):
             with open(stamp, encoding="utf-8") as f:
-                if f.read() == repr(args):
-                    return
+                same = f.read() == repr(args)
+            # The build files may have changed: what is to be built is asked of Meson next.
+            if same and subprocess.run(["ninja", "-C", self.dir, "build.ninja"],
+                                       capture_output=True, check=False).returncode == 0:
+                return
         shutil.rmtree(self.dir, ignore_errors=True)
         self.run(["meson", "setup", self.dir, self.tree] + args, "meson setup")
         with open(stamp, "w", encoding="utf-8") as f:
@@ -230,5 +236,6 @@ class Build:
                 wrong |= {m.number for m in mutants if m.path == path and
                           m.line(files) <= int(line) <= m.line(files) + m.point.text.count("\n")}
             if not wrong - self.dropped:
-                raise BuildFailed(done.stdout[-3000:] + done.stderr[-3000:])
+                raise BuildFailed("\n".join(re.findall(
+                    r"^(?:FAILED|.*[eE]rror).*$", done.stdout + done.stderr, re.M))[:3000])
             self.dropped |= wrong

@@ -144,18 +144,34 @@ def test_interval():
 
 
 def test_results():
-    """Results go on where they were; other sources make hints of them, half a line is dropped."""
+    """What was killed stays so while its killer is the same, what survived while all are; half a
+    line is no harm."""
+    def panel(*stamps):
+        found = [judges.Judge("j%d" % n, ["true"], {}, HERE) for n in range(len(stamps))]
+        for judge, text in zip(found, stamps):
+            judge.stamp = text
+        return found
+
+    def known(results):
+        return "".join(sorted(results.now))
+
     with tempfile.TemporaryDirectory() as home:
         path = os.path.join(home, "results")
-        RUN.Results(path, "one", False).add({"key": "k", "verdict": "killed", "by": "j"})
-        with open(path, "a", encoding="ascii") as f:
-            f.write('{"key": "ha')
-        again = RUN.Results(path, "one", False)
-        if list(again.now) != ["k"] or again.hints != {"k": "j"}:
-            yield "results of the same sources are lost"
-        other = RUN.Results(path, "two", False)
-        if other.now or other.hints != {"k": "j"}:
-            yield "results of other sources are taken for those of these"
+        first = RUN.Results(path, panel("a", "b"), False)
+        first.add({"key": "k", "verdict": "killed", "by": "j0"})
+        first.add({"key": "s", "verdict": "survives", "by": None})
+        first.file.write('{"key": "ha')
+        first.file.close()
+        for stamps, retry, wanted in ((("a", "b"), False, "ks"), (("a", "b"), True, "k"),
+                                      (("a", "x"), False, "k"), (("x", "b"), False, "")):
+            again = RUN.Results(path, panel(*stamps), retry)
+            again.add({"key": "t", "verdict": "survives", "by": None})
+            again.file.close()
+            if known(RUN.Results(path, panel(*stamps), False)) != "".join(sorted(
+                    set(wanted + "t" + ("s" if retry else "")))):
+                yield "what was added after %s is lost" % (stamps,)
+            if known(again) != wanted + "t" or again.hints != {"k": "j0"}:
+                yield "of tests %s %s is known, not %s" % (stamps, known(again), wanted)
 
 
 def test_equivalent():
