@@ -23,7 +23,7 @@ import tempfile
 import time
 
 SUITES = ("inproc", "sim")
-NOT_JUDGES = r"^(mutants|fresh-seeds|determinism|invariants|trace(-\w+)?|selftest-.*)$"
+NOT_JUDGES = r"^(mutants|walkers|fresh-seeds|determinism|invariants|trace(-\w+)?|selftest-.*)$"
 LONGEST_S = 30.0
 MEMORY = 8 << 30
 

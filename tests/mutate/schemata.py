@@ -14,6 +14,7 @@ own: a compiler that does not accept a mutant names the line, and what is on it 
 """
 
 import collections
+import filecmp
 import os
 import re
 import shutil
@@ -152,8 +153,8 @@ def write_if_changed(path, text):
 
 
 def copy_tree(root, to, spared):
-    """The checkout's files as they are now, without what was built, and without `spared`. Times of
-    change are kept, so that only what has changed is compiled anew."""
+    """The checkout's files as they are now, without what was built, and without `spared`. What is
+    the same is not touched, so that only what has changed is compiled anew."""
     for folder, folders, names in os.walk(root):
         folders[:] = [d for d in folders if d != ".git" and not (
             folder == root and (d == "build" or d.startswith("build-")))]
@@ -166,10 +167,8 @@ def copy_tree(root, to, spared):
             old, new = os.path.join(folder, name), os.path.join(into, name)
             if os.path.relpath(old, root) in spared or not os.path.isfile(old):
                 continue
-            a = os.stat(old)
-            b = os.stat(new) if os.path.exists(new) else None
-            if b is None or (a.st_size, int(a.st_mtime)) != (b.st_size, int(b.st_mtime)):
-                shutil.copy2(old, new)
+            if not os.path.exists(new) or not filecmp.cmp(old, new, shallow=False):
+                shutil.copy(old, new)
 
 
 class BuildFailed(Exception):
