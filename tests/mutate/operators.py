@@ -36,8 +36,8 @@ CALLS = (
              r"|abandon|undo|defer)(_|$)|^(bequeath|let_go|unlink_finished)$"),
 )
 
-# Locked operations are fences too. Where the value is not used, a plain operation would do the same
-# but for the order: (name, what stands there instead).
+# Locked operations are fences too. Where the value is not used, plain ones would do the same if
+# they were alone: name, and what stands there instead.
 WEAKER = {
     "host_xchg": "host_store_release(%s)",
     "host_fetch_or": "host_store(%s, host_load(%s) | (%s))",
@@ -395,7 +395,8 @@ class Reader:
             weaker = WEAKER[name]
             weaker = weaker % ((word + ", " + value) if weaker.count("%") == 1
                                else (word, word, value))
-            p = self.point(node, "weaker", "fence", where)
+            # An exchange whose value nobody wants is there for the fence that it is.
+            p = self.point(node, "weaker", "fence" if name == "host_xchg" else "rest", where)
             if p:
                 p.add("weaken", weaker + ";")
 
