@@ -513,6 +513,7 @@ replay_read(FILE *from, struct replay *re, char *why, size_t why_bytes)
 	memset(re, 0, sizeof(*re));
 	re->re_options.count = 1;
 	re->re_options.jobs = 1;
+	re->re_options.schedules = 1;
 	error = read_all(&r);
 	if (error == -ENOMEM)
 		snprintf(why, why_bytes, "cannot be read: out of memory");
