@@ -480,7 +480,9 @@ void oracle_aged(struct space *sp, gpa_t start, gpa_t end, const uint64_t *bitma
 void oracle_check_range(struct space *sp, gpa_t start, gpa_t end);
 
 /*
- * Everything, from vmspace_check() to the bytes of every page. Nothing else runs in this space.
+ * Everything, from the tables to the bytes of every page. Nothing else runs in this space. In the
+ * driver, oracle_check_system() and oracle_vm_quiet() come after it, in this order: so nothing is
+ * audited twice.
  */
 void oracle_check_quiet(struct space *sp);
 

@@ -319,18 +319,25 @@ audit_space(struct audit *au, struct vmspace *vs)
 	return check_account(au, vs);
 }
 
+static int
+check_space(struct audit *au, struct vmspace *vs)
+{
+	int error;
+
+	host_mutex_lock(&vs->vs_lock);
+	error = pmap_check(vs->vs_pmap, au->au_why, au->au_bytes);
+	if (error == 0)
+		error = audit_space(au, vs);
+	host_mutex_unlock(&vs->vs_lock);
+	return error;
+}
+
 int
 vmspace_check(struct vmspace *vs, char *why, size_t why_bytes)
 {
 	struct audit au = {.au_why = why, .au_bytes = why_bytes};
-	int error;
 
-	host_mutex_lock(&vs->vs_lock);
-	error = pmap_check(vs->vs_pmap, why, why_bytes);
-	if (error == 0)
-		error = audit_space(&au, vs);
-	host_mutex_unlock(&vs->vs_lock);
-	return error;
+	return check_space(&au, vs);
 }
 
 int
@@ -343,13 +350,10 @@ vm_system_check(struct vm_system *sys, char *why, size_t why_bytes)
 	uint64_t spaces = 0;
 
 	for (struct vmspace *vs = sys->sy_spaces; vs != NULL; vs = vs->vs_next) {
-		const int error = vmspace_check(vs, why, why_bytes);
-
+		au = (struct audit){.au_why = why, .au_bytes = why_bytes};
+		const int error = check_space(&au, vs);
 		if (error != 0)
 			return error;
-		au = (struct audit){.au_why = why, .au_bytes = why_bytes};
-		if (audit_space(&au, vs) != 0)
-			return -EINVAL;
 		all.au_objects += au.au_objects;
 		all.au_sum.va_slots += au.au_sum.va_slots;
 		held += host_load(&vs->vs_tables);
