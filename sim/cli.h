@@ -39,6 +39,7 @@ enum cli_exit {
 int cli_run(int argc, char **argv);
 int cli_replay(int argc, char **argv);
 int cli_shrink(int argc, char **argv);
+int cli_why(int argc, char **argv);
 int cli_record(int argc, char **argv);
 int cli_compare(int argc, char **argv);
 int cli_scenarios(int argc, char **argv);
@@ -77,6 +78,7 @@ struct cli_args {
 	bool seed_given;
 	uint64_t until;		/* replay: the step to stop at; 0: none */
 	const char *break_at;	/* replay: or where that happens */
+	bool curves;		/* reports may be .svg; before parsing */
 	bool gdb;		/* replay: not to show it, but to let a debugger do so */
 	bool lenient;		/* replay: decisions of a file as far as they fit (lenient.h) */
 	bool run_options_given; /* any that a replay file decides */
@@ -187,6 +189,12 @@ bool cli_wants_story(const struct cli_args *a, const struct cli_sum *s);
  * NULL if there is none.
  */
 struct story *cli_tell(const struct cli_args *a, const struct cli_sum *s);
+
+/* ---- Runs taken apart (cli_shrink.c, cli_why.c) --------------------------------------------- */
+
+/* Says why a run was not taken apart (shrink.h); returns the exit code. */
+struct shrink;
+int cli_shrink_failed(const struct cli_args *a, const struct shrink *sh, int error);
 
 /* ---- A replay that stops (cli_stop.c) ------------------------------------------------------- */
 

@@ -205,9 +205,12 @@ ends_with(const char *text, const char *end)
 }
 
 static void
-add_report(struct argp_state *state, struct sim_options *o, const char *path)
+add_report(struct argp_state *state, struct cli_args *a, const char *path)
 {
-	if (!ends_with(path, ".txt") && !ends_with(path, ".json") && !ends_with(path, ".html"))
+	struct sim_options *o = &a->options;
+
+	if (!(a->curves && ends_with(path, ".svg")) && !ends_with(path, ".txt") &&
+	    !ends_with(path, ".json") && !ends_with(path, ".html"))
 		argp_error(state, "--report: '%s' must end in .html, .txt or .json", path);
 	if (o->nreports == SIM_REPORTS_MAX)
 		argp_error(state, "--report: at most %d reports", SIM_REPORTS_MAX);
@@ -290,7 +293,7 @@ parse_common(int key, char *arg, struct argp_state *state)
 		o->json = true;
 		return 0;
 	case KEY_REPORT:
-		add_report(state, o, arg);
+		add_report(state, a, arg);
 		return 0;
 	case KEY_SAVE:
 		a->save = arg;

@@ -218,21 +218,22 @@ write_json(const struct shrinking *s)
 
 /* ---- The command ---------------------------------------------------------------------------- */
 
-static int
-fail(const struct shrinking *s, int error)
+int
+cli_shrink_failed(const struct cli_args *a, const struct shrink *sh, int error)
 {
-	const char *what = s->args.file ? s->args.file : "this seed";
+	const char *what = a->file ? a->file : "this seed";
 
 	if (error == -ENOENT)
-		cli_complain("%s: it violates nothing, so there is nothing to shrink", what);
+		cli_complain("%s: it violates nothing, so there is nothing to explain", what);
 	else if (error == -ESRCH)
 		cli_complain("%s: taken apart and put together again, the run is another one; "
-			     "it cannot be shrunk",
+			     "it cannot be explained",
 			     what);
+	else if (error == -ENODATA)
+		cli_complain("%s: it makes no decisions, so it cannot be taken apart", what);
 	else
 		cli_complain("%s: %s", what,
-			     *s->shrink.sh_best.message ? s->shrink.sh_best.message
-							: strerror(-error));
+			     *sh->sh_best.message ? sh->sh_best.message : strerror(-error));
 	return error == -EILSEQ ? CLI_DATA : error == -ENOENT ? CLI_PASS : CLI_INTERNAL;
 }
 
@@ -254,7 +255,7 @@ shrink(struct shrinking *s)
 	if (s->progress_shown)
 		fputs("\r\033[K", stderr);
 	if (error)
-		return fail(s, error);
+		return cli_shrink_failed(&s->args, sh, error);
 	code = save(s);
 	if (s->unsteady)
 		cli_complain("what was found does not repeat by its decisions: a mistake of "

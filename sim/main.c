@@ -20,6 +20,7 @@ static const struct {
 	{"run", cli_run},
 	{"replay", cli_replay},
 	{"shrink", cli_shrink},
+	{"why", cli_why},
 	{"record", cli_record},
 	{"compare", cli_compare},
 	{"scenarios", cli_scenarios},
@@ -45,6 +46,7 @@ static const char doc[] =
 	"  run         run seeds of the random workload, a scenario, or a recorded program\n"
 	"  replay      repeat one run, from a file or by its seed\n"
 	"  shrink      make a violation small\n"
+	"  why         tell which decision made a violation likely\n"
 	"  record      record the memory accesses of a program, or take faults of a real guest\n"
 	"  compare     replay a trace under several settings, and count what each costs\n"
 	"  scenarios   list the scenarios\n"

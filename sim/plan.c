@@ -263,7 +263,7 @@ plan_make(struct plan *pl, const struct sim_options *o, struct sim_outcome *out)
 
 	memset(pl, 0, sizeof(*pl));
 	if (!out->choices || !out->notes || out->nchoices >= PLAN_NONE / 2)
-		return -EINVAL;
+		return -ENODATA;
 	pl->pl_memory = out->choices;
 	pl->pl_choices = out->choices;
 	pl->pl_notes = out->notes;

@@ -85,7 +85,10 @@ struct plan {
 	void *pl_memory;  /* of out->choices */
 };
 
-/* From a recording, which is taken over (choices and notes of *out are NULL after). -ENOMEM. */
+/*
+ * From a recording, which is taken over (choices and notes of *out are NULL after). -ENOMEM, or
+ * -ENODATA if there are none.
+ */
 int plan_make(struct plan *pl, const struct sim_options *o, struct sim_outcome *out);
 void plan_free(struct plan *pl);
 

@@ -236,8 +236,8 @@ shrink_is_same(const struct sim_outcome *a, const struct sim_outcome *b)
 
 /* ---- Trials --------------------------------------------------------------------------------- */
 
-static bool
-is_over(struct shrink *sh)
+bool
+shrink_is_over(struct shrink *sh)
 {
 	struct timespec now;
 
@@ -361,7 +361,7 @@ look_through(struct shrink *sh, const struct lens *ln)
 		uint32_t i = 0;
 
 		for (uint32_t shown; i < (shown = count_shown(&sh->sh_plan, ln));) {
-			if (is_over(sh))
+			if (shrink_is_over(sh))
 				return;
 			mark(&sh->sh_plan, ln, i, chunk, true);
 			if (!keep_trial(sh, 0)) {
@@ -393,7 +393,7 @@ reorder(struct shrink *sh, const struct lens *ln, unsigned int tries)
 		bool found = false;
 
 		for (unsigned int t = 0; t < tries && !found; t++) {
-			if (is_over(sh))
+			if (shrink_is_over(sh))
 				return;
 			if (ln)
 				mark(&sh->sh_plan, ln, i, 1, true);
@@ -411,7 +411,7 @@ reorder(struct shrink *sh, const struct lens *ln, unsigned int tries)
 
 /* The run as it was asked for, then as a plan of which nothing is left out. */
 static int
-begin(struct shrink *sh)
+take_apart(struct shrink *sh)
 {
 	struct sim_options o = sh->sh_options;
 	static struct sim_outcome out;
@@ -451,26 +451,31 @@ begin(struct shrink *sh)
 }
 
 int
+shrink_begin(struct shrink *sh)
+{
+	clock_gettime(CLOCK_MONOTONIC, &sh->sh_start);
+	return take_apart(sh);
+}
+
+int
 shrink_run(struct shrink *sh)
 {
 	struct shrink_size before;
-	int error;
+	int error = shrink_begin(sh);
 
-	clock_gettime(CLOCK_MONOTONIC, &sh->sh_start);
-	error = begin(sh);
 	if (error)
 		return error;
 	do {
 		before = sh->sh_size;
-		for (unsigned int i = 0; i < NLENSES && !is_over(sh); i++)
+		for (unsigned int i = 0; i < NLENSES && !shrink_is_over(sh); i++)
 			look_through(sh, &lenses[i]);
 		if (compare(&sh->sh_size, &before) == 0) {
 			reorder(sh, NULL, ORDERS);
 			for (unsigned int i = 0; i < NREORDERED; i++)
 				reorder(sh, reordered[i], ORDERS_EACH);
 		}
-	} while (!is_over(sh) && compare(&sh->sh_size, &before) < 0);
-	sh->sh_through = !is_over(sh);
+	} while (!shrink_is_over(sh) && compare(&sh->sh_size, &before) < 0);
+	sh->sh_through = !shrink_is_over(sh);
 	return 0;
 }
 

@@ -54,7 +54,11 @@ struct shrink {
  * sentence in sh_best.message. shrink_end() in any case.
  */
 int shrink_run(struct shrink *sh);
+int shrink_begin(struct shrink *sh); /* takes it apart only */
 void shrink_end(struct shrink *sh);
+
+/* Whether time is up; notes how much it was. */
+bool shrink_is_over(struct shrink *sh);
 
 /* The same violation: check and invariant, or the sentence where there is no invariant. */
 bool shrink_is_same(const struct sim_outcome *a, const struct sim_outcome *b);

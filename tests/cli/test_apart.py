@@ -9,7 +9,7 @@ as test_cli.py, whose ways it uses. The scenario "lost" of the workload is a rac
 two operations suffice, of some two hundred; "race" is one that has a stale translation to show.
 """
 
-import os
+import json
 import re
 import shutil
 import signal
@@ -163,6 +163,48 @@ class Apart(Case):
         self.expect(PASS, "shrink", self.race(), "-o", small)
         r = self.report(PASS, "shrink", small, "-o", again)
         self.assertEqual(r["before"]["operations"], r["after"]["operations"])
+
+    def test_why_finds_where_it_became_likely(self):
+        svg, page, data = self.path("w.svg"), self.path("w.html"), self.path("w.json")
+        r = self.report(PASS, "why", self.race(), "--tries", "30", "--report", svg, "--report",
+                        page, "--report", data)
+        with open(data, encoding="utf-8") as stream:
+            self.assertEqual(json.load(stream)["points"], r["points"])
+        points = r["points"]
+        decisions = [p["decisions"] for p in points]
+        self.assertEqual(decisions, sorted(set(decisions)))
+        self.assertEqual((decisions[0], decisions[-1]), (0, r["decisions"]))
+        self.assertTrue(all(p["tries"] == 30 for p in points))
+        self.assertEqual(sum(p["tries"] for p in points), r["runs"])
+        self.assertLess(points[0]["failed"], 15)
+        self.assertEqual(points[-1]["failed"], 30)
+        decisive = r["decisive"]
+        self.assertTrue(decisive["exact"])
+        self.assertEqual(decisive["to"], decisive["from"] + 1)
+        jumps = {(a["decisions"], b["decisions"]): b["failed"] - a["failed"]
+                 for a, b in zip(points, points[1:])}
+        self.assertEqual(jumps[decisive["from"], decisive["to"]], max(jumps.values()))
+        self.assertRegex(decisive["decision"], r"^\S+ (actor|run|agent|operation|workload) ")
+        with open(svg, encoding="utf-8") as stream:
+            picture = stream.read()
+        self.assertTrue(picture.startswith("<?xml") and picture.rstrip().endswith("</svg>"))
+        with open(page, encoding="utf-8") as stream:
+            self.assertIn("When it became likely", stream.read())
+
+    def test_why_in_words(self):
+        r = self.expect(PASS, "why", self.race(), "--tries", "10")
+        self.assertRegex(r.out, r"(?m)^CK-ATOM I13, \d+ decisions; \d+ runs in \d+\.\d s$")
+        self.assertEqual(len(re.findall(r"(?m)^ +\d+ +\d+ +\d+/10 +[01]\.\d\d .* <$", r.out)), 1)
+        self.assertRegex(r.out, r"(?m)^decisive: decision \d+, step \d+: ")
+        self.assertRegex(r.out, r"(?m)^ +without it \d+ % of all runs fail, with it \d+ %$")
+
+    def test_what_why_refuses(self):
+        self.refused(USAGE, "--tries: '0' is not a number from", "why", "x", "--tries", "0")
+        self.refused(USAGE, "must end in .html, .txt or .json", "run", "--report", "x.svg")
+        self.refused(PASS, "violates nothing", "why", "--seed", "1", "--scenario", "pass",
+                     "--arch", "ept")
+        self.refused(INTERNAL, "it makes no decisions", "why", "--seed", "1", "--scenario", "race",
+                     "--arch", "ept")
 
     def test_what_cannot_be_shrunk_is_said(self):
         path = self.path("pass.psim")

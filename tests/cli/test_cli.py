@@ -144,7 +144,8 @@ class Usage(Case):
                 self.refused(USAGE, sentence, *args)
 
     def test_help_of_every_command(self):
-        commands = ["run", "replay", "shrink", "record", "compare", "scenarios", "invariants",
+        commands = ["run", "replay", "shrink", "why", "record", "compare", "scenarios",
+                    "invariants",
                     "profiles", "faults"]
         top = self.expect(PASS, "--help").out
         for command in commands:
@@ -162,7 +163,7 @@ class Usage(Case):
         with open(os.path.join(DOCS, "man", "pmap-sim.1"), encoding="utf-8") as stream:
             page = set(re.findall(r"Fl -([a-z-]+)", stream.read()))
         told = set()
-        for command in ["run", "replay", "shrink", "record", "compare"]:
+        for command in ["run", "replay", "shrink", "why", "record", "compare"]:
             told |= set(re.findall(r"--([a-z-]+)", re.split(r"\n\n", self.expect(
                 PASS, command, "--help").out, maxsplit=1)[1].split("\n\n")[0]))
         self.assertEqual(told - {"help", "usage", "version"}, page)
