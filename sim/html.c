@@ -220,5 +220,7 @@ html_write(FILE *to, const struct cli_sum *s)
 	html_counts(to, s);
 	if (s->failed)
 		run(to, s);
+	if (s->story != NULL && s->story->st_n != 0)
+		html_slider(to);
 	fprintf(to, "</main>\n<script>\n%s</script>\n</body>\n</html>\n", html_script);
 }

@@ -73,6 +73,7 @@ bool html_view_init(struct html_view *vw, const struct story *s);
 void html_view_free(struct html_view *vw);
 
 void html_story(FILE *to, const struct html_view *vw);
+void html_slider(FILE *to);
 void html_data(FILE *to, const struct html_view *vw);
 void html_counts(FILE *to, const struct cli_sum *s);
 

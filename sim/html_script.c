@@ -286,5 +286,6 @@ const char html_script[] =
 	"  });\n"
 	"  byId('player').hidden = false;\n"
 	"  byId('at-end').hidden = true;\n"
+	"  byId('keys').hidden = false;\n"
 	"  go(story.end);\n"
 	"})();\n";

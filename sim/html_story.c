@@ -346,8 +346,9 @@ state(FILE *to, const struct html_view *vw)
 
 /* ---- The whole ------------------------------------------------------------------------------ */
 
-static void
-slider(FILE *to)
+/* At the foot of the window, so that it can be seen beside each part that it moves. */
+void
+html_slider(FILE *to)
 {
 	fputs("<div id=\"player\" hidden>\n"
 	      "<label for=\"step\">Step <output id=\"now\" for=\"step\"></output></label>\n"
@@ -358,10 +359,7 @@ slider(FILE *to)
 	      "<button type=\"button\" id=\"to-on\">event ▶</button>"
 	      "<button type=\"button\" id=\"to-changed\">① change</button>"
 	      "<button type=\"button\" id=\"to-used\">② use</button>"
-	      "<button type=\"button\" id=\"to-end\">end ▶|</button></div>\n"
-	      "<p class=\"small\">Arrow keys: one step. Page up and down: a tenth. "
-	      "<kbd>[</kbd> and <kbd>]</kbd>: the event of the picture before and after.</p>\n"
-	      "<ul id=\"events\" aria-live=\"polite\"></ul>\n</div>\n",
+	      "<button type=\"button\" id=\"to-end\">end ▶|</button></div>\n</div>\n",
 	      to);
 }
 
@@ -397,8 +395,11 @@ html_story(FILE *to, const struct html_view *vw)
 	fputs("<section aria-label=\"State\"><h2 id=\"h-state\">The machine, step by "
 	      "step</h2>\n",
 	      to);
-	slider(to);
 	fputs("<p id=\"at-end\" class=\"small\">At the end:</p>\n"
+	      "<p id=\"keys\" class=\"small\" hidden>Move the slider at the foot of the window: "
+	      "arrow keys, one step; page up and down, a tenth; <kbd>[</kbd> and <kbd>]</kbd>, the "
+	      "picture's event before and after.</p>\n<ul id=\"events\" aria-live=\"polite\">"
+	      "</ul>\n"
 	      "<div id=\"state\">\n",
 	      to);
 	state(to, vw);

@@ -123,7 +123,7 @@ static unsigned int
 space_named(const char *name)
 {
 	for (uint32_t i = 0; name != NULL && i < story_on->st_nspaces; i++) {
-		if (strcmp(story_on->st_spaces[i].sa_name, name) == 0)
+		if (strncmp(story_on->st_spaces[i].sa_name, name, STORY_NAME_BYTES - 1) == 0)
 			return i;
 	}
 	return STORY_NO_SPACE;

@@ -23,6 +23,31 @@ FAILING, PMAP_SIM = (os.path.abspath(path) for path in sys.argv[1:3])
 SHOTS = os.environ.get("SKEP_SHOTS")
 SIZE_MAX = 5 << 20
 
+# By selector, the contrast of the first such element's text with what is behind it (WCAG 2.1).
+CONTRAST = """
+const parse = (c) => c.match(/[0-9.]+/g).map(Number);
+const light = (c) => {
+  const [r, g, b] = c.map((v) => v / 255)
+    .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const behind = (e) => {
+  for (; e; e = e.parentElement) {
+    const c = parse(getComputedStyle(e).backgroundColor);
+    if (c.length < 4 || c[3] === 1)
+      return c.slice(0, 3);
+  }
+  return [255, 255, 255];
+};
+const found = {};
+for (const css of arguments[0]) {
+  const e = document.querySelector(css);
+  const a = light(parse(getComputedStyle(e).color).slice(0, 3)), b = light(behind(e));
+  found[css] = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+}
+return found;
+"""
+
 
 class Page(unittest.TestCase):
     """Pages, each made once; one browser for all, since it takes a second to start."""
@@ -147,6 +172,19 @@ class Page(unittest.TestCase):
             "return document.querySelector('.tables ~ details tr.touched').textContent"))
         for css in (".lanes .stale.this", ".lanes .guest", ".lanes .m.entry", ".lanes .link"):
             self.assertTrue(self.browser.find(css), css)
+
+    def test_text_can_be_read_in_light_and_in_dark(self):
+        self.open(self.failure)
+        for scheme in ("light", "dark"):
+            self.browser.scheme(scheme)
+            ratios = self.browser.script(CONTRAST, [
+                "body", ".small", "figcaption", ".failure p", "code", "button", ".verdict",
+                "li.race", "tr.race td", "#now", "dt", "li.stale"])
+            for css, ratio in ratios.items():
+                self.assertGreaterEqual(ratio, 4.5, "%s, %s" % (css, scheme))
+            if scheme == "dark":
+                self.shot("dark")
+        self.browser.scheme("")
 
     def test_the_policy_keeps_the_network_out(self):
         self.open(self.failure)

@@ -39,7 +39,7 @@ def find():
 class Browser:
     """One browser, without a network; `with Browser() as b`."""
 
-    def __init__(self, scripts=True, dark=False):
+    def __init__(self, scripts=True):
         self.binary, driver = find()
         self.folder = tempfile.mkdtemp()
         self.log = open(os.path.join(self.folder, "driver.log"), "w+", encoding="utf-8")
@@ -48,7 +48,7 @@ class Browser:
         self.session = None
         try:
             self.port = self._port()
-            self._begin(scripts, dark)
+            self._begin(scripts)
         except BaseException:
             self.close()
             raise
@@ -71,11 +71,9 @@ class Browser:
             time.sleep(0.05)
         raise RuntimeError("chromedriver did not start: " + self.log.name)
 
-    def _begin(self, scripts, dark):
+    def _begin(self, scripts):
         options = {"binary": self.binary,
-                   "args": FLAGS + ["--user-data-dir=" + os.path.join(self.folder, "profile")] +
-                           (["--force-dark-mode", "--blink-settings=preferredColorScheme=0"]
-                            if dark else [])}
+                   "args": FLAGS + ["--user-data-dir=" + os.path.join(self.folder, "profile")]}
         if not scripts:
             options["prefs"] = {"profile.managed_default_content_settings.javascript": 2}
         caps = {"browserName": "chrome", "goog:chromeOptions": options,
@@ -131,6 +129,7 @@ class Browser:
         return self.do("GET", "/element/%s/displayed" % self.one(css))
 
     def click(self, css):
+        self.script("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", css)
         self.do("POST", "/element/%s/click" % self.one(css), {})
 
     def keys(self, css, *names):
@@ -149,6 +148,11 @@ class Browser:
             if message["method"] == "Network.requestWillBeSent":
                 urls.append(message["params"]["request"]["url"])
         return urls
+
+    def scheme(self, name):
+        """Light or dark, as a reader's system would ask for."""
+        self.do("POST", "/goog/cdp/execute", {"cmd": "Emulation.setEmulatedMedia", "params": {
+            "features": [{"name": "prefers-color-scheme", "value": name}]}})
 
     def shot(self, path, css=None):
         where = "/element/%s/screenshot" % self.one(css) if css else "/screenshot"
