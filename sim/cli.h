@@ -46,6 +46,7 @@ int cli_scenarios(int argc, char **argv);
 int cli_invariants(int argc, char **argv);
 int cli_profiles(int argc, char **argv);
 int cli_faults(int argc, char **argv);
+int cli_explore(int argc, char **argv);
 
 /* "pmap-sim: ..." on stderr; a sentence without its full stop. */
 void cli_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -119,7 +119,7 @@ take_interrupt(struct sim_machine *m, struct cpu *c)
 	c->cp_irq_on = true;
 }
 
-/* Where stores leave by themselves an interrupt is taken once they have. */
+/* Where stores leave by themselves an interrupt is taken once they have: it waits for them. */
 bool
 cpu_may_take(const struct sim_machine *m, const struct cpu *c)
 {
@@ -131,8 +131,11 @@ cpu_take_interrupts(struct sim_machine *m, struct cpu *c)
 {
 	if (c->cp_irq_on)
 		touch(m, SIM_OBJECT(SIM_OBJECT_IRQ, c->cp_id), SIM_TOUCH_READ);
-	while (cpu_may_take(m, c) && !c->cp_in_guest)
+	while (c->cp_irq_pending && c->cp_irq_on && !c->cp_in_guest) {
+		if (m->m_cfg.sc_settle)
+			sched_settle(m, c);
 		take_interrupt(m, c);
+	}
 }
 
 void

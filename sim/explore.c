@@ -41,11 +41,11 @@ explore_reduce_name(enum explore_reduce r)
 
 /* ---- Sleepers ------------------------------------------------------------------------------ */
 
-static void
-add_sleeper(struct decision *de, unsigned int actor, const struct footprint *foot, bool own)
+void
+decision_add_sleeper(struct decision *de, unsigned int actor, const struct footprint *foot,
+		     bool own)
 {
-	struct sleeper *const all =
-		realloc(de->de_sleepers, (de->de_nsleepers + 1) * sizeof(*all));
+	struct sleeper *const all = realloc(de->de_sleepers, (de->de_nsleepers + 1) * sizeof(*all));
 
 	if (all == NULL)
 		sim_stop("no memory for the search");
@@ -85,20 +85,19 @@ inherit_sleepers(const struct explore *ex, const struct decision *from, struct d
 	for (uint32_t i = 0; i < from->de_nsleepers; i++) {
 		const struct sleeper *const s = &from->de_sleepers[i];
 
-		if (s->sl_actor == e->ev_actor ||
-		    (de->de_enabled & actor_bit(s->sl_actor)) == 0 ||
+		if (s->sl_actor == e->ev_actor || (de->de_enabled & actor_bit(s->sl_actor)) == 0 ||
 		    (bounded && actor_is_cpu(s->sl_actor) && actor_is_cpu(e->ev_actor)) ||
 		    footprint_conflicts(s->sl_foot, &step))
 			continue;
-		add_sleeper(de, s->sl_actor, s->sl_foot, false);
+		decision_add_sleeper(de, s->sl_actor, s->sl_foot, false);
 	}
 	footprint_free(&step);
 }
 
 /* ---- A decision that is new ---------------------------------------------------------------- */
 
-static struct decision *
-push(struct explore *ex)
+struct decision *
+explore_push(struct explore *ex)
 {
 	if (ex->ex_depth == ex->ex_room) {
 		const uint32_t room = ex->ex_room != 0 ? 2 * ex->ex_room : 256;
@@ -118,9 +117,9 @@ push(struct explore *ex)
 static unsigned int
 actor_of(const struct sim_offer *of)
 {
-	const unsigned int a =
-		of->of_agent ? EXPLORE_CPUS + of->of_index * EXPLORE_CPUS + of->of_lane
-			     : of->of_index;
+	const unsigned int a = of->of_agent
+				       ? EXPLORE_CPUS + of->of_index * EXPLORE_CPUS + of->of_lane
+				       : of->of_index;
 
 	if (a >= ACTORS || (!of->of_agent && of->of_index >= EXPLORE_CPUS) ||
 	    (of->of_agent && of->of_lane >= EXPLORE_CPUS))
@@ -236,11 +235,26 @@ note_state(struct explore *ex, const struct decision *de)
 		cut(ex, CUT_SEEN);
 }
 
+/*
+ * With a bound: every CPU, and of one that cannot go on what it may wait for, which is its own
+ * stores, or an interrupt.
+ */
+static actors_t
+within_bound(const struct decision *de)
+{
+	const actors_t cpus = actor_bit(EXPLORE_CPUS) - 1;
+	actors_t lanes = 0;
+
+	for (unsigned int lane = EXPLORE_CPUS; lane < ACTORS; lane += EXPLORE_CPUS)
+		lanes |= (cpus & ~de->de_enabled) << lane;
+	return de->de_enabled & (cpus | (lanes & ~de->de_optional));
+}
+
 static struct decision *
 new_decision(struct explore *ex, const struct sim_offer *offers, uint32_t n)
 {
 	const uint32_t before = ex->ex_nevents > 0 ? last_event(ex)->ev_node : UINT32_MAX;
-	struct decision *const de = push(ex);
+	struct decision *const de = explore_push(ex);
 	struct decision *const from = before != UINT32_MAX ? &ex->ex_stack[before] : NULL;
 	actors_t choice;
 
@@ -271,7 +285,7 @@ new_decision(struct explore *ex, const struct sim_offer *offers, uint32_t n)
 	if (ex->ex_bounds.eb_reduce != EXPLORE_DPOR)
 		de->de_backtrack = de->de_enabled;
 	else if (ex->ex_bounds.eb_preemptions != EXPLORE_UNBOUNDED)
-		de->de_backtrack |= de->de_enabled & (actor_bit(EXPLORE_CPUS) - 1);
+		de->de_backtrack |= within_bound(de);
 	return de;
 }
 
@@ -287,7 +301,7 @@ choose_data(struct explore *ex, enum sim_choice kind, uint32_t n)
 		if (!de->de_data || de->de_n != n || de->de_kind != kind)
 			sim_violation("internal", "I48", "a run does not follow the search");
 	} else {
-		de = push(ex);
+		de = explore_push(ex);
 		de->de_data = true;
 		de->de_kind = (uint8_t)kind;
 		de->de_n = n;
@@ -369,6 +383,12 @@ explore_choose(void *arg, enum sim_choice kind, uint32_t n)
 	return choose_data(ex, kind, n);
 }
 
+bool
+explore_knows_end(const struct explore *ex, uint64_t digest)
+{
+	return set_has(&ex->ex_finals, digest);
+}
+
 void
 explore_run_over(struct explore *ex)
 {
@@ -395,7 +415,7 @@ close_choice(struct explore *ex, struct decision *de)
 		sim_stop("no memory for the search");
 	*foot = de->de_foot;
 	de->de_foot = (struct footprint){0};
-	add_sleeper(de, de->de_chosen, foot, true);
+	decision_add_sleeper(de, de->de_chosen, foot, true);
 }
 
 /* The last decision that has something left takes it; false: none has. */
@@ -410,8 +430,8 @@ backtrack(struct explore *ex)
 		if (!de->de_data) {
 			close_choice(ex, de);
 
-			const actors_t left = de->de_backtrack & ~de->de_done & ~de->de_barred &
-					      ~de->de_asleep;
+			const actors_t left =
+				de->de_backtrack & ~de->de_done & ~de->de_barred & ~de->de_asleep;
 
 			if (left != 0) {
 				de->de_chosen = (uint8_t)first_of(de, left);
@@ -509,6 +529,33 @@ run_once(struct explore *ex, explore_run_fn *run, void *arg)
 	return EXPLORE_COMPLETE;
 }
 
+/*
+ * After reading: the run that was made last, for its steps. What it shows of races is known already,
+ * and it is not counted.
+ */
+static enum explore_end
+run_again(struct explore *ex, explore_run_fn *run, void *arg)
+{
+	const struct explore_stats before = ex->ex_stats;
+	struct sim_report report = {0};
+	uint64_t digest = 0;
+	int error;
+
+	ex->ex_at = 0;
+	ex->ex_step = 0;
+	ex->ex_fresh = 0;
+	ex->ex_cut = CUT_NOT;
+	error = run(arg, ex, &report, &digest, ex->ex_stats.es_message,
+		    sizeof(ex->ex_stats.es_message));
+	if (error < 0)
+		return EXPLORE_FAILED;
+	explore_run_over(ex);
+	ex->ex_stats = before;
+	ex->ex_again = false;
+	ex->ex_ran = true;
+	return EXPLORE_COMPLETE;
+}
+
 enum explore_end
 explore_search(struct explore *ex, explore_run_fn *run, void *arg)
 {
@@ -516,17 +563,26 @@ explore_search(struct explore *ex, explore_run_fn *run, void *arg)
 	enum explore_end end = EXPLORE_COMPLETE;
 
 	while (!ex->ex_over && end == EXPLORE_COMPLETE) {
+		if (ex->ex_again) {
+			end = run_again(ex, run, arg);
+			if (end != EXPLORE_COMPLETE)
+				break;
+		}
+		if (ex->ex_ran && !backtrack(ex)) {
+			ex->ex_over = true;
+			break;
+		}
+		ex->ex_ran = false;
 		end = run_once(ex, run, arg);
 		if (end == EXPLORE_FAILED)
 			break;
-		if (!backtrack(ex))
-			ex->ex_over = true;
-		if (ex->ex_stats.es_executions % 64 == 0 || ex->ex_over) {
+		ex->ex_ran = true;
+		if (ex->ex_stats.es_executions % 64 == 0) {
 			ex->ex_stats.es_ms = now_ms() - begin;
 			if (ex->ex_tick != NULL)
 				ex->ex_tick(ex->ex_tick_arg);
 		}
-		if (end != EXPLORE_COMPLETE || ex->ex_over)
+		if (end != EXPLORE_COMPLETE)
 			break;
 		if (ex->ex_stop)
 			end = EXPLORE_STOPPED;
@@ -565,6 +621,14 @@ explore_destroy(struct explore *ex)
 	set_free(&ex->ex_finals);
 	set_free(&ex->ex_seen);
 	free(ex);
+}
+
+void
+explore_follow(struct explore *ex)
+{
+	ex->ex_at = 0;
+	ex->ex_step = 0;
+	ex->ex_fresh = ex->ex_nevents;
 }
 
 void

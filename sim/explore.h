@@ -59,8 +59,8 @@ struct explore_stats {
 	uint64_t es_finals_sum; /* over them, in no order: equal sets have equal sums */
 	uint64_t es_races;
 	uint64_t es_violations;
-	uint64_t es_steps;  /* over all runs */
-	uint32_t es_depth;  /* steps of the longest run */
+	uint64_t es_steps; /* over all runs */
+	uint32_t es_depth; /* steps of the longest run */
 	uint64_t es_ms;
 	struct sim_report es_report; /* of the first violation */
 	char es_message[256];
@@ -87,6 +87,9 @@ void explore_destroy(struct explore *ex);
 /* Searches; may be called again after a stop or a budget, to go on. */
 enum explore_end explore_search(struct explore *ex, explore_run_fn *run, void *arg);
 
+/* After a violation: the next run repeats it, and is not counted. */
+void explore_follow(struct explore *ex);
+
 /* Async-signal-safe: the search stops after the run that is under way. */
 void explore_stop(struct explore *ex);
 
@@ -101,6 +104,9 @@ void explore_set_budget(struct explore *ex, const struct explore_bounds *bounds)
 /* For the subject: what it gives to sim_set_policy() and to sc_call. */
 extern const struct sim_policy_ops explore_policy;
 uint32_t explore_choose(void *arg, enum sim_choice kind, uint32_t n);
+
+/* Whether a run that left this has been counted before. */
+bool explore_knows_end(const struct explore *ex, uint64_t digest);
 
 /* For the subject, as soon as sim_machine_run() has returned: what follows is no part of the run. */
 void explore_run_over(struct explore *ex);

@@ -389,8 +389,7 @@ race(struct explore *ex, int32_t from, int32_t to)
 	const bool bounded = ex->ex_bounds.eb_preemptions != EXPLORE_UNBOUNDED;
 
 	ex->ex_stats.es_races++;
-	/* With a bound every CPU within it is gone on with everywhere. */
-	if (ex->ex_bounds.eb_reduce != EXPLORE_DPOR || (bounded && actor_is_cpu(actor)))
+	if (ex->ex_bounds.eb_reduce != EXPLORE_DPOR)
 		return;
 
 	const actors_t begin = initials(ex, from, to, bounded) & ~de->de_barred;

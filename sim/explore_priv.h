@@ -42,6 +42,7 @@ struct value_set {
 };
 
 bool set_add(struct value_set *s, uint64_t value); /* false: it was there */
+bool set_has(const struct value_set *s, uint64_t value);
 void set_free(struct value_set *s);
 
 static inline uint64_t
@@ -98,12 +99,12 @@ void footprint_free(struct footprint *f);
 
 struct event {
 	uint8_t ev_actor;
-	bool ev_relax;	  /* a turn of a loop that waits */
-	uint32_t ev_node; /* its decision */
+	bool ev_relax;	   /* a turn of a loop that waits */
+	uint32_t ev_node;  /* its decision */
 	uint32_t ev_first; /* of the touches */
 	uint32_t ev_ntouches;
-	int32_t ev_before;	/* this actor's last step before; -1 */
-	uint64_t ev_hash_before; /* of the actor */
+	int32_t ev_before;	   /* this actor's last step before; -1 */
+	uint64_t ev_hash_before;   /* of the actor */
 	uint16_t ev_clock[ACTORS]; /* of each actor, one more than its last step that came before */
 };
 
@@ -116,13 +117,13 @@ struct sleeper {
 };
 
 struct decision {
-	bool de_data; /* a choice inside a step; else: who is next */
-	uint8_t de_chosen; /* actor */
-	uint8_t de_running; /* CPU that ran before, or ACTOR_NONE */
-	uint8_t de_kind; /* of data: enum sim_choice */
+	bool de_data;		 /* a choice inside a step; else: who is next */
+	uint8_t de_chosen;	 /* actor */
+	uint8_t de_running;	 /* CPU that ran before, or ACTOR_NONE */
+	uint8_t de_kind;	 /* of data: enum sim_choice */
 	uint32_t de_preemptions; /* so far */
-	uint32_t de_event; /* the step that it begins, or is part of */
-	uint32_t de_value; /* of data */
+	uint32_t de_event;	 /* the step that it begins, or is part of */
+	uint32_t de_value;	 /* of data */
 	uint32_t de_n;
 	actors_t de_enabled;
 	actors_t de_barred;   /* of these: beyond the bound */
@@ -149,12 +150,13 @@ struct explore {
 	struct decision *ex_stack;
 	uint32_t ex_depth;
 	uint32_t ex_room;
-	bool ex_begun;
-	bool ex_over; /* the whole space */
-	uint32_t ex_at;	   /* in this run: decisions met */
-	uint32_t ex_fresh; /* the first step of this run that is not as in the last one */
-	bool ex_live;	   /* between the first decision of a run and its end */
-	bool ex_open; /* the last of ex_events is under way */
+	bool ex_ran;		 /* the stack is that of a run that has been made */
+	bool ex_again;		 /* its steps are to be made once more first */
+	bool ex_over;		 /* the whole space */
+	uint32_t ex_at;		 /* in this run: decisions met */
+	uint32_t ex_fresh;	 /* the first step of this run that is not as in the last one */
+	bool ex_live;		 /* between the first decision of a run and its end */
+	bool ex_open;		 /* the last of ex_events is under way */
 	enum explore_cut ex_cut; /* why this run was cut short */
 	uint32_t ex_step;	 /* in this run: steps begun */
 
@@ -187,12 +189,15 @@ void order_touch(struct explore *ex, uint64_t key, enum sim_touch how);
 void order_begin(struct explore *ex, unsigned int actor, bool relax, uint32_t node);
 void order_value(struct explore *ex, uint64_t value); /* a choice inside the step */
 void order_end(struct explore *ex); /* of the last step: its place, and the races it is part of */
-void order_undo(struct explore *ex, uint32_t event); /* it and all after it */
+void order_undo(struct explore *ex, uint32_t event);	      /* it and all after it */
 bool order_spins(const struct explore *ex, unsigned int cpu); /* nothing it read has changed */
-uint32_t order_object(struct explore *ex, uint64_t key); /* its index */
+uint32_t order_object(struct explore *ex, uint64_t key);      /* its index */
 void order_free(struct explore *ex);
 
 /* ---- explore.c ---- */
+struct decision *explore_push(struct explore *ex);
+void decision_add_sleeper(struct decision *de, unsigned int actor, const struct footprint *foot,
+			  bool own);
 void explore_add(struct explore *ex, struct decision *de, actors_t actors);
 
 static inline struct event *

@@ -159,7 +159,11 @@ fault_at(struct sim_machine *m, enum sim_fault f, unsigned int cpu)
 	uint64_t nth = m->m_cfg.sc_fault_nth[f];
 	if (m->m_cfg.sc_fault_ppm[f] > 0 || nth != 0)
 		touch(m, SIM_OBJECT(SIM_OBJECT_FAULT, f), SIM_TOUCH_WRITE);
-	bool happens = sim_choose_chance(SIM_CHOICE_FAULT, m->m_cfg.sc_fault_ppm[f]);
+	bool happens = false;
+
+	if (m->m_cfg.sc_fault_budget == 0 || m->m_happened < m->m_cfg.sc_fault_budget)
+		happens = sim_choose_chance(SIM_CHOICE_FAULT, m->m_cfg.sc_fault_ppm[f]);
+	m->m_happened += happens;
 
 	if (m->m_cfg.sc_fault_ppm[f] != 0)
 		sim_choice_word(sim_fault_name(f));

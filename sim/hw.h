@@ -393,6 +393,9 @@ struct hw_config {
 	struct hw_search hg_search;
 };
 
+/* One more target, for all CPUs. */
+void hw_search_target(uint64_t gpa);
+
 /* The defaults: speculation 3, evictions 1. */
 void hw_config_init(struct hw_config *cfg);
 

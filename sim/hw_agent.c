@@ -151,7 +151,7 @@ fill_enabled(void *arg)
 	(void)arg;
 	for (unsigned int cpu = 0; cpu < hw_state->st_ncpus; cpu++)
 		n += (hw_state->st_live >> cpu & 1) != 0 && hw_cpu_at(cpu)->hw_fills > 0;
-	return n;
+	return hw_state->st_search.hs_ntargets > 0 ? n : 0;
 }
 
 /* The CPU of the which-th fill. */
@@ -187,6 +187,15 @@ fill_about(void *arg, unsigned int which, struct sim_offer *of)
 	(void)arg;
 	of->of_lane = (uint8_t)fill_cpu(which);
 	of->of_id = of->of_lane;
+}
+
+void
+hw_search_target(uint64_t gpa)
+{
+	struct hw_search *const s = &hw_state->st_search;
+
+	if (s->hs_ntargets < HW_TARGETS_MAX)
+		s->hs_targets[s->hs_ntargets++] = gpa;
 }
 
 static unsigned int

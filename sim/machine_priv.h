@@ -189,6 +189,7 @@ struct sim_machine {
 	struct fiber m_left; /* the fiber that a run ended in, never to be entered again */
 
 	/* Choices. */
+	uint64_t m_happened; /* faults by chance */
 	uint64_t m_rng[4];
 	size_t m_list_at;
 	uint64_t m_offered; /* for the choice of an actor */
@@ -277,7 +278,12 @@ bool sched_quiet(const struct sim_machine *m);
 void sched_point_settled(struct sim_machine *m, enum sim_access kind, const void *addr,
 			 bool (*ready)(void *arg), void *arg);
 
+/* Waits until this CPU's store buffer has emptied itself. */
+void sched_settle(struct sim_machine *m, struct cpu *c);
+
 /* ---- memmodel.c ---- */
+bool memory_is_drained(void *arg); /* a CPU's store buffer */
+void memory_touch_drained(const struct sim_machine *m, const struct cpu *c);
 /* A point before something that empties the store buffer of this CPU. */
 void memory_point(struct sim_machine *m, enum sim_access kind, const void *addr);
 /* A lock's word: taken at once, released by way of the own buffer. */

@@ -18,6 +18,7 @@ static const struct {
 } commands[] = {
 	/* clang-format off */
 	{"run", cli_run},
+	{"explore", cli_explore},
 	{"replay", cli_replay},
 	{"shrink", cli_shrink},
 	{"why", cli_why},
@@ -44,6 +45,7 @@ static const char doc[] =
 	"Runs the page-table core on a simulated multiprocessor that tries to break it."
 	"\vCommands:\n"
 	"  run         run seeds of the random workload, a scenario, or a recorded program\n"
+	"  explore     search all runs of a small scenario\n"
 	"  replay      repeat one run, from a file or by its seed\n"
 	"  shrink      make a violation small\n"
 	"  why         tell which decision made a violation likely\n"

@@ -181,16 +181,16 @@ memory_release(struct sim_machine *m, uint64_t *w)
 		buffer_store(m, m->m_cpu, &st);
 }
 
-static bool
-is_drained(void *arg)
+bool
+memory_is_drained(void *arg)
 {
 	const struct cpu *c = arg;
 
 	return c->cp_nstores == 0;
 }
 
-static void
-touch_drained(const struct sim_machine *m, const struct cpu *c)
+void
+memory_touch_drained(const struct sim_machine *m, const struct cpu *c)
 {
 	if (c != NULL && c->cp_stored > 0)
 		touch_store(m, SIM_OBJECT_DRAINED, c, c->cp_stored, SIM_TOUCH_ACQUIRE);
@@ -199,7 +199,7 @@ touch_drained(const struct sim_machine *m, const struct cpu *c)
 void
 memory_take(struct sim_machine *m, uint64_t *w)
 {
-	touch_drained(m, m->m_cpu);
+	memory_touch_drained(m, m->m_cpu);
 	check_frame(m, address_id(m, (uintptr_t)w), "store");
 	touch_word(m, w, SIM_TOUCH_TAKE);
 	STORY(word(w, *w, (uint64_t)self(m)->cp_id + 1));
@@ -212,8 +212,8 @@ memory_point(struct sim_machine *m, enum sim_access kind, const void *addr)
 {
 	struct cpu *const c = m->m_cpu;
 
-	sched_point_settled(m, kind, addr, is_drained, c);
-	touch_drained(m, c);
+	sched_point_settled(m, kind, addr, memory_is_drained, c);
+	memory_touch_drained(m, c);
 }
 
 bool
@@ -234,6 +234,7 @@ load_aside(struct sim_machine *m, const uint64_t *w)
 
 	if (!is_table && (uintptr_t)w - (uintptr_t)m->m_heap >= m->m_heap_bytes)
 		check_frame(m, address_id(m, (uintptr_t)w), "load");
+	touch_word(m, w, SIM_TOUCH_READ);
 	return *w;
 }
 

@@ -29,6 +29,7 @@ static const struct sim_option_row rows[] = {
 	{"faults", SIM_OPTION_TEXT, AT(faults)},
 	{"scheduler", SIM_OPTION_TEXT, AT(policy)},
 	{"schedule", SIM_OPTION_NUMBER, AT(schedule)},
+	{"store-buffer", SIM_OPTION_COUNT, AT(store_buffer), .op_no_line = true},
 	{"may-stop", SIM_OPTION_FLAG, AT(may_stop), .op_no_line = true},
 };
 

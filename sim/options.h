@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sim/explore.h"
 #include "sim/policy.h"
 
 struct story;
@@ -55,6 +56,7 @@ struct sim_options {
 	unsigned int depth; /* of SIM_SCHEDULER_PCT */
 	uint64_t schedule;  /* the first one after the set-up; 0: the seed's own */
 	uint64_t schedules; /* how many, one after the other; 0: as many as it takes for one */
+	unsigned int store_buffer; /* of a small scenario: room in one; 0: its own */
 	bool sequential;    /* --memory-model sc: no store buffers */
 	bool reference;	    /* --reference: the core's plainest form, locks everywhere */
 	const char
@@ -77,6 +79,8 @@ struct sim_options {
 	uint64_t draw_seed;  /* of the generator; 0: seed, which also decides the configuration */
 	uint64_t step_limit; /* the run ends there, as SIM_BUDGET, whatever it does; 0: far away */
 	uint64_t break_at;   /* step at which sim_breakpoint() is called; 0: never */
+	const struct sim_policy_ops *policy_ops; /* who decides instead of --scheduler, or NULL */
+	void *policy_arg;
 	bool may_stop; /* before each operation a CPU may choose to be through; not by chance */
 	void (*look)(void *arg, const struct sim_report *report); /* at the end of the run */
 	void *look_arg;
@@ -200,6 +204,16 @@ int sim_run_trace(const struct sim_options *o, const struct trace *trace, struct
  * UINT64_MAX: these options promise no coverage.
  */
 uint64_t sim_coverage_seeds(const struct sim_options *o);
+
+/*
+ * The search of all runs of a small scenario, as explore_search(). EXPLORE_FAILED with a sentence in
+ * why if it cannot be. First: whether *o names one, and of which kind of page table; what it says
+ * of bounds goes into *b unless that is NULL.
+ */
+enum explore_end sim_search(const struct sim_options *o, struct explore *ex, char *why,
+			    size_t why_bytes);
+bool sim_search_complete(struct sim_options *o, struct explore_bounds *b, char *why,
+			 size_t why_bytes);
 
 struct sim_scenario_info {
 	const char *name;

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "sim/vmop.h"
+#include "sim/xp.h"
 #include "sim/workload.h"
 
 hostop_fn *const scenario_ops[OP_COUNT] = {
@@ -379,7 +380,12 @@ static const struct scenario scenarios[] = {
 const struct sim_scenario_info *
 sim_scenario(unsigned int i)
 {
-	return i < NSCENARIOS ? &scenarios[i].sn_info : NULL;
+	if (i < NSCENARIOS)
+		return &scenarios[i].sn_info;
+
+	const struct xp_scenario *const xs = xp_scenario_at(i - NSCENARIOS);
+
+	return xs != NULL ? &xs->xs_info : NULL;
 }
 
 const char *

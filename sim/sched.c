@@ -388,6 +388,20 @@ sched_point_settled(struct sim_machine *m, enum sim_access kind, const void *add
 }
 
 void
+sched_settle(struct sim_machine *m, struct cpu *c)
+{
+	while (c->cp_nstores > 0) {
+		c->cp_ready = memory_is_drained;
+		c->cp_ready_arg = c;
+		c->cp_what = "its stores to arrive";
+		c->cp_state = CPU_WAITING;
+		decide(m);
+		c->cp_state = CPU_READY;
+	}
+	memory_touch_drained(m, c);
+}
+
+void
 sim_touch(uint64_t object, enum sim_touch how)
 {
 	touch(sim_the_machine, object, how);

@@ -14,6 +14,7 @@
 #include "sim/story_record.h"
 #include "sim/workload.h"
 #include "sim/vmop.h"
+#include "sim/xp.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -575,9 +576,11 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 		.wl_scenario = &scenario,
 		.wl_until = o->steps,
 	};
-	const struct workload_parts parts = {set_up, cpu_program, tear_down, &wl, sizeof(wl)};
+	const struct workload_parts parts = {set_up, cpu_program, tear_down, &wl, sizeof(wl), NULL};
 	struct sim_config cfg;
 
+	if (xp_find(o->scenario) != NULL)
+		return xp_run_workload(o, out);
 	scenario_draw(scenario_find(o->scenario), o->seed, &scenario);
 	wl.wl_scale = wl.wl_scenario->sn_scale;
 	if (wl.wl_scale == SCALE_MIXED)
@@ -606,7 +609,8 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 uint64_t
 sim_coverage_seeds(const struct sim_options *o)
 {
-	if (o->trace_path != NULL || !scenario_find(o->scenario)->sn_every_run || o->caps != NULL)
+	if (o->trace_path != NULL || xp_find(o->scenario) != NULL ||
+	    !scenario_find(o->scenario)->sn_every_run || o->caps != NULL)
 		return UINT64_MAX;
 	return COVERAGE_RUNS;
 }

@@ -17,6 +17,7 @@ struct workload_parts {
 	void (*wp_tear_down)(void *arg);
 	void *wp_arg; /* the world is in it; what else is not in sim_alloc(), too */
 	size_t wp_arg_bytes;
+	const struct hw_config *wp_hw; /* or NULL: as usual */
 };
 
 /* A number that depends on the seed alone, for what is fixed before the first choice. */

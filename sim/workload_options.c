@@ -6,6 +6,7 @@
 #include "sim/faults.h"
 #include "sim/trace.h"
 #include "sim/workload.h"
+#include "sim/xp.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -58,6 +59,11 @@ sim_options_complete(struct sim_options *o, const struct trace *trace, char *why
 	struct sim_options done = *o;
 	int error = 0;
 
+	if (xp_find(done.scenario) != NULL) {
+		error = xp_complete(&done, why, why_bytes);
+		if (error != 0)
+			return error;
+	}
 	if (done.cpus == 0)
 		done.cpus = trace != NULL ? 4 : DEFAULT_CPUS;
 	if (done.vcpus == 0)

@@ -207,6 +207,8 @@ workload_run(const struct sim_options *o, const struct sim_config *cfg, struct w
 	if (m == NULL)
 		return -EINVAL;
 	hw_config_init(&hw);
+	if (parts->wp_hw != NULL)
+		hw = *parts->wp_hw;
 	if (hw_create(&hw) != 0 || oracle_tlb_create() != 0 || world_create(w, o, m) != 0)
 		goto out;
 	error = 0;

@@ -205,7 +205,7 @@ sim_run_trace(const struct sim_options *o, const struct trace *trace, struct sim
 {
 	const struct trace_info *const info = trace_info(trace);
 	struct replay re = {.re_trace = trace};
-	const struct workload_parts parts = {set_up, cpu_program, tear_down, &re, sizeof(re)};
+	const struct workload_parts parts = {set_up, cpu_program, tear_down, &re, sizeof(re), NULL};
 	struct sim_config cfg;
 
 	workload_machine_config(o, &cfg);
