@@ -378,9 +378,10 @@ print_text(const struct exploring *ep, const struct explore_stats *st, enum expl
 	       sim_arch_name(ep->ep_options.arch), ep->ep_options.sequential ? "sc" : "tso", bound,
 	       explore_reduce_name(ep->ep_bounds.eb_reduce));
 	printf("verdict     %s\n", verdict_of(end));
-	printf("executions  %" PRIu64 ": %" PRIu64 " to the end, %" PRIu64 " cut short (%" PRIu64
-	       " asleep, %" PRIu64 " seen before)\n",
-	       st->es_executions, st->es_whole, st->es_cut_sleep + st->es_cut_seen,
+	printf("executions  %" PRIu64 ": %" PRIu64 " to the end, %" PRIu64
+	       " of them different, %" PRIu64 " cut short (%" PRIu64 " asleep, %" PRIu64
+	       " seen before)\n",
+	       st->es_executions, st->es_whole, st->es_traces, st->es_cut_sleep + st->es_cut_seen,
 	       st->es_cut_sleep, st->es_cut_seen);
 	printf("pruned      %" PRIu64 " switches beyond the bound\n", st->es_bounded);
 	printf("states      %" PRIu64 " beginnings of runs, %" PRIu64 " ends (sum 0x%016" PRIx64
@@ -422,6 +423,7 @@ print_json(const struct exploring *ep, const struct explore_stats *st, enum expl
 	json_string(&j, "verdict", verdict_of(end));
 	json_u64(&j, "executions", st->es_executions);
 	json_u64(&j, "whole", st->es_whole);
+	json_u64(&j, "different", st->es_traces);
 	json_u64(&j, "cut_asleep", st->es_cut_sleep);
 	json_u64(&j, "cut_seen", st->es_cut_seen);
 	json_u64(&j, "beyond_bound", st->es_bounded);

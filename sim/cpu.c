@@ -104,6 +104,7 @@ take_interrupt(struct sim_machine *m, struct cpu *c)
 	uint32_t depth = c->cp_epoch_depth;
 
 	touch(m, SIM_OBJECT(SIM_OBJECT_IRQ, c->cp_id), SIM_TOUCH_WRITE);
+	memory_touch_drained(m, c);
 	c->cp_irq_pending = false;
 	c->cp_irq_on = false;
 	c->cp_relaxing = false;
@@ -131,11 +132,8 @@ cpu_take_interrupts(struct sim_machine *m, struct cpu *c)
 {
 	if (c->cp_irq_on)
 		touch(m, SIM_OBJECT(SIM_OBJECT_IRQ, c->cp_id), SIM_TOUCH_READ);
-	while (c->cp_irq_pending && c->cp_irq_on && !c->cp_in_guest) {
-		if (m->m_cfg.sc_settle)
-			sched_settle(m, c);
+	while (cpu_may_take(m, c) && !c->cp_in_guest)
 		take_interrupt(m, c);
-	}
 }
 
 void
@@ -167,7 +165,8 @@ sim_irq_enable(void)
 		lock_check_length(m, c, c->cp_irqs_off_since, &m->m_ct.ct_longest_irqs_off,
 				  "interrupts were off");
 	c->cp_irq_on = true;
-	cpu_take_interrupts(m, c);
+	if (!m->m_cfg.sc_settle) /* else at the point: it may have to wait */
+		cpu_take_interrupts(m, c);
 	point(m, SIM_IRQ);
 	trace(m, SIM_IRQ, 1, 1);
 }

@@ -455,7 +455,7 @@ add_left_over(struct explore *ex)
 	struct decision *const de = &ex->ex_stack[last_event(ex)->ev_node];
 
 	if (ex->ex_bounds.eb_reduce == EXPLORE_DPOR)
-		explore_add(ex, de, de->de_enabled & de->de_optional);
+		explore_add(ex, de, de->de_enabled & ~de->de_barred);
 }
 
 static void
@@ -476,6 +476,8 @@ count_run(struct explore *ex, const struct sim_report *report, uint64_t digest)
 	if (report->sr_result != SIM_RUN_PASSED)
 		return;
 	st->es_whole++;
+	if (set_add(&ex->ex_traces, ex->ex_sum))
+		st->es_traces++;
 	if (set_add(&ex->ex_finals, digest)) {
 		st->es_finals++;
 		st->es_finals_sum += mix(digest, 7);
@@ -619,6 +621,7 @@ explore_destroy(struct explore *ex)
 	order_free(ex);
 	set_free(&ex->ex_states);
 	set_free(&ex->ex_finals);
+	set_free(&ex->ex_traces);
 	set_free(&ex->ex_seen);
 	free(ex);
 }

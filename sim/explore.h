@@ -55,6 +55,7 @@ struct explore_stats {
 	uint64_t es_bounded;	/* CPUs that were not gone on with for the bound on preemptions */
 	uint64_t es_states;	/* different beginnings of runs: what happened so far, not in which
 				   order where that does not matter */
+	uint64_t es_traces;	/* different whole runs: in order, where the order matters */
 	uint64_t es_finals;	/* different ends, by what is left behind */
 	uint64_t es_finals_sum; /* over them, in no order: equal sets have equal sums */
 	uint64_t es_races;

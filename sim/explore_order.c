@@ -114,22 +114,23 @@ order_touch(struct explore *ex, uint64_t key, enum sim_touch how)
 
 /* ---- Waiting loops ------------------------------------------------------------------------- */
 
-/* The last write of another's to something that the step read, after it; -1: none. */
-static int32_t
-changed_since(const struct explore *ex, int32_t event)
+/* Whether another has written, after the step, a word that it read, or sent an interrupt. */
+static bool
+has_changed(const struct explore *ex, int32_t event)
 {
 	const struct event *const e = &ex->ex_events[event];
-	int32_t latest = -1;
 
 	for (uint32_t i = 0; i < e->ev_ntouches; i++) {
 		const struct touched *const t = &ex->ex_touches[e->ev_first + i];
-		const int32_t w = ex->ex_objects[t->to_object].ob_write;
+		const struct object *const ob = &ex->ex_objects[t->to_object];
+		const uint64_t class = ob->ob_key >> SIM_OBJECT_SHIFT;
 
-		if (t->to_how == SIM_TOUCH_READ && w > event && w > latest &&
-		    ex->ex_events[w].ev_actor != e->ev_actor)
-			latest = w;
+		if (t->to_how == SIM_TOUCH_READ && ob->ob_write > event &&
+		    ex->ex_events[ob->ob_write].ev_actor != e->ev_actor &&
+		    (class == SIM_OBJECT_WORD || class == SIM_OBJECT_IRQ))
+			return true;
 	}
-	return latest;
+	return false;
 }
 
 bool
@@ -138,7 +139,7 @@ order_spins(const struct explore *ex, unsigned int cpu)
 	int32_t i = ex->ex_last[cpu];
 
 	for (unsigned int n = 0; i >= 0 && n < LOOP_MAX; n++, i = ex->ex_events[i].ev_before) {
-		if (changed_since(ex, i) >= 0)
+		if (has_changed(ex, i))
 			return false;
 		if (ex->ex_events[i].ev_relax)
 			break;
@@ -151,22 +152,6 @@ join(uint16_t *clock, const uint16_t *other)
 {
 	for (unsigned int a = 0; a < ACTORS; a++)
 		clock[a] = clock[a] > other[a] ? clock[a] : other[a];
-}
-
-/* A loop goes round again once something has changed: not before. */
-static void
-join_reasons(const struct explore *ex, struct event *e)
-{
-	int32_t i = e->ev_before;
-
-	for (unsigned int n = 0; i >= 0 && n < LOOP_MAX; n++, i = ex->ex_events[i].ev_before) {
-		const int32_t w = changed_since(ex, i);
-
-		if (w >= 0)
-			join(e->ev_clock, ex->ex_events[w].ev_clock);
-		if (ex->ex_events[i].ev_relax)
-			break;
-	}
 }
 
 /* ---- Steps --------------------------------------------------------------------------------- */
@@ -461,8 +446,6 @@ order_end(struct explore *ex)
 	memset(e->ev_clock, 0, sizeof(e->ev_clock));
 	if (e->ev_before >= 0)
 		memcpy(e->ev_clock, ex->ex_events[e->ev_before].ev_clock, sizeof(e->ev_clock));
-	if (e->ev_relax)
-		join_reasons(ex, e);
 	acquire(ex, e, touches, &takers);
 	for (uint32_t i = 0; i < e->ev_ntouches; i++)
 		find_rivals(ex, e, &touches[i], &rivals);

@@ -181,6 +181,7 @@ struct explore {
 
 	struct value_set ex_states;
 	struct value_set ex_finals;
+	struct value_set ex_traces;
 	struct value_set ex_seen; /* EXPLORE_NONE */
 };
 

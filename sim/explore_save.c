@@ -36,7 +36,8 @@ counter(struct explore_stats *st, unsigned int i)
 	uint64_t *const all[] = {
 		&st->es_executions, &st->es_whole,	&st->es_cut_sleep, &st->es_cut_seen,
 		&st->es_bounded,    &st->es_states,	&st->es_finals,	   &st->es_finals_sum,
-		&st->es_races,	    &st->es_violations, &st->es_steps,	   &st->es_ms,
+		&st->es_races,	    &st->es_violations, &st->es_traces,	   &st->es_steps,
+		&st->es_ms,
 	};
 
 	return i < sizeof(all) / sizeof(all[0]) ? all[i] : NULL;
@@ -99,6 +100,7 @@ explore_write(const struct explore *ex, FILE *to, const char *what)
 		write_decision(ex, to, &ex->ex_stack[i]);
 	write_set(to, "states", &ex->ex_states);
 	write_set(to, "ends", &ex->ex_finals);
+	write_set(to, "traces", &ex->ex_traces);
 	write_set(to, "seen", &ex->ex_seen);
 	fputs("end\n", to);
 	return ferror(to) ? -EIO : 0;
@@ -225,7 +227,8 @@ read_body(struct explore *ex, FILE *from)
 	/* The steps of the run that was made last are not known any more: it is made once more. */
 	ex->ex_again = ran != 0 && !ex->ex_over;
 	return read_set(from, "states:", &ex->ex_states) &&
-	       read_set(from, "ends:", &ex->ex_finals) && read_set(from, "seen:", &ex->ex_seen) &&
+	       read_set(from, "ends:", &ex->ex_finals) &&
+	       read_set(from, "traces:", &ex->ex_traces) && read_set(from, "seen:", &ex->ex_seen) &&
 	       expect(from, "end");
 }
 

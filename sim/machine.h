@@ -333,7 +333,8 @@ enum sim_object {
 	SIM_OBJECT_DEVICE,   /* | a device's number */
 	SIM_OBJECT_GHOST,    /* | address: what an oracle knows */
 };
-#define SIM_OBJECT(class, number) ((uint64_t)(class) << 58 | (number))
+#define SIM_OBJECT_SHIFT 58
+#define SIM_OBJECT(class, number) ((uint64_t)(class) << SIM_OBJECT_SHIFT | (number))
 
 /* For the hardware and the oracles; nothing without a policy that listens. */
 void sim_touch(uint64_t object, enum sim_touch how);

@@ -278,9 +278,6 @@ bool sched_quiet(const struct sim_machine *m);
 void sched_point_settled(struct sim_machine *m, enum sim_access kind, const void *addr,
 			 bool (*ready)(void *arg), void *arg);
 
-/* Waits until this CPU's store buffer has emptied itself. */
-void sched_settle(struct sim_machine *m, struct cpu *c);
-
 /* ---- memmodel.c ---- */
 bool memory_is_drained(void *arg); /* a CPU's store buffer */
 void memory_touch_drained(const struct sim_machine *m, const struct cpu *c);

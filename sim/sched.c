@@ -52,6 +52,10 @@ struct options {
 static bool
 can_run(const struct sim_machine *m, const struct cpu *c)
 {
+	/* An interrupt that is to be taken waits for the stores, and everything else for it. */
+	if (m->m_cfg.sc_settle && c->cp_irq_pending && c->cp_irq_on && !c->cp_in_guest &&
+	    c->cp_nstores > 0)
+		return false;
 	if (c->cp_state == CPU_READY)
 		return true;
 	if (c->cp_state != CPU_WAITING)
@@ -385,20 +389,6 @@ sched_point_settled(struct sim_machine *m, enum sim_access kind, const void *add
 		c->cp_state = CPU_READY;
 		cpu_take_interrupts(m, c);
 	} while (!ready(arg));
-}
-
-void
-sched_settle(struct sim_machine *m, struct cpu *c)
-{
-	while (c->cp_nstores > 0) {
-		c->cp_ready = memory_is_drained;
-		c->cp_ready_arg = c;
-		c->cp_what = "its stores to arrive";
-		c->cp_state = CPU_WAITING;
-		decide(m);
-		c->cp_state = CPU_READY;
-	}
-	memory_touch_drained(m, c);
 }
 
 void

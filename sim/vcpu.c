@@ -94,11 +94,10 @@ flushed(struct space *sp, struct pmap_slot *s, uint64_t *seen)
 	world_tick(sp->sp_world, WC_ENTRY_FLUSHES);
 }
 
-/* The slot of this CPU for an EPT or X86 space. */
+/* The slot of a CPU for an EPT or X86 space. */
 static struct pmap_slot *
-cpu_slot(struct space *sp)
+slot_of(struct space *sp, unsigned int cpu)
 {
-	const unsigned int cpu = sim_cpu();
 	const struct cpu *const cp = &sp->sp_world->wo_cpus[cpu];
 
 	if (sp->sp_slots[cpu] == NULL) {
@@ -116,6 +115,19 @@ cpu_slot(struct space *sp)
 		sp->sp_slot_online[cpu] = cp->cp_online;
 	}
 	return sp->sp_slots[cpu];
+}
+
+static struct pmap_slot *
+cpu_slot(struct space *sp)
+{
+	return slot_of(sp, sim_cpu());
+}
+
+void
+vcpu_attach(struct space *sp)
+{
+	for (unsigned int cpu = 0; cpu < sim_cpu_count() && !space_is_rvi(sp); cpu++)
+		slot_of(sp, cpu);
 }
 
 /* ---- Entries -------------------------------------------------------------------------------- */
@@ -251,6 +263,11 @@ answer_fault(struct vcpu *v, const struct hw_fault *f)
 		return answer_poison(v);
 	if (decode_fault(sp, f, &access) != 0)
 		sim_violation("CK-HW", "I45", "%s: a fault without an access", sp->sp_name);
+
+	if (sp->sp_world->wo_unanswered) {
+		v->vc_have = false;
+		return false;
+	}
 
 	const int error = space_fault(sp, PAGE_OF(f->hf_gpa), access);
 

@@ -242,6 +242,7 @@ struct world {
 	uint64_t wo_mem_limit;	      /* of vm_system, in bytes; 0: all frames */
 	bool wo_may_reclaim;	      /* allocations may fail, so vmspace may age and drop pages */
 	bool wo_short;		      /* memory is limited: it does so all the time */
+	bool wo_unanswered;	      /* a fault ends what a vCPU was about to do */
 	bool wo_yielding;	      /* rights taken away are given back to whoever asks */
 	uint32_t wo_tlb_entries;      /* room in each CPU's TLB; 0: as good as endless */
 	uint64_t wo_devices;	      /* hpa of 2 MiB of devices' memory, for windows */
@@ -422,6 +423,9 @@ typedef bool next_access_fn(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int 
 
 /* Runs a vCPU (or thread) on this CPU for a while; false if it was running elsewhere. */
 bool vcpu_run(struct vcpu *v, next_access_fn *next, void *arg);
+
+/* In the driver's context: the slots of a space for all CPUs, as if each had run it. */
+void vcpu_attach(struct space *sp);
 
 /* The interrupt handler of every CPU. */
 void vcpu_kick_handler(void *arg, unsigned int cpu);

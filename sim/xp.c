@@ -198,7 +198,11 @@ set_up(void *arg)
 
 	if (o->policy_ops != NULL)
 		sim_set_policy(o->policy_ops, o->policy_arg);
+	x->xp_world.wo_unanswered = x->xp_scenario->xs_unanswered;
 	x->xp_scenario->xs_set_up(x);
+	for (unsigned int i = 0; i < x->xp_world.wo_nspaces; i++)
+		vcpu_attach(x->xp_world.wo_spaces[i]);
+	host_epoch_drain();
 }
 
 /* ---- Programs ------------------------------------------------------------------------------- */
@@ -242,9 +246,7 @@ program(void *arg)
 	struct xp *const x = arg;
 
 	sim_operation();
-	cpu_begin(&x->xp_world);
 	x->xp_scenario->xs_programs[sim_cpu()](x);
-	cpu_end(&x->xp_world);
 	x->xp_over++;
 }
 

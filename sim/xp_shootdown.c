@@ -40,6 +40,7 @@ const struct xp_scenario xp_shootdown_scenarios[] = {
 		.xs_programs = {remove_first, read_first},
 		.xs_preemptions = 2,
 		.xs_fills = 2,
+		.xs_unanswered = true,
 	},
 	{.xs_info = {NULL, NULL}},
 };

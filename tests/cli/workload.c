@@ -215,3 +215,21 @@ sim_run_compare(const struct sim_options *o, const struct trace *trace,
 	sim_outcome_count(out, SIM_COUNT_OPERATIONS, "pages", 10 * s->cs_host + s->cs_defer, 0);
 	return 0;
 }
+
+/* There is nothing small enough here to be searched. */
+bool
+sim_search_complete(struct sim_options *o, struct explore_bounds *b, char *why, size_t why_bytes)
+{
+	(void)b;
+	snprintf(why, why_bytes, "scenario '%s' cannot be searched", o->scenario);
+	return false;
+}
+
+enum explore_end
+sim_search(const struct sim_options *o, struct explore *ex, char *why, size_t why_bytes)
+{
+	(void)o;
+	(void)ex;
+	snprintf(why, why_bytes, "no search");
+	return EXPLORE_FAILED;
+}

@@ -130,16 +130,19 @@ compare(const struct toy *ty, unsigned int nends, uint64_t dpor_runs)
 	const struct explore_stats none = search(ty, EXPLORE_NONE, EXPLORE_UNBOUNDED);
 
 	cr_assert_eq(n, nends, "%u ends, not %u", n, nends);
-	cr_assert_eq(dpor.es_finals, none.es_finals, "%" PRIu64 " ends by dpor, %" PRIu64 " by none",
-		     dpor.es_finals, none.es_finals);
+	cr_assert_eq(dpor.es_finals, none.es_finals,
+		     "%" PRIu64 " ends by dpor, %" PRIu64 " by none", dpor.es_finals,
+		     none.es_finals);
 	cr_assert_eq(sleep.es_finals, none.es_finals);
 	cr_assert_eq(dpor.es_finals_sum, none.es_finals_sum);
 	cr_assert_eq(sleep.es_finals_sum, none.es_finals_sum);
-	cr_assert_eq(sleep.es_states, none.es_states, "%" PRIu64 " states by sleep, %" PRIu64
-		     " by none", sleep.es_states, none.es_states);
+	cr_assert_eq(sleep.es_states, none.es_states,
+		     "%" PRIu64 " states by sleep, %" PRIu64 " by none", sleep.es_states,
+		     none.es_states);
 	cr_assert_leq(dpor.es_states, none.es_states);
-	cr_assert_eq(sleep.es_whole, dpor.es_whole, "%" PRIu64 " whole runs by sleep, %" PRIu64
-		     " by dpor", sleep.es_whole, dpor.es_whole);
+	cr_assert_eq(sleep.es_whole, dpor.es_whole,
+		     "%" PRIu64 " whole runs by sleep, %" PRIu64 " by dpor", sleep.es_whole,
+		     dpor.es_whole);
 	cr_assert_leq(dpor.es_executions, sleep.es_executions);
 	if (dpor_runs != 0)
 		cr_assert_eq(dpor.es_executions, dpor_runs, "%" PRIu64 " runs by dpor",
@@ -187,11 +190,13 @@ sb_right_fenced(void *arg)
 
 Test(explore, store_buffering)
 {
-	const struct toy sc = {.ty_cpus = 2, .ty_model = SIM_SC, .ty_programs = {sb_left, sb_right}};
+	const struct toy sc = {
+		.ty_cpus = 2, .ty_model = SIM_SC, .ty_programs = {sb_left, sb_right}};
 	const struct toy tso = {
 		.ty_cpus = 2, .ty_model = SIM_TSO, .ty_programs = {sb_left, sb_right}};
-	const struct toy fenced = {
-		.ty_cpus = 2, .ty_model = SIM_TSO, .ty_programs = {sb_left_fenced, sb_right_fenced}};
+	const struct toy fenced = {.ty_cpus = 2,
+				   .ty_model = SIM_TSO,
+				   .ty_programs = {sb_left_fenced, sb_right_fenced}};
 
 	compare(&sc, 3, 3);
 	compare(&tso, 4, 4);
@@ -282,9 +287,8 @@ copy_next(void *arg)
 
 Test(explore, last_zero)
 {
-	const struct toy ty = {.ty_cpus = 3,
-			       .ty_model = SIM_SC,
-			       .ty_programs = {last_zero, copy_next, copy_next}};
+	const struct toy ty = {
+		.ty_cpus = 3, .ty_model = SIM_SC, .ty_programs = {last_zero, copy_next, copy_next}};
 
 	compare(&ty, 3, 0);
 }
@@ -319,8 +323,9 @@ await_flag(void *arg)
 
 Test(explore, locks_and_loops)
 {
-	const struct toy locked = {
-		.ty_cpus = 3, .ty_model = SIM_TSO, .ty_programs = {under_lock, under_lock, under_lock}};
+	const struct toy locked = {.ty_cpus = 3,
+				   .ty_model = SIM_TSO,
+				   .ty_programs = {under_lock, under_lock, under_lock}};
 	const struct toy flag = {
 		.ty_cpus = 2, .ty_model = SIM_TSO, .ty_programs = {raise_flag, await_flag}};
 

@@ -16,6 +16,7 @@
 #include "sim/snapshot.h"
 #include "sim/vmop.h"
 #include "sim/workload.h"
+#include "sim/xp.h"
 
 /* ---- Scenarios ------------------------------------------------------------------------------ */
 
@@ -74,7 +75,14 @@ Test(snapshot, schedules_are_as_on_a_new_machine)
 				.steps = 2000,
 				.policy = policies[k],
 			};
+			const struct xp_scenario *const xs = xp_find(o.scenario);
 			char why[200];
+
+			/* A small one is for some kinds of tables, and is one schedule long. */
+			if (xs != NULL && (xs->xs_arches >> o.arch & 1) == 0)
+				continue;
+			if (xs != NULL)
+				o.arch_set = 1u << o.arch;
 
 			cr_assert_eq(sim_options_complete(&o, NULL, why, sizeof why), 0, "%s", why);
 			compare_schedules(o);
