@@ -57,8 +57,8 @@ struct sim_options {
 	uint64_t schedule;  /* the first one after the set-up; 0: the seed's own */
 	uint64_t schedules; /* how many, one after the other; 0: as many as it takes for one */
 	unsigned int store_buffer; /* of a small scenario: room in one; 0: its own */
-	bool sequential;    /* --memory-model sc: no store buffers */
-	bool reference;	    /* --reference: the core's plainest form, locks everywhere */
+	bool sequential;	   /* --memory-model sc: no store buffers */
+	bool reference;		   /* --reference: the core's plainest form, locks everywhere */
 	const char
 		*faults; /* --faults, as faults.h has it; NULL: what the workload injects anyway */
 
