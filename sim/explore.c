@@ -532,8 +532,8 @@ run_once(struct explore *ex, explore_run_fn *run, void *arg)
 }
 
 /*
- * After reading: the run that was made last, for its steps. What it shows of races is known already,
- * and it is not counted.
+ * After reading: the run that was made last, for its steps. What it shows of races is known, and it
+ * is not counted.
  */
 static enum explore_end
 run_again(struct explore *ex, explore_run_fn *run, void *arg)

@@ -6,8 +6,8 @@
  *
  * The search runs the program again and again from the same beginning, each time with other
  * choices, in the order of a depth-first walk. It knows nothing of page tables: its subject is
- * whatever makes a machine run (a scenario, or a toy of a test) with the search as the policy and as
- * the source of choices.
+ * whatever makes a machine run (a scenario, or a toy of a test) with the search as the policy and
+ * as the source of choices.
  *
  * A step is what one actor does from one scheduling point to the next, with all choices inside. The
  * actors are the CPUs, and each lane of each agent: the store buffer of a CPU, the interrupts to a
@@ -109,7 +109,7 @@ uint32_t explore_choose(void *arg, enum sim_choice kind, uint32_t n);
 /* Whether a run that left this has been counted before. */
 bool explore_knows_end(const struct explore *ex, uint64_t digest);
 
-/* For the subject, as soon as sim_machine_run() has returned: what follows is no part of the run. */
+/* For the subject, as soon as sim_machine_run() has returned: what follows is no part of it. */
 void explore_run_over(struct explore *ex);
 
 /*

@@ -2,11 +2,11 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * Small scenarios, which can be searched exhaustively: a short program for each CPU, on a guest of a
- * few pages. Nothing in them is random but what the machine chooses, so that a run is its schedule.
+ * Small scenarios, which can be searched exhaustively: a short program for each CPU, on a guest of
+ * a few pages. Nothing in them is random but what the machine chooses, so that a run is its schedule.
  *
- * A scenario is a row of a table in one of the files xp_*.c; docs/EXPLORE.md tells how to write one.
- * It runs with `pmap-sim run` as well, by chance, and with every scheduler; its replay files are
+ * A scenario is a row of a table in one of the files xp_*.c; docs/EXPLORE.md tells how to write
+ * one. It runs with `pmap-sim run` as well, by chance, and with every scheduler; its replay files are
  * like any other's.
  */
 
