@@ -340,7 +340,7 @@ sim_run_compare(const struct sim_options *o, const struct trace *trace,
 		.co_setting = s,
 		.co_nvcpus = info->ti_vcpus,
 	};
-	const struct workload_parts parts = {set_up, cpu_program, tear_down, &co, sizeof(co)};
+	const struct workload_parts parts = {set_up, cpu_program, tear_down, &co, sizeof(co), NULL};
 	struct sim_options one = *o;
 	struct sim_config cfg;
 	int error;
