@@ -40,6 +40,7 @@ int cli_run(int argc, char **argv);
 int cli_replay(int argc, char **argv);
 int cli_shrink(int argc, char **argv);
 int cli_why(int argc, char **argv);
+int cli_diff(int argc, char **argv);
 int cli_record(int argc, char **argv);
 int cli_compare(int argc, char **argv);
 int cli_scenarios(int argc, char **argv);

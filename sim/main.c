@@ -22,6 +22,7 @@ static const struct {
 	{"replay", cli_replay},
 	{"shrink", cli_shrink},
 	{"why", cli_why},
+	{"diff", cli_diff},
 	{"record", cli_record},
 	{"compare", cli_compare},
 	{"scenarios", cli_scenarios},
@@ -49,6 +50,7 @@ static const char doc[] =
 	"  replay      repeat one run, from a file or by its seed\n"
 	"  shrink      make a violation small\n"
 	"  why         tell which decision made a violation likely\n"
+	"  diff        show where two runs part\n"
 	"  record      record the memory accesses of a program, or take faults of a real guest\n"
 	"  compare     replay a trace under several settings, and count what each costs\n"
 	"  scenarios   list the scenarios\n"

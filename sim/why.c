@@ -3,8 +3,8 @@
 
 /*
  * Points are added where they tell most: first evenly, then in the middle of the largest jump,
- * until that is as narrow as can be. A few tries at each suffice for that: the shares at both ends of a
- * decisive step differ by much, or it is none.
+ * until that is as narrow as can be. A few tries at each suffice for that: the shares at both ends
+ * of a decisive step differ by much, or it is none.
  */
 
 #include "sim/why.h"

@@ -116,6 +116,47 @@ class Stops(Case):
         self.assertIn("gdb cannot be started", r.err)
 
 
+class Differences(Case):
+    def save(self, name, *args):
+        path = self.path(name)
+        self.sim("replay", "--arch", "ept", "--scenario", "lost", *args, "--save", path)
+        return path
+
+    def test_a_run_is_the_same_as_itself(self):
+        a, b = self.save("a", "--seed", "5"), self.save("b", "--seed", "5")
+        r = self.expect(PASS, "diff", a, b)
+        self.assertRegex(r.out, r"(?m)^the same run: \d+ decisions, \d+ steps, trace hash 0x")
+
+    def test_two_seeds_part_at_once(self):
+        r = self.expect(1, "diff", self.save("a", "--seed", "5"), self.save("b", "--seed", "6"))
+        self.assertIn("\nseed: 0x5 | 0x6\n", r.out)
+        self.assertRegex(r.out, r"(?m)^decision \d+ is the first that differs, at step \d+")
+        self.assertRegex(r.out, r"(?m)^<  +\d+  service actor cpu\d of ")
+        self.assertRegex(r.out, r"(?m)^>  +\d+  service actor cpu\d of ")
+        self.assertRegex(r.out, r"(?m)^<  violation of I13 \(CK-ATOM\) at step \d+, \d+ decisions")
+
+    def test_one_decision_changed_and_drawn_anew(self):
+        path = self.save("a", "--seed", "5")
+        with open(path, encoding="ascii") as stream:
+            lines = stream.read().splitlines()
+        first = lines.index(next(line for line in lines if line.startswith("decisions: "))) + 1
+        at = next(i for i in range(first + 60, len(lines)) if " run 3/4" in lines[i])
+        lines[at] = lines[at].replace("3/4", "0/4")
+        changed, other = self.path("changed", "\n".join(lines) + "\n"), self.path("other")
+        self.sim("replay", changed, "--lenient", "--save", other)
+        out = self.expect(1, "diff", path, other).out
+        self.assertIn("decision %d is the first that differs" % (at - first), out)
+        self.assertIn("<  %6d  %s\n" % (at - first, lines[at].replace("0/4", "3/4")), out)
+        self.assertIn(">  %6d  %s\n" % (at - first, lines[at]), out)
+
+    def test_what_diff_refuses(self):
+        path = self.save("a", "--seed", "5")
+        self.refused(USAGE, "which two files?", "diff", path)
+        self.refused(USAGE, "two files, not also", "diff", path, path, path)
+        self.refused(DATA, "not a replay file", "diff", path, self.path("bad", "x\n"))
+        self.refused(DATA, "cannot be read", "diff", self.path("missing"), path)
+
+
 class Apart(Case):
     """What takes a run apart: a race on a real machine."""
 

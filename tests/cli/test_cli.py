@@ -144,9 +144,8 @@ class Usage(Case):
                 self.refused(USAGE, sentence, *args)
 
     def test_help_of_every_command(self):
-        commands = ["run", "replay", "shrink", "why", "record", "compare", "scenarios",
-                    "invariants",
-                    "profiles", "faults"]
+        commands = ["run", "replay", "shrink", "why", "diff", "record", "compare", "scenarios",
+                    "invariants", "profiles", "faults"]
         top = self.expect(PASS, "--help").out
         for command in commands:
             self.assertRegex(top, r"(?m)^ +%s +\w" % command)
