@@ -24,7 +24,7 @@ struct tally {
 	uint64_t ty_mismatches;
 	uint64_t ty_accounted; /* different, and why is known */
 	uint64_t ty_open;      /* the model allows more than one outcome */
-	uint64_t ty_kinds[DIFF_ACCESSES][DIFF_OUTCOMES];
+	uint64_t ty_kinds[DIFF_KINDS][DIFF_OUTCOMES];
 	uint64_t ty_levels[2][DIFF_LEVELS_MAX]; /* done: of the leaf; else: of what decided */
 	uint64_t ty_explained[EXPLAINED_MAX];
 };
@@ -34,8 +34,9 @@ static unsigned int shown_max = SHOWN_MAX;
 
 static const char *const outcome_names[DIFF_OUTCOMES] = {"done", "violation", "misconfig", "other",
 							 "refused"};
-static const char *const access_names[DIFF_ACCESSES] = {
-	"read", "write", "exchange", "read-write", "fetch", "guest-walk", "guest-walk-sets-A"};
+static const char *const access_names[DIFF_KINDS] = {
+	"read",	  "write",  "exchange", "read-write", "fetch", "guest-walk", "guest-walk-sets-A",
+	"invept", "invvpid"};
 
 /* ---- Comparing ----------------------------------------------------------------------------- */
 
@@ -90,7 +91,10 @@ print_mismatch(const struct diff_machine *m, const struct diff_case *c, const ch
 	       const struct model_outcome *outcomes, unsigned int n, const struct diff_result *got)
 {
 	printf("mismatch (%s) in case %u: %s", what, c->dc_index, access_names[c->dc_access]);
-	if (c->dc_access >= DIFF_WALK)
+	if (c->dc_access >= DIFF_ACCESSES)
+		printf(" of type 0x%" PRIx64 ", descriptor 0x%" PRIx64 " 0x%" PRIx64, c->dc_type,
+		       c->dc_descriptor[0], c->dc_descriptor[1]);
+	else if (c->dc_access >= DIFF_WALK)
 		printf(" of level %u", c->dc_walk_level);
 	printf(" at gpa 0x%" PRIx64 ", linear 0x%" PRIx64 ", root 0x%" PRIx64 "%s\n  entries",
 	       c->dc_gpa, c->dc_linear, c->dc_root, c->dc_nx ? ", NXE on" : "");
@@ -156,7 +160,7 @@ count_case(const struct diff_case *c, const struct diff_result *got,
 	tally.ty_open += n > 1;
 	if (got->dr_outcome < DIFF_OUTCOMES)
 		tally.ty_kinds[c->dc_access][got->dr_outcome]++;
-	if (match)
+	if (match && got->dr_outcome <= DIFF_MISCONFIG)
 		tally.ty_levels[got->dr_outcome != DIFF_DONE][match->mo_level]++;
 }
 
@@ -258,7 +262,7 @@ print_tally(void)
 	printf("cases %" PRIu64 "\nmismatches %" PRIu64 "\naccounted %" PRIu64 "\nopen %" PRIu64
 	       "\n",
 	       tally.ty_cases, tally.ty_mismatches, tally.ty_accounted, tally.ty_open);
-	for (unsigned int k = 0; k < DIFF_ACCESSES; k++) {
+	for (unsigned int k = 0; k < DIFF_KINDS; k++) {
 		for (unsigned int o = 0; o < DIFF_OUTCOMES; o++) {
 			if (tally.ty_kinds[k][o] > 0)
 				printf("category %s %s %" PRIu64 "\n", access_names[k],

@@ -58,6 +58,7 @@ static void
 set_model(const struct diff_machine *m)
 {
 	const bool ept = m->dm_kind == DIFF_EPT;
+	const uint64_t caps = m->dm_ept_caps;
 
 	hw_model_init(&st.model);
 	st.model.hm_phys_bits = (uint8_t)m->dm_phys_bits;
@@ -65,10 +66,12 @@ set_model(const struct diff_machine *m)
 	st.model.hm_kindness = HW_KIND_NO_TLB | HW_KIND_NO_PSC | HW_KIND_NO_SPECULATION;
 	st.model.hm_page_1g = (m->dm_features >> 26) & 1;
 	if (ept) { /* IA32_VMX_EPT_VPID_CAP: SDM vol. 3D, A.10 */
-		st.model.hm_exec_only = m->dm_ept_caps & 1;
-		st.model.hm_page_2m = (m->dm_ept_caps >> 16) & 1;
-		st.model.hm_page_1g = (m->dm_ept_caps >> 17) & 1;
-		st.model.hm_ept_ad = (m->dm_ept_caps >> 21) & 1;
+		st.model.hm_exec_only = caps & 1;
+		st.model.hm_page_2m = (caps >> 16) & 1;
+		st.model.hm_page_1g = (caps >> 17) & 1;
+		st.model.hm_ept_ad = (caps >> 21) & 1;
+		st.model.hm_invept = (uint8_t)(((caps >> 25) & 1) << 1 | ((caps >> 26) & 1) << 2);
+		st.model.hm_invvpid = (caps >> 40) & 15;
 	}
 	st.page_1g = st.model.hm_page_1g;
 	st.ctx.hc_model = &st.model;
@@ -77,7 +80,7 @@ set_model(const struct diff_machine *m)
 	st.ctx.hc_tag = 1;
 }
 
-const char *const model_forgets[] = {"exec-only", "1g", "ad", "phys-bits", NULL};
+const char *const model_forgets[] = {"exec-only", "1g", "ad", "phys-bits", "invept", NULL};
 
 bool
 model_forget(const char *what)
@@ -88,6 +91,8 @@ model_forget(const char *what)
 		st.page_1g = !st.page_1g;
 	else if (strcmp(what, "ad") == 0)
 		st.model.hm_kindness |= HW_KIND_EARLY_AD;
+	else if (strcmp(what, "invept") == 0)
+		st.model.hm_invept ^= 1u << HW_INVEPT_ALL;
 	else if (strcmp(what, "phys-bits") == 0)
 		st.model.hm_phys_bits = 26; /* tables are below, pages above */
 	else
@@ -95,14 +100,14 @@ model_forget(const char *what)
 	return true;
 }
 
-void
-model_start(const struct diff_machine *m)
+static void
+make_machine(void)
 {
+	const struct diff_machine *const m = &st.emulated;
 	struct sim_config cfg;
 	struct hw_config hw;
 	char why[128] = "";
 
-	st.emulated = *m;
 	sim_config_init(&cfg);
 	cfg.sc_cpus = 1;
 	cfg.sc_frames = FRAMES;
@@ -115,7 +120,6 @@ model_start(const struct diff_machine *m)
 	hw_config_init(&hw);
 	if (hw_create(&hw) != 0)
 		broken("no memory for the hardware");
-	set_model(m);
 	/* Frames come one after the other: the places of tuple.h are among the first. */
 	for (unsigned int n = 0; n < DIFF_TABLES;) {
 		const uint64_t hpa = sim_frame_alloc(SIM_FRAME_TABLE, 0);
@@ -130,6 +134,14 @@ model_start(const struct diff_machine *m)
 	*sim_table_words(DIFF_TABLE(3)) = diff_good_table(m, DIFF_TABLE(DIFF_INFRA_2));
 	*sim_table_words(DIFF_TABLE(DIFF_INFRA_2)) = diff_good_table(m, DIFF_TABLE(DIFF_INFRA_1));
 	*sim_table_words(DIFF_TABLE(DIFF_INFRA_1)) = diff_good_large(m, DIFF_INFRA);
+}
+
+void
+model_start(const struct diff_machine *m)
+{
+	st.emulated = *m;
+	set_model(m);
+	make_machine();
 }
 
 void
@@ -258,13 +270,15 @@ set_entries(const struct diff_case *c, bool clear)
 	}
 }
 
-#define INVALID_CONTROL_FIELD 7 /* SDM vol. 3C, table 31-1 */
+/* SDM vol. 3C, table 31-1. */
+#define INVALID_CONTROL_FIELD 7
+#define INVALID_INVALIDATION 28
 
 static void
-fill_refused(const struct diff_case *c, struct diff_result *r)
+fill_refused(const struct diff_case *c, uint64_t code, struct diff_result *r)
 {
 	r->dr_outcome = DIFF_FAILED;
-	r->dr_code = INVALID_CONTROL_FIELD;
+	r->dr_code = code;
 	r->dr_value = ~(uint64_t)c->dc_index;
 }
 
@@ -314,6 +328,39 @@ next_choices(void)
 	return true;
 }
 
+static void
+invalidate(void *arg)
+{
+	const struct diff_case *const c = arg;
+	const unsigned int type = c->dc_type > 8 ? 8 : (unsigned int)c->dc_type;
+
+	if (c->dc_access == DIFF_INVEPT)
+		hw_invept(0, &st.model, type, c->dc_descriptor[0]);
+	else
+		hw_invvpid(0, &st.model, type, (uint16_t)c->dc_descriptor[0], c->dc_descriptor[1]);
+}
+
+/* To the simulator an invalidation that fails is a violation, which ends a machine. */
+static void
+run_invalidation(const struct diff_case *c, struct model_outcome *o)
+{
+	struct sim_report report;
+	struct diff_case copy = *c;
+
+	memset(o, 0, sizeof(*o));
+	o->mo_result.dr_index = c->dc_index;
+	o->mo_result.dr_outcome = DIFF_DONE;
+	o->mo_result.dr_value = ~(uint64_t)c->dc_index;
+	if (sim_machine_call(st.machine, invalidate, &copy, &report) != SIM_RUN_PASSED) {
+		fill_refused(c, INVALID_INVALIDATION, &o->mo_result);
+		model_end();
+		make_machine();
+	}
+	set_entries(c, false);
+	read_flags(c, &o->mo_result);
+	set_entries(c, true);
+}
+
 unsigned int
 model_run(const struct diff_case *c, struct model_outcome outcomes[MODEL_OUTCOMES_MAX])
 {
@@ -322,6 +369,10 @@ model_run(const struct diff_case *c, struct model_outcome outcomes[MODEL_OUTCOME
 	unsigned int n = 0;
 	char why[128];
 
+	if (c->dc_access >= DIFF_ACCESSES) {
+		run_invalidation(c, outcomes);
+		return 1;
+	}
 	st.ctx.hc_root = c->dc_root;
 	if (st.emulated.dm_kind == DIFF_NPT)
 		st.model.hm_nx = c->dc_nx;
@@ -329,7 +380,7 @@ model_run(const struct diff_case *c, struct model_outcome outcomes[MODEL_OUTCOME
 	if (!hw_context_valid(&st.ctx, why, sizeof(why))) {
 		memset(outcomes, 0, sizeof(*outcomes));
 		outcomes->mo_result.dr_index = c->dc_index;
-		fill_refused(c, &outcomes->mo_result);
+		fill_refused(c, INVALID_CONTROL_FIELD, &outcomes->mo_result);
 		set_entries(c, false);
 		read_flags(c, &outcomes->mo_result);
 		set_entries(c, true);

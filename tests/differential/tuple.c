@@ -247,7 +247,7 @@ make_root(const struct diff_machine *m, struct stream *s, struct diff_case *c)
 	c->dc_root |= 6 | (m->dm_levels - 1) << 3; /* write back; number of levels */
 	if ((m->dm_ept_caps & BIT(21)) && !one_in(s, 4))
 		c->dc_root |= BIT(6); /* accessed and dirty flags */
-	if (!one_in(s, 24))
+	if (c->dc_access == DIFF_INVEPT ? one_in(s, 2) : !one_in(s, 24))
 		return;
 	switch (below(s, 4)) {
 	case 0:
@@ -265,6 +265,22 @@ make_root(const struct diff_machine *m, struct stream *s, struct diff_case *c)
 	}
 }
 
+static void
+make_invalidation(const struct diff_machine *m, struct stream *s, struct diff_case *c)
+{
+	c->dc_access = one_in(s, 2) ? DIFF_INVEPT : DIFF_INVVPID;
+	c->dc_type = one_in(s, 8) ? next(s) : below(s, 5);
+	make_root(m, s, c);
+	if (c->dc_access == DIFF_INVEPT) {
+		c->dc_descriptor[0] = c->dc_root;
+		return;
+	}
+	c->dc_descriptor[0] = below(s, 3);
+	c->dc_descriptor[1] = next(s) & (BIT(48) - 1);
+	if (!one_in(s, 4))
+		c->dc_descriptor[1] = canonical(c->dc_descriptor[1]);
+}
+
 void
 diff_make(const struct diff_machine *m, uint32_t index, struct diff_case *c)
 {
@@ -275,7 +291,10 @@ diff_make(const struct diff_machine *m, uint32_t index, struct diff_case *c)
 	c->dc_index = index;
 	c->dc_access = (uint8_t)below(&s, DIFF_ACCESSES);
 	c->dc_walk_level = (uint8_t)below(&s, 4);
-	make_root(m, &s, c);
+	if (is_ept(m) && one_in(&s, 16))
+		make_invalidation(m, &s, c);
+	else
+		make_root(m, &s, c);
 	c->dc_nx = !is_ept(m) && !one_in(&s, 8);
 	make_entries(m, &s, c);
 	make_addresses(m, &s, c);

@@ -70,6 +70,11 @@ enum diff_access {
 	DIFF_WALK,	 /* the processor reads an entry of the guest's own tables there */
 	DIFF_WALK_UNSET, /* the same, of an entry whose A it must set */
 	DIFF_ACCESSES,
+
+	/* No access of a guest, but an instruction of the host: EPT only. */
+	DIFF_INVEPT = DIFF_ACCESSES,
+	DIFF_INVVPID,
+	DIFF_KINDS,
 };
 
 struct diff_case {
@@ -79,9 +84,11 @@ struct diff_case {
 	uint64_t dc_root;      /* EPTP, now and then one that is refused; or nCR3 */
 	bool dc_nx;	       /* NPT: with EFER.NXE of the host */
 	bool dc_gigabyte;      /* explained.c: pages of 1 GiB, whatever the processor says */
-	uint64_t dc_gpa;       /* under test */
-	uint64_t dc_linear;    /* by which the guest accesses it */
-	uint64_t dc_code;      /* linear address of DIFF_GUEST_CODE's 2 MiB */
+	uint64_t dc_type;      /* of DIFF_INVEPT and DIFF_INVVPID, and their descriptor */
+	uint64_t dc_descriptor[2];
+	uint64_t dc_gpa;    /* under test */
+	uint64_t dc_linear; /* by which the guest accesses it */
+	uint64_t dc_code;   /* linear address of DIFF_GUEST_CODE's 2 MiB */
 	uint64_t dc_guest_root;
 	uint64_t dc_entry[DIFF_LEVELS_MAX]; /* by level */
 	uint64_t dc_where[DIFF_LEVELS_MAX]; /* their addresses */

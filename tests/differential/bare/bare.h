@@ -22,6 +22,7 @@ struct bare_backend {
 	bool (*bb_start)(struct diff_machine *m, const char **why);
 	void (*bb_run)(const struct diff_machine *m, const struct diff_case *c, uint64_t rip,
 		       struct bare_regs *regs, struct diff_result *r);
+	void (*bb_invalidate)(const struct diff_case *c, struct diff_result *r); /* EPT */
 	uint8_t bb_call[3]; /* the instruction by which the guest ends */
 };
 

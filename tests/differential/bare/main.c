@@ -188,7 +188,11 @@ run_case(uint32_t index)
 	regs.br_rbx = c.dc_linear;
 	regs.br_rcx = ~(uint64_t)index;
 	r.dr_index = index;
-	backend->bb_run(&machine, &c, c.dc_code + DIFF_GUEST_CODE + 16ull * c.dc_access, &regs, &r);
+	if (c.dc_access >= DIFF_ACCESSES)
+		backend->bb_invalidate(&c, &r);
+	else
+		backend->bb_run(&machine, &c, c.dc_code + DIFF_GUEST_CODE + 16ull * c.dc_access,
+				&regs, &r);
 	r.dr_value = regs.br_rcx;
 	collect(&c, parts, n, &r);
 	r.dr_check = diff_check(&r);

@@ -138,4 +138,4 @@ run(const struct diff_machine *m, const struct diff_case *c, uint64_t rip, struc
 	}
 }
 
-const struct bare_backend bare_svm = {start, run, {0x0f, 0x01, 0xd9}};
+const struct bare_backend bare_svm = {start, run, 0, {0x0f, 0x01, 0xd9}};

@@ -224,4 +224,26 @@ run(const struct diff_machine *m, const struct diff_case *c, uint64_t rip, struc
 	}
 }
 
-const struct bare_backend bare_vmx = {start, run, {0x0f, 0x01, 0xc1}};
+/* VMfail sets ZF, with an error in the VMCS, or CF if there is no VMCS. */
+#define INVALIDATE(insn, type, descriptor)                                             \
+	({                                                                             \
+		bool bad_;                                                             \
+		__asm__ volatile(insn " %1, %2; setbe %0"                              \
+				 : "=qm"(bad_)                                         \
+				 : "m"(*(const uint64_t(*)[2])(descriptor)), "r"(type) \
+				 : "cc", "memory");                                    \
+		bad_;                                                                  \
+	})
+
+static void
+invalidate(const struct diff_case *c, struct diff_result *r)
+{
+	const bool bad = c->dc_access == DIFF_INVEPT
+				 ? INVALIDATE("invept", c->dc_type, c->dc_descriptor)
+				 : INVALIDATE("invvpid", c->dc_type, c->dc_descriptor);
+
+	r->dr_outcome = bad ? DIFF_FAILED : DIFF_DONE;
+	r->dr_code = bad ? vmread(INSTRUCTION_ERROR) : 0;
+}
+
+const struct bare_backend bare_vmx = {start, run, invalidate, {0x0f, 0x01, 0xc1}};
