@@ -6,9 +6,10 @@
  * it with pictures, and what was covered. It needs nothing but a browser: no network, and without
  * scripts all but the slider.
  *
- * Below html_write() is what its parts share: html.c (the page), html_story.c (state, and what the
- * script gets), html_counts.c (coverage), html_style.c, html_script.c, svg_lanes.c (who did what
- * when), svg_tables.c (page tables before and after), svg_curve.c (when it became likely).
+ * Below html_write() is what its parts share: html.c (the page), html_text.c (escapes),
+ * html_view.c (what is shown), html_story.c (the story and its state), html_data.c (what the script
+ * gets), html_counts.c (coverage), html_style.c, html_script.c, svg_lanes.c (who did what when),
+ * svg_tables.c (page tables before and after), svg_curve.c (when it became likely).
  */
 
 #ifndef SIM_HTML_H
