@@ -25,7 +25,8 @@ struct look {
 	struct hw_walk lo_walk;
 	struct vm_page_info lo_info;
 	bool lo_known;	 /* lo_info is there */
-	bool lo_settled; /* no operation works on the page, or the one that did has done */
+	bool lo_steady;	 /* no operation works on the page, or the one that did has done */
+	bool lo_settled; /* and nobody reclaims it */
 	bool lo_modified;
 };
 
@@ -163,14 +164,16 @@ check_wired(const struct look *lo)
 /* ---- One page ------------------------------------------------------------------------------- */
 
 static void
-check_page(struct space *sp, const struct region *rg, unsigned int i, bool settled)
+check_page(struct space *sp, const struct region *rg, unsigned int i, bool steady)
 {
 	struct look lo = {
 		.lo_space = sp,
 		.lo_region = rg,
 		.lo_page = &rg->rg_seg->sg_pages[rg->rg_first + i],
 		.lo_gpa = rg->rg_base + (gpa_t)i * SIM_PAGE_SIZE,
-		.lo_settled = settled,
+		.lo_steady = steady,
+		/* What is being reclaimed is out of the tables before its M is known. */
+		.lo_settled = steady && !world_may_reclaim(sp->sp_world),
 	};
 	const struct hw_walk *const w = &lo.lo_walk;
 
@@ -184,15 +187,16 @@ check_page(struct space *sp, const struct region *rg, unsigned int i, bool settl
 	 * mix.
 	 */
 	if (!w->wk_present && (pmap_flags(sp->sp_pmap) & PMAP_MIXED_SIZE_ERRATUM))
-		lo.lo_settled = false;
+		lo.lo_steady = lo.lo_settled = false;
 	/* Pageout takes pages that no operation here has: under a table's lock M is on its way. */
 	if (sp->sp_world->wo_may_reclaim && sim_locks_held())
 		lo.lo_settled = false;
 	check_legal(&lo);
-	if (lo.lo_settled && rg->rg_seg->sg_kind != SEG_WINDOW) {
+	if (lo.lo_settled && rg->rg_seg->sg_kind != SEG_WINDOW)
 		check_dirty(&lo);
+	/* Nobody reclaims what is wired. */
+	if (lo.lo_steady && rg->rg_seg->sg_kind != SEG_WINDOW)
 		check_wired(&lo);
-	}
 	if (w->wk_present) {
 		check_frame(&lo);
 		check_rights(&lo);
@@ -205,12 +209,10 @@ check_pages(struct space *sp, gpa_t start, gpa_t end, bool own)
 {
 	/* A fault may be putting a superpage in the place of pages, out of sight meanwhile. */
 	const bool quiet = !space_is_faulting(sp);
-	/* What is being reclaimed is out of the tables before its M is known. */
-	const bool kept = !world_may_reclaim(sp->sp_world);
 
 	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
 		const struct region *rg = &sp->sp_regions[r];
-		const bool still = kept && (quiet || !rg->rg_super) && !sp->sp_log_changing;
+		const bool still = (quiet || !rg->rg_super) && !sp->sp_log_changing;
 
 		if (rg->rg_absent || rg->rg_base >= end ||
 		    rg->rg_base + (gpa_t)rg->rg_npages * SIM_PAGE_SIZE <= start)

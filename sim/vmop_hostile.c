@@ -339,7 +339,13 @@ copy_hole(const struct hostile *hs)
 static int
 attach_unknown(const struct hostile *hs)
 {
-	return vm_attach_device(hs->hs_vs, SIM_DEVICES + hs->hs_odd);
+	int error;
+
+	/* For a while all that is wired is the device's that there is not. */
+	vmop_may_be_logged(hs->hs_space);
+	error = vm_attach_device(hs->hs_vs, SIM_DEVICES + hs->hs_odd);
+	vmop_may_be_logged(hs->hs_space);
+	return error;
 }
 
 static int
