@@ -484,6 +484,33 @@ hostop_unwire(struct space *sp, gpa_t start, gpa_t stop)
 	set_wired(sp, start, false, WC_UNWIRE);
 }
 
+/*
+ * Wires a superpage that is written, and collects M of a page of it: it must be split, by the table
+ * that it keeps for that.
+ */
+void
+hostop_split_wired(struct space *sp, gpa_t start, gpa_t stop)
+{
+	const unsigned int from = sim_choose(SIM_CHOICE_WORKLOAD, sp->sp_nregions);
+
+	(void)start;
+	(void)stop;
+	for (unsigned int i = 0; i < sp->sp_nregions; i++) {
+		const struct region *const rg = &sp->sp_regions[(from + i) % sp->sp_nregions];
+		const gpa_t at = rg->rg_base + sim_choose(SIM_CHOICE_WORKLOAD, 512) * SIM_PAGE_SIZE;
+
+		if (!rg->rg_super || rg->rg_absent)
+			continue;
+		set_wired(sp, rg->rg_base, false, WC_UNWIRE);
+		collapse(sp, rg);
+		set_wired(sp, rg->rg_base, true, WC_WIRE);
+		if (!rg->rg_absent)
+			space_fault(sp, at, rg->rg_prot & PMAP_PROT_RW);
+		hostop_clear_modify(sp, at, at + SIM_PAGE_SIZE);
+		return;
+	}
+}
+
 /* ---- A guest's end -------------------------------------------------------------------------- */
 
 static bool

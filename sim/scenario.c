@@ -56,6 +56,7 @@ hostop_fn *const scenario_ops[OP_COUNT] = {
 	[OP_NX] = vmop_nx,
 	[OP_HOSTILE] = vmop_hostile,
 	[OP_QUIET] = vmop_quiet,
+	[OP_SPLIT_WIRED] = hostop_split_wired,
 };
 
 const char *const scenario_op_names[OP_COUNT] = {
@@ -98,6 +99,7 @@ const char *const scenario_op_names[OP_COUNT] = {
 	[OP_NX] = "nx",
 	[OP_HOSTILE] = "hostile",
 	[OP_QUIET] = "quiet",
+	[OP_SPLIT_WIRED] = "split-wired",
 };
 
 /* What is done to guests beyond their tables. */
@@ -239,6 +241,18 @@ static const struct scenario scenarios[] = {
 		.sn_scale = SCALE_FULL,
 		.sn_fill = true,
 		.sn_no_tables = true,
+	},
+	{
+		.sn_info = {"splitting",
+			    "wired superpages that are written, and split by collectors"},
+		.sn_weights = {[OP_RUN] = 60,
+			       [OP_SPLIT_WIRED] = 40,
+			       [OP_PREFAULT] = 5,
+			       [OP_REMOVE] = 3,
+			       [OP_CLEAN] = 3},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_FULL,
+		.sn_fill = true,
 	},
 	{
 		.sn_info = {"turns",

@@ -48,6 +48,7 @@ enum op {
 	OP_NX,
 	OP_HOSTILE,
 	OP_QUIET,
+	OP_SPLIT_WIRED,
 	OP_COUNT,
 };
 
