@@ -4,7 +4,8 @@
 /*
  * When a failure became likely: the share of runs that failed, by how much of the failing run they
  * had in common, with the interval that each share is known to (Wilson, 1927, at 95 percent), and
- * the jump that was decisive.
+ * the jump that was decisive. Points are as far apart as they are many, not as the run is long: a
+ * search has many of them where the share rises, often within a hundredth of the run.
  */
 
 #include <inttypes.h>
@@ -17,13 +18,12 @@
 #define RIGHT 24
 #define TOP 26
 #define BOTTOM 52
+#define TICKS 14
 #define Z 1.96
 
 struct curve {
 	FILE *to;
 	const struct html_curve *c;
-	double least;
-	double most;
 };
 
 static double
@@ -56,11 +56,9 @@ interval(const struct html_point *p, double *low, double *high)
 }
 
 static double
-x_of(const struct curve *v, uint64_t x)
+x_of(const struct curve *v, uint32_t i)
 {
-	const double span = v->most > v->least ? v->most - v->least : 1;
-
-	return LEFT + (WIDTH - LEFT - RIGHT) * ((double)x - v->least) / span;
+	return LEFT + (double)(WIDTH - LEFT - RIGHT) * i / (v->c->cu_n > 1 ? v->c->cu_n - 1 : 1);
 }
 
 static double
@@ -79,14 +77,12 @@ axes(struct curve *v)
 			"<path class=\"grid\" d=\"M%d %.1fH%d\"/><text class=\"tick y\" x=\"%d\" "
 			"y=\"%.1f\">%u %%</text>\n",
 			LEFT, y_of(i / 4.0), WIDTH - RIGHT, LEFT - 8, y_of(i / 4.0) + 4, i * 25);
-	for (unsigned int i = 0; i <= 6; i++) {
-		const uint64_t x = (uint64_t)(v->least + (v->most - v->least) * i / 6.0);
-
+	for (uint32_t i = 0; i < c->cu_n; i += c->cu_n / TICKS + 1)
 		fprintf(v->to,
 			"<path class=\"grid\" d=\"M%.1f %dV%d\"/><text class=\"tick\" x=\"%.1f\" "
 			"y=\"%d\">%" PRIu64 "</text>\n",
-			x_of(v, x), TOP, HEIGHT - BOTTOM, x_of(v, x), HEIGHT - BOTTOM + 17, x);
-	}
+			x_of(v, i), TOP, HEIGHT - BOTTOM, x_of(v, i), HEIGHT - BOTTOM + 17,
+			c->cu_points[i].pt_x);
 	fprintf(v->to, "<text class=\"tick\" x=\"%d\" y=\"%d\">", WIDTH / 2, HEIGHT - 10);
 	html_text(v->to, c->cu_x);
 	fputs("</text>\n", v->to);
@@ -100,8 +96,8 @@ jump(struct curve *v)
 
 	if (c->cu_decisive == 0 || c->cu_decisive >= c->cu_n)
 		return;
-	x0 = x_of(v, c->cu_points[c->cu_decisive - 1].pt_x);
-	x1 = x_of(v, c->cu_points[c->cu_decisive].pt_x);
+	x0 = x_of(v, c->cu_decisive - 1);
+	x1 = x_of(v, c->cu_decisive);
 	fprintf(v->to,
 		"<rect class=\"jump\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>\n"
 		"<text class=\"head %s\" x=\"%.1f\" y=\"%d\">decisive</text>\n",
@@ -116,7 +112,7 @@ points(struct curve *v)
 
 	fputs("<path class=\"curve\" d=\"", v->to);
 	for (uint32_t i = 0; i < c->cu_n; i++)
-		fprintf(v->to, "%c%.1f %.1f", i == 0 ? 'M' : 'L', x_of(v, c->cu_points[i].pt_x),
+		fprintf(v->to, "%c%.1f %.1f", i == 0 ? 'M' : 'L', x_of(v, i),
 			y_of(share(&c->cu_points[i])));
 	fputs("\"/>\n", v->to);
 	for (uint32_t i = 0; i < c->cu_n; i++) {
@@ -129,8 +125,8 @@ points(struct curve *v)
 			"<g class=\"point\"><path d=\"M%.1f %.1fV%.1f\"/><circle cx=\"%.1f\" "
 			"cy=\"%.1f\" r=\"3.5\"/><title>%" PRIu64 ", up to step %" PRIu64
 			": %" PRIu32 " of %" PRIu32 " failed</title></g>\n",
-			x_of(v, p->pt_x), y_of(low), y_of(high), x_of(v, p->pt_x), y_of(share(p)),
-			p->pt_x, p->pt_step, p->pt_failed, p->pt_tries);
+			x_of(v, i), y_of(low), y_of(high), x_of(v, i), y_of(share(p)), p->pt_x,
+			p->pt_step, p->pt_failed, p->pt_tries);
 	}
 }
 
@@ -141,8 +137,6 @@ svg_curve(FILE *to, const struct html_curve *c, bool alone)
 
 	if (c->cu_n == 0)
 		return;
-	v.least = (double)c->cu_points[0].pt_x;
-	v.most = (double)c->cu_points[c->cu_n - 1].pt_x;
 	if (alone)
 		fputs("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n", to);
 	fprintf(to,
@@ -174,7 +168,8 @@ html_curve(FILE *to, const struct html_curve *c)
 	svg_curve(to, c, false);
 	fputs("<figcaption>Runs that began like the failing one and went on by chance: how many "
 	      "of them failed. Bars are the intervals that the shares are known to, at 95 "
-	      "percent.</figcaption></figure>\n<details class=\"words\"><summary>The same in "
+	      "percent; points are as far apart as they are many.</figcaption></figure>\n"
+	      "<details class=\"words\"><summary>The same in "
 	      "numbers</summary><div class=\"scroll\"><table><caption class=\"hidden\">Failed runs "
 	      "by common part</caption><thead><tr><th scope=\"col\">",
 	      to);
