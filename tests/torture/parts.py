@@ -450,7 +450,8 @@ class Model(Part):
                         os.path.join(self.bench.build, "tests", "model", "model-trace")],
             max(seconds, 150))
         self.numbers["passed"] = len(re.findall(r"^pass ", output, re.M))
-        self.numbers["states"] = sum(int(n) for n in re.findall(r": (\d+) states, complete", output))
+        states = re.findall(r": (\d+) states, complete", output)
+        self.numbers["states"] = sum(int(n) for n in states)
         for line in re.findall(r"^FAIL +(.*)", output, re.M):
             self.find(line)
         self.numbers["whole"] = code in (0, 1)
