@@ -318,10 +318,10 @@ parse_run(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case KEY_COUNT:
-		o->count = number(state, "--count", arg, 1, UINT64_MAX / SIM_ARCH_COUNT);
+		o->count = number(state, "--count", arg, 1, UINT64_C(1) << 40);
 		return 0;
 	case KEY_SCHEDULES:
-		o->schedules = number(state, "--schedules", arg, 1, UINT64_MAX);
+		o->schedules = number(state, "--schedules", arg, 1, UINT32_MAX);
 		return 0;
 	case 'j':
 		o->jobs = (unsigned int)number(state, "--jobs", arg, 1, JOBS_MAX);

@@ -31,14 +31,31 @@ seconds_since(const struct timespec *start)
 	return (double)(now.tv_sec - start->tv_sec) + (double)(now.tv_nsec - start->tv_nsec) / 1e9;
 }
 
-/* Job i: the kinds of page table take turns, then comes the next seed. */
+/* So many schedules are one job: what is done by then is not lost when the rest is given up. */
+#define BLOCK UINT64_C(2000)
+
+static uint64_t
+blocks(const struct sim_options *o)
+{
+	return o->schedules > BLOCK ? (o->schedules - 1) / BLOCK + 1 : 1;
+}
+
+/*
+ * Job i: the blocks of a seed's schedules take turns, then the kinds of page table, then comes the
+ * next seed.
+ */
 static struct sim_options
 job_options(const struct run *r, uint64_t i)
 {
 	struct sim_options o = r->args.options;
+	const uint64_t n = blocks(&o);
+	const uint64_t before = i % n * BLOCK;
+	const uint64_t left = o.schedules - before;
 
-	o.seed += i / r->narchs;
-	o.arch = r->archs[i % r->narchs];
+	o.seed += i / n / r->narchs;
+	o.arch = r->archs[i / n % r->narchs];
+	o.schedule += before;
+	o.schedules = left < BLOCK ? left : BLOCK;
 	return o;
 }
 
@@ -204,7 +221,7 @@ run_all(struct run *r)
 		if (o->arch_set >> i & 1)
 			r->archs[r->narchs++] = (enum sim_arch)i;
 	}
-	pool.po_jobs = o->count * r->narchs;
+	pool.po_jobs = o->count * r->narchs * blocks(o);
 	r->sum.args = &r->args;
 	r->sum.wanted = pool.po_jobs;
 	r->progress = cli_progress(o->quiet);

@@ -616,7 +616,7 @@ struct sim_config {
 	uint64_t sc_fault_nth[SIM_FAULT_COUNT];
 	bool sc_fault_persist[SIM_FAULT_COUNT];
 	bool sc_fault_off[SIM_FAULT_COUNT]; /* nature's: must not happen */
-	uint64_t sc_fault_budget; /* by chance, of all kinds together; 0: no limit */
+	uint64_t sc_fault_budget;	    /* by chance, of all kinds together; 0: no limit */
 
 	/* Odds of the machine's own agents, against SIM_CPU_WEIGHT; 0: default. */
 	uint32_t sc_drain_weight;

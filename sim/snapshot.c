@@ -108,6 +108,11 @@ add_all(struct sim_snapshot *s, const struct sim_region *regions, unsigned int n
 	    !add(s, m->m_in_use, m->m_nframes / SIM_TABLE_WORDS * sizeof(*m->m_in_use)) ||
 	    !add_frames(s, 0, top) || !add_frames(s, m->m_run_bottom, m->m_nframes))
 		return false;
+	for (uint32_t i = 0; i < m->m_disk.dk_slots; i++) {
+		if (m->m_disk.dk_written[i] != 0 &&
+		    !add(s, m->m_disk.dk_bytes + (uint64_t)i * SIM_PAGE_SIZE, SIM_PAGE_SIZE))
+			return false;
+	}
 	for (unsigned int i = 0; i < n; i++) {
 		if (!regions[i].rg_counts && !add(s, regions[i].rg_at, regions[i].rg_bytes))
 			return false;
@@ -133,10 +138,6 @@ unfit(const struct sim_machine *m)
 		return "the machine has come to its end";
 	if (m->m_disk.dk_nrequests > 0 || m->m_iommu.im_nflushes > 0)
 		return "requests to devices are under way";
-	for (uint32_t i = 0; i < m->m_disk.dk_slots; i++) {
-		if (m->m_disk.dk_written[i] != 0)
-			return "there are pages on the swap device";
-	}
 	return NULL;
 }
 

@@ -27,8 +27,8 @@ struct sim_snapshot;
 
 /*
  * Saves the state of the machine of this process, in the driver's context. NULL, with a sentence in
- * why[], if memory is short, or the machine is in no state to be saved: after a violation, with
- * requests of a disk under way, with pages on the swap device.
+ * why[], if memory is short, or the machine is in no state to be saved: after a violation, or
+ * with requests of a disk under way.
  */
 struct sim_snapshot *sim_save(const struct sim_region *regions, unsigned int n, char *why,
 			      size_t why_bytes);

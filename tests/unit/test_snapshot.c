@@ -90,6 +90,22 @@ Test(snapshot, schedules_are_as_on_a_new_machine)
 	}
 }
 
+/* Memory is so short that the set-up has swapped. */
+Test(snapshot, pages_in_swap_are_put_back)
+{
+	struct sim_options o = {
+		.scenario = "superpages",
+		.arch = SIM_ARCH_EPT_NOAD,
+		.arch_set = 1u << SIM_ARCH_EPT_NOAD,
+		.seed = 0x5005,
+		.steps = 2000,
+	};
+	char why[200];
+
+	cr_assert_eq(sim_options_complete(&o, NULL, why, sizeof why), 0, "%s", why);
+	compare_schedules(o);
+}
+
 /* ---- Static variables ----------------------------------------------------------------------- */
 
 static struct state {
