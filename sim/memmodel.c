@@ -224,28 +224,28 @@ memory_has_room(void *arg)
 	return c->cp_nstores < sim_the_machine->m_store_buffer;
 }
 
+static __attribute__((noinline)) void
+check_aside(struct sim_machine *m, const uint64_t *w)
+{
+	check_frame(m, address_id(m, (uintptr_t)w), "load");
+}
+
 /* As below, by nobody whose accesses are steps. */
 static inline uint64_t
 load_aside(struct sim_machine *m, const uint64_t *w)
 {
 	const uint64_t off = (uintptr_t)w - (uintptr_t)m->m_words;
-	const bool is_table = off < m->m_words_bytes &&
-			      m->m_frames[off / SIM_PAGE_SIZE].fr_kind == SIM_FRAME_TABLE;
 
-	if (!is_table && (uintptr_t)w - (uintptr_t)m->m_heap >= m->m_heap_bytes)
-		check_frame(m, address_id(m, (uintptr_t)w), "load");
+	if (off < m->m_words_bytes ? m->m_frames[off / SIM_PAGE_SIZE].fr_kind != SIM_FRAME_TABLE
+				   : (uintptr_t)w - (uintptr_t)m->m_heap >= m->m_heap_bytes)
+		check_aside(m, w);
 	touch_word(m, w, SIM_TOUCH_READ);
 	return *w;
 }
 
-uint64_t
-sim_word_load(const uint64_t *w, enum sim_access kind)
+static __attribute__((noinline)) uint64_t
+load_step(struct sim_machine *m, const uint64_t *w, enum sim_access kind)
 {
-	struct sim_machine *m = sim_the_machine;
-
-	/* The driver and the oracles read whole tables, and nothing depends on when. */
-	if (m->m_cpu == NULL)
-		return load_aside(m, w);
 	point_at(m, kind, w);
 	uint64_t id = address_id(m, (uintptr_t)w);
 	check_frame(m, id, "load");
@@ -253,6 +253,15 @@ sim_word_load(const uint64_t *w, enum sim_access kind)
 	uint64_t value = memory_read(m, w);
 	trace(m, kind, id, stable_value(m, id, value));
 	return value;
+}
+
+/* The driver and the oracles read whole tables, and nothing depends on when. */
+uint64_t
+sim_word_load(const uint64_t *w, enum sim_access kind)
+{
+	struct sim_machine *m = sim_the_machine;
+
+	return m->m_cpu == NULL ? load_aside(m, w) : load_step(m, w, kind);
 }
 
 void
