@@ -130,6 +130,34 @@ vcpu_attach(struct space *sp)
 		slot_of(sp, cpu);
 }
 
+/* The ASID that an entry on this CPU would have, as if it had been made. */
+static void
+assign_asid(struct vcpu *v, struct cpu *cp, unsigned int cpu)
+{
+	pmap_asid_flushed(&cp->cp_asids, pmap_asid_assign(&cp->cp_asids, cpu, &v->vc_asid, true));
+	v->vc_ctx.hc_tag = (uint16_t)v->vc_asid.as_asid;
+}
+
+void
+vcpu_ran(struct vcpu *v, unsigned int cpu)
+{
+	struct space *const sp = v->vc_space;
+	struct cpu *const cp = &sp->sp_world->wo_cpus[cpu];
+	struct pmap_slot *const s = space_is_rvi(sp) ? v->vc_slot : slot_of(sp, cpu);
+
+	space_observe(sp);
+	s->ps_ack = pmap_generation(sp->sp_pmap);
+	s->ps_seen = s->ps_ack;
+	if (space_is_rvi(sp)) {
+		v->vc_seen = space_ghost_of(sp, s->ps_ack);
+		assign_asid(v, cp, cpu);
+		return;
+	}
+	sp->sp_slot_seen[cpu] = space_ghost_of(sp, s->ps_ack);
+	if (v->vc_vpid != 0 && pmap_vpid_stale(&v->vc_home, cpu, cp->cp_online))
+		pmap_vpid_flushed(&v->vc_home, cpu, cp->cp_online);
+}
+
 /* ---- Entries -------------------------------------------------------------------------------- */
 
 /* VMX: flush by INVEPT before the entry; an entry that then fails has flushed all the same. */

@@ -427,6 +427,12 @@ bool vcpu_run(struct vcpu *v, next_access_fn *next, void *arg);
 /* In the driver's context: the slots of a space for all CPUs, as if each had run it. */
 void vcpu_attach(struct space *sp);
 
+/*
+ * Likewise: as if the vCPU had run on that CPU just now, and left; what an entry would have flushed
+ * is flushed.
+ */
+void vcpu_ran(struct vcpu *v, unsigned int cpu);
+
 /* The interrupt handler of every CPU. */
 void vcpu_kick_handler(void *arg, unsigned int cpu);
 /* host_invlpg() and host_flush_tlb() of the simulated CPUs. */

@@ -135,6 +135,7 @@ xp_guest_named(struct xp *x, const char *name, unsigned int npages)
 
 	if (p == NULL || world_add_space(w, &plan, &sp) != 0)
 		sim_violation("internal", "", "there is no CPU model for the scenario");
+	vcpu_attach(sp);
 	space_reserve(sp, 4, 8);
 	if (npages > 0)
 		space_add_region(sp, 0, space_add_seg(sp, SEG_SYSMEM, npages), 0, npages,
@@ -184,6 +185,18 @@ xp_write(struct space *sp, gpa_t gpa)
 }
 
 void
+xp_ran(struct space *sp, unsigned int vcpu, unsigned int cpu, gpa_t gpa)
+{
+	struct vcpu *const v = &sp->sp_vcpus[vcpu];
+	struct hw_translation t;
+	struct hw_fault f;
+
+	vcpu_ran(v, cpu);
+	if (hw_access(cpu, &v->vc_ctx, gpa, PMAP_PROT_R, &t, &f) != HW_OK)
+		sim_violation("internal", "", "a page that is mapped faults");
+}
+
+void
 xp_target(gpa_t gpa)
 {
 	hw_search_target(gpa);
@@ -200,8 +213,6 @@ set_up(void *arg)
 		sim_set_policy(o->policy_ops, o->policy_arg);
 	x->xp_world.wo_unanswered = x->xp_scenario->xs_unanswered;
 	x->xp_scenario->xs_set_up(x);
-	for (unsigned int i = 0; i < x->xp_world.wo_nspaces; i++)
-		vcpu_attach(x->xp_world.wo_spaces[i]);
 	host_epoch_drain();
 }
 

@@ -89,6 +89,12 @@ void xp_warm(struct space *sp, gpa_t gpa);
 /* The same for a write; the ghosts know of it. */
 void xp_write(struct space *sp, gpa_t gpa);
 
+/*
+ * As if the vCPU had run on that CPU, with the accesses that it made there cached, and its flushes
+ * made: its next entry there needs none. Reads only; what was written before stays dirty.
+ */
+void xp_ran(struct space *sp, unsigned int vcpu, unsigned int cpu, gpa_t gpa);
+
 /* An address that the hardware speculates about; HW_TARGETS_MAX at most. */
 void xp_target(gpa_t gpa);
 

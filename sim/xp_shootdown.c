@@ -15,6 +15,7 @@ two_pages(struct xp *x)
 	xp_warm(sp, XP_PAGE(0));
 	xp_warm(sp, XP_PAGE(1));
 	xp_target(XP_PAGE(0));
+	xp_ran(sp, 0, 1, XP_PAGE(0));
 }
 
 static void
@@ -38,7 +39,7 @@ const struct xp_scenario xp_shootdown_scenarios[] = {
 		.xs_vcpus = 1,
 		.xs_set_up = two_pages,
 		.xs_programs = {remove_first, read_first},
-		.xs_preemptions = 2,
+		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_unanswered = true,
 	},
