@@ -378,8 +378,10 @@ explore_choose(void *arg, enum sim_choice kind, uint32_t n)
 {
 	struct explore *const ex = arg;
 
-	if (!ex->ex_live || kind == SIM_CHOICE_WORKLOAD || kind == SIM_CHOICE_RUN)
+	if (!ex->ex_live || kind == SIM_CHOICE_RUN)
 		return 0;
+	if (kind == SIM_CHOICE_WORKLOAD)
+		return ex->ex_program_choice < n ? ex->ex_program_choice : n - 1;
 	return choose_data(ex, kind, n);
 }
 
@@ -632,6 +634,12 @@ explore_follow(struct explore *ex)
 	ex->ex_at = 0;
 	ex->ex_step = 0;
 	ex->ex_fresh = ex->ex_nevents;
+}
+
+void
+explore_set_program_choice(struct explore *ex, uint32_t choice)
+{
+	ex->ex_program_choice = choice;
 }
 
 void

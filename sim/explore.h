@@ -106,6 +106,9 @@ void explore_set_budget(struct explore *ex, const struct explore_bounds *bounds)
 extern const struct sim_policy_ops explore_policy;
 uint32_t explore_choose(void *arg, enum sim_choice kind, uint32_t n);
 
+/* Where programs choose, the search does not: they get this, or the last alternative. */
+void explore_set_program_choice(struct explore *ex, uint32_t choice);
+
 /* Whether a run that left this has been counted before. */
 bool explore_knows_end(const struct explore *ex, uint64_t digest);
 

@@ -133,16 +133,65 @@ has_changed(const struct explore *ex, int32_t event)
 	return false;
 }
 
+static bool
+is_word(const struct explore *ex, const struct touched *t)
+{
+	return ex->ex_objects[t->to_object].ob_key >> SIM_OBJECT_SHIFT == SIM_OBJECT_WORD;
+}
+
+/* Whether this actor read the object in one of the steps before event i. */
+static bool
+was_read_before(const struct explore *ex, int32_t i, uint32_t object)
+{
+	for (unsigned int n = 0; i >= 0 && n < LOOP_MAX; n++, i = ex->ex_events[i].ev_before) {
+		const struct event *const e = &ex->ex_events[i];
+
+		for (uint32_t k = 0; k < e->ev_ntouches; k++) {
+			if (ex->ex_touches[e->ev_first + k].to_object == object)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* A step of a turn that only looks, and at nothing that was not looked at before the turn. */
+static bool
+looks_again(const struct explore *ex, int32_t event, int32_t turn)
+{
+	const struct event *const e = &ex->ex_events[event];
+
+	for (uint32_t k = 0; k < e->ev_ntouches; k++) {
+		const struct touched *const t = &ex->ex_touches[e->ev_first + k];
+		const uint64_t class = ex->ex_objects[t->to_object].ob_key >> SIM_OBJECT_SHIFT;
+
+		if (class == SIM_OBJECT_STORED)
+			return false;
+		if (is_word(ex, t) &&
+		    (t->to_how != SIM_TOUCH_READ || !was_read_before(ex, turn, t->to_object)))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Some loops relax to let others have a turn, not to wait. One waits if it has been round once and
+ * did nothing but look at what it had looked at before.
+ */
 bool
 order_spins(const struct explore *ex, unsigned int cpu)
 {
-	int32_t i = ex->ex_last[cpu];
+	int32_t turn = ex->ex_last[cpu];
+	unsigned int n = 0;
 
-	for (unsigned int n = 0; i >= 0 && n < LOOP_MAX; n++, i = ex->ex_events[i].ev_before) {
-		if (has_changed(ex, i))
+	for (; turn >= 0 && !ex->ex_events[turn].ev_relax; turn = ex->ex_events[turn].ev_before) {
+		if (++n == LOOP_MAX || has_changed(ex, turn))
 			return false;
-		if (ex->ex_events[i].ev_relax)
-			break;
+	}
+	if (turn < 0 || has_changed(ex, turn))
+		return false;
+	for (int32_t i = ex->ex_last[cpu]; i != turn; i = ex->ex_events[i].ev_before) {
+		if (!looks_again(ex, i, turn))
+			return false;
 	}
 	return true;
 }

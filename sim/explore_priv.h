@@ -145,6 +145,7 @@ struct explore {
 	volatile sig_atomic_t ex_stop;
 	void (*ex_tick)(void *arg);
 	void *ex_tick_arg;
+	uint32_t ex_program_choice;
 
 	/* The walk. */
 	struct decision *ex_stack;

@@ -475,6 +475,7 @@ sim_search(const struct sim_options *o, struct explore *ex, char *why, size_t wh
 
 	memset(&x, 0, sizeof(x));
 	x.xp_scenario = xp_find(o->scenario);
+	explore_set_program_choice(ex, x.xp_scenario->xs_program_choice);
 	configure(o, x.xp_scenario, &se.se_config, &hw);
 	se.se_config.sc_source = SIM_SOURCE_CALL;
 	se.se_config.sc_call = explore_choose;

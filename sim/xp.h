@@ -45,8 +45,10 @@ struct xp_scenario {
 	bool xs_torn_walks;	     /* not even that */
 	uint32_t xs_swap_slots;
 	bool xs_iommu;
-	bool xs_unanswered;	  /* a vCPU that faults has done */
-	unsigned int xs_flags;	  /* PMAP_DEFER ... of guests */
+	uint32_t
+		xs_program_choice; /* what programs choose where they have one; or the last there is */
+	bool xs_unanswered;	   /* a vCPU that faults has done */
+	unsigned int xs_flags;	   /* PMAP_DEFER ... of guests */
 	unsigned int xs_vm_flags; /* VM_* of guests */
 };
 

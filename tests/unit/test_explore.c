@@ -330,7 +330,7 @@ Test(explore, locks_and_loops)
 		.ty_cpus = 2, .ty_model = SIM_TSO, .ty_programs = {raise_flag, await_flag}};
 
 	compare(&locked, 6, 0);
-	compare(&flag, 1, 2);
+	compare(&flag, 1, 3);
 }
 
 static void
