@@ -79,8 +79,10 @@ time_operations(struct plan *pl)
 		op = &pl->pl_operations[operation_of(pl, i)];
 		op->po_begin = note->cn_passed - note->cn_points;
 		/* A program that chose to be through has begun nothing. */
-		if (pl->pl_may_stop && note->cn_begins && pl->pl_choices[i].cr_value == 1)
+		if (pl->pl_may_stop && note->cn_begins && pl->pl_choices[i].cr_value == 1) {
 			op->po_program = false;
+			op->po_dropped = true;
+		}
 		if (note->cn_points > op->po_points)
 			op->po_points = note->cn_points;
 		if (!op->po_word && note->cn_word && !is_of_schedule(pl, i) &&

@@ -123,6 +123,7 @@ struct plan_guide {
 	uint32_t pg_driver_at;
 	bool pg_ran; /* the set-up is over */
 	uint32_t pg_round;
+	uint32_t pg_enough; /* turns behind the last move after which the run is over; 0: any */
 	struct plan_cpu pg_cpus[SIM_MAX_CPUS + 1];
 
 	/* Instead of the moves: the operations in a random order with few switches. */

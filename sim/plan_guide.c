@@ -220,7 +220,9 @@ answer_turn(struct plan_guide *pg, uint32_t n)
 		return k;
 	}
 	/* Nothing is planned any more: whoever runs goes on, unless that leads nowhere. */
-	return ++pg->pg_round % ROUND != 0 ? 0 : pg->pg_round / ROUND % n;
+	if (++pg->pg_round > pg->pg_enough && pg->pg_enough != 0)
+		sim_stop("the plan is at its end");
+	return pg->pg_round % ROUND != 0 ? 0 : pg->pg_round / ROUND % n;
 }
 
 /* For how long: a power of two, no longer than the move. */
