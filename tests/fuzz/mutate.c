@@ -195,13 +195,37 @@ preempt(struct text *t, size_t at)
 	}
 }
 
+/* Of those that are over soon: the small ones that can be searched, too. */
+static const char *
+some_scenario(struct text *t)
+{
+	static const char *const names[] = {"crowd", "shootdown", "revoke",  "dirty",
+					    "aging", "wiring",	  "stalls",  "holding",
+					    "turns", "devices",	  "swarm"};
+	const unsigned int nnames = sizeof(names) / sizeof(names[0]);
+	const unsigned int pick = below(t, 2 * nnames);
+	const struct sim_scenario_info *info = NULL;
+	unsigned int nsmall = 0;
+
+	for (unsigned int i = 0; (info = sim_scenario(i)) != NULL; i++)
+		nsmall += strncmp(info->name, "xp-", 3) == 0;
+	if (pick < nnames || nsmall == 0)
+		return names[pick % nnames];
+	nsmall = below(t, nsmall) + 1;
+	for (unsigned int i = 0; nsmall > 0; i++) {
+		info = sim_scenario(i);
+		nsmall -= strncmp(info->name, "xp-", 3) == 0;
+	}
+	return info->name;
+}
+
+/* Undone if the options make no sense together. */
 static void
 change_header(struct text *t)
 {
-	static const char *const scenarios[] = {"crowd",   "shootdown", "revoke", "dirty",
-						"aging",   "wiring",	"stalls", "holding",
-						"devices", "turns",	"swarm"};
 	struct sim_options *const o = &t->tx_replay.re_options;
+	const struct sim_options was = *o;
+	char why[256];
 
 	switch (below(t, 5)) {
 	case 0:
@@ -212,7 +236,8 @@ change_header(struct text *t)
 		o->arch_set = 1u << o->arch;
 		break;
 	case 2:
-		o->scenario = scenarios[below(t, sizeof(scenarios) / sizeof(scenarios[0]))];
+		o->scenario = some_scenario(t);
+		o->caps = NULL;
 		break;
 	case 3:
 		o->sequential = !o->sequential;
@@ -221,6 +246,8 @@ change_header(struct text *t)
 		o->cpus = 2 + below(t, 2);
 		break;
 	}
+	if (sim_options_complete(o, NULL, why, sizeof(why)) != 0)
+		*o = was;
 }
 
 static void
