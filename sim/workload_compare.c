@@ -291,6 +291,9 @@ set_up(void *arg)
 	co->co_world.wo_yielding = true;
 	co->co_world.wo_tlb_entries = TLB_ENTRIES;
 	oracle_audit_every(&co->co_world, AUDIT_STEPS);
+	/* Worlds have few, so that they are used again; here every vCPU needs one. */
+	if (pmap_vpids_init(co->co_world.wo_vpids, TRACE_VCPUS_MAX + 1) != 0)
+		sim_violation("internal", "", "no VPIDs for so many vCPUs");
 	add_guest(co, &sp);
 	space_reserve(sp, 1, info->ti_regions);
 	sg = space_add_seg(sp, SEG_SYSMEM, info->ti_regions * REGION_PAGES);
