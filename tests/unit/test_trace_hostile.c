@@ -215,6 +215,43 @@ Test(trace_hostile, records_that_are_wrong)
 	}
 }
 
+/* What a timed trace has beyond: vCPU and time. */
+Test(trace_hostile, timed_records_that_are_wrong)
+{
+	static const struct {
+		uint8_t bytes[24];
+		size_t n;
+		uint64_t records;
+		const char *sentence; /* NULL: it is sound */
+	} bad[] = {
+		{{0xfc, 0x02, 0x10, 0x00, 0xff, 0x01, 0x05}, 7, 1, NULL}, /* vCPU 255 */
+		{{0xfc, 0x02, 0x10, 0x00, 0x80, 0x02, 0x05}, 7, 1, "record 1 has a bad vCPU"},
+		{{0xfc, 0x02, 0x10, 0x00}, 4, 1, "record 1 has a bad vCPU"},
+		{{0xfc, 0x02, 0x10, 0x00, 0x01}, 5, 1, "record 1 has a bad time"},
+		{{0xfc, 0x02, 0x10, 0x00, 0x01, 0x80}, 6, 1, "record 1 has a bad time"},
+		{{0xfc, 0x02, 0x10, 0x00, 0x01, 0xff, 0xff, 0xff, 0xff, 0xff,
+		  0xff, 0xff, 0xff, 0xff, 0x01, 0x00, 0x10, 0x00, 0x01, 0x01},
+		 20,
+		 2,
+		 "record 2 has a bad time"}, /* after the end of time */
+	};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct plain p;
+
+		make_plain(&p, bad[i].bytes, bad[i].n, bad[i].records, bad[i].records, 1);
+		trace_put(p.bytes + TRACE_H_VERSION, 4, TRACE_VERSION_TIMED);
+		seal(&p);
+		if (bad[i].sentence) {
+			expect_refused(&p, bad[i].sentence);
+		} else {
+			char why[WHY_BYTES];
+
+			cr_expect_eq(parse(p.bytes, p.n, why), 0, "%s", why);
+		}
+	}
+}
+
 /* With the right checksum, so that the bytes get as far as the decoder. */
 Test(trace_hostile, random_records_never_crash)
 {
