@@ -12,6 +12,7 @@
 
 #include "sim/cli.h"
 #include "sim/faults.h"
+#include "sim/hw.h"
 #include "sim/number.h"
 
 #define ALL_ARCHS ((1u << SIM_ARCH_COUNT) - 1)
@@ -40,6 +41,7 @@ enum { /* options without a letter */
        KEY_SCHEDULER,
        KEY_FAULTS,
        KEY_NO_FAULTS,
+       KEY_KINDNESS,
        KEY_LENIENT,
        KEY_UNTIL,
        KEY_BREAK,
@@ -92,6 +94,13 @@ enum { /* options without a letter */
 		 0,                                                                               \
 		 "Inject these faults and no others: NAME[:P|:nth=N|:persist], -NAME, all, "      \
 		 "default, joined by commas; 'pmap-sim faults' lists them",                       \
+		 2},                                                                              \
+		{"kindness",                                                                      \
+		 KEY_KINDNESS,                                                                    \
+		 "LIST",                                                                          \
+		 0,                                                                               \
+		 "Hardware that is gentle in these ways, to see which bugs would then stay "      \
+		 "hidden; docs/HARDWARE.md lists them",                                           \
 		 2},                                                                              \
 		{"no-faults", KEY_NO_FAULTS, NULL, 0, "Inject none: --faults none", 2},           \
 		{"json", KEY_JSON, NULL, 0, "Print one JSON object", 4},                          \
@@ -226,6 +235,7 @@ parse_what(int key, char *arg, struct argp_state *state)
 	struct cli_args *a = state->input;
 	struct sim_options *o = &a->options;
 	char why[CLI_WHY_BYTES];
+	uint32_t kindness;
 
 	switch (key) {
 	case KEY_SCENARIO:
@@ -271,6 +281,11 @@ parse_what(int key, char *arg, struct argp_state *state)
 		if (faults_check(arg, why, sizeof(why)) != 0)
 			argp_error(state, "%s", why);
 		o->faults = arg;
+		break;
+	case KEY_KINDNESS:
+		if (hw_kindness_read(arg, &kindness, why, sizeof(why)) != 0)
+			argp_error(state, "%s", why);
+		o->kindness = arg;
 		break;
 	case KEY_NO_FAULTS:
 		o->faults = "none";

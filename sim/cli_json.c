@@ -50,6 +50,7 @@ write_options(struct json *j, const struct sim_options *o)
 	json_u64(j, "schedules", o->schedules);
 	json_bool(j, "check_determinism", o->check_determinism);
 	json_string(j, "faults", o->faults);
+	json_string(j, "kindness", o->kindness);
 	json_close(j);
 }
 

@@ -65,6 +65,16 @@ enum hw_kind { HW_X86, HW_EPT, HW_NPT };
 #define HW_KIND_NO_SPURIOUS (1u << 12)	/* a cached lack of rights is looked up again */
 #define HW_KIND_NEWEST (1u << 13)	/* of several translations the newest is used */
 
+struct hw_kindness {
+	const char *ki_name;
+	uint32_t ki_bit;
+	const char *ki_about;
+};
+
+/* The i-th, or NULL past the last. A list of names with commas: 0, or -EINVAL and a sentence. */
+const struct hw_kindness *hw_kindness(unsigned int i);
+int hw_kindness_read(const char *list, uint32_t *set, char *why, size_t why_bytes);
+
 /* What one model of CPU does. */
 struct hw_model {
 	uint8_t hm_phys_bits; /* MAXPHYADDR */

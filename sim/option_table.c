@@ -27,6 +27,7 @@ static const struct sim_option_row rows[] = {
 	 .op_words = {"tso", "sc"}},
 	{"reference", SIM_OPTION_FLAG, AT(reference), .op_required = true},
 	{"faults", SIM_OPTION_TEXT, AT(faults)},
+	{"kindness", SIM_OPTION_TEXT, AT(kindness)},
 	{"scheduler", SIM_OPTION_TEXT, AT(policy)},
 	{"schedule", SIM_OPTION_NUMBER, AT(schedule)},
 	{"store-buffer", SIM_OPTION_COUNT, AT(store_buffer), .op_no_line = true},

@@ -59,6 +59,8 @@ struct sim_options {
 	unsigned int store_buffer; /* of a small scenario: room in one; 0: its own */
 	bool sequential;	   /* --memory-model sc: no store buffers */
 	bool reference;		   /* --reference: the core's plainest form, locks everywhere */
+	/* --kindness: what the hardware is to be gentle in (hw.h); NULL: nothing. */
+	const char *kindness;
 	const char
 		*faults; /* --faults, as faults.h has it; NULL: what the workload injects anyway */
 

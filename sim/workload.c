@@ -312,7 +312,11 @@ add_space(struct world *w, enum sim_arch arch, const char *name, unsigned int nv
 		.sl_policy = {.ep_no_hw_ad = arch == SIM_ARCH_EPT_NOAD},
 		.sl_nvcpus = nvcpus,
 	};
+	char why[128];
 
+	/* What was wrong with the list was said when it was parsed. */
+	if (o->kindness != NULL)
+		hw_kindness_read(o->kindness, &plan.sl_kindness, why, sizeof(why));
 	if (arch == SIM_ARCH_X86) {
 		plan.sl_policy.ep_user = !kernel;
 		plan.sl_policy.ep_global = kernel;
@@ -609,7 +613,7 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 uint64_t
 sim_coverage_seeds(const struct sim_options *o)
 {
-	if (o->trace_path != NULL || xp_find(o->scenario) != NULL ||
+	if (o->trace_path != NULL || o->faults != NULL || xp_find(o->scenario) != NULL ||
 	    !scenario_find(o->scenario)->sn_every_run || o->caps != NULL)
 		return UINT64_MAX;
 	return COVERAGE_RUNS;

@@ -57,6 +57,7 @@ int
 sim_options_complete(struct sim_options *o, const struct trace *trace, char *why, size_t why_bytes)
 {
 	struct sim_options done = *o;
+	uint32_t kindness;
 	int error = 0;
 
 	if (xp_find(done.scenario) != NULL) {
@@ -98,6 +99,8 @@ sim_options_complete(struct sim_options *o, const struct trace *trace, char *why
 	}
 	if (done.faults != NULL)
 		error = faults_check(done.faults, why, why_bytes);
+	if (error == 0 && done.kindness != NULL)
+		error = hw_kindness_read(done.kindness, &kindness, why, why_bytes);
 	if (error == 0 && done.caps != NULL)
 		error = check_caps(&done, why, why_bytes);
 	if (error == 0)

@@ -255,6 +255,123 @@ Test(hw_agent, flags_are_set_only_in_the_entry_that_was_walked)
 	cr_expect_gt(dirty, 0);
 }
 
+/* Writes alone, and nothing that speculates: A without D is half of one of them. */
+static void
+writing_guest(void *arg)
+{
+	struct world *w = arg;
+
+	for (unsigned int i = 0; i < w->rounds; i++) {
+		struct hw_translation out;
+		struct hw_fault fault;
+
+		hw_access(0, &w->ctx, GPA, HW_WRITE, &out, &fault);
+		hw_invept(0, &w->model, HW_INVEPT_SINGLE, w->ctx.hc_root);
+	}
+}
+
+static void
+watching_owner(void *arg)
+{
+	struct world *w = arg;
+
+	for (unsigned int i = 0; i < 4 * w->rounds; i++) {
+		const uint64_t now = sim_word_load(&w->words[0], SIM_LOAD);
+
+		w->reads += (now & (EPT_A | EPT_D)) == EPT_A;
+		w->wrong += (now & (EPT_A | EPT_D)) == EPT_D;
+		if (i % 4 == 0)
+			sim_word_fetch_and(&w->words[0], ~(EPT_A | EPT_D));
+	}
+}
+
+/* SDM vol. 3A 4.8: A when an entry is used, D when it is used for a write; not as one event. */
+Test(hw_agent, accessed_may_be_seen_before_dirty)
+{
+	unsigned int half = 0;
+
+	for (uint64_t seed = 1; seed <= 50; seed++) {
+		struct world *w = world_new(HW_EPT, seed, 0, 0);
+		struct sim_report report;
+
+		w->rounds = 40;
+		report = run_on(w->m, (program_fn[]){writing_guest, watching_owner}, w);
+		assert_passed(report);
+		cr_expect_eq(w->wrong, 0, "seed %llu", (unsigned long long)seed);
+		half += w->reads;
+		world_free(w);
+	}
+	cr_expect_gt(half, 10, "%u", half);
+}
+
+/* The word of an upper table on the way to GPA. */
+static uint64_t *
+upper_word(const struct world *w, unsigned int level)
+{
+	uint64_t table = hw_context_root(&w->ctx);
+
+	for (unsigned int l = 3; l > level; l--)
+		table = sim_table_words(table)[(GPA >> (12 + 9 * l)) & 511] & 0xffffffffff000ull;
+	return &sim_table_words(table)[(GPA >> (12 + 9 * level)) & 511];
+}
+
+/* Changes what hardware ignores: its locked operations fail, and that is all. */
+static void
+nagging_owner(void *arg)
+{
+	struct world *w = arg;
+
+	for (unsigned int i = 0; i < 8 * w->rounds; i++) {
+		sim_word_fetch_or(upper_word(w, 1 + i % 2), UINT64_C(1) << 11);
+		sim_word_fetch_and(upper_word(w, 1 + i % 2), ~(UINT64_C(1) << 11));
+	}
+}
+
+/* Whatever was used is marked, also by a walk that had to start over. */
+static void
+marking_guest(void *arg)
+{
+	struct world *w = arg;
+
+	for (unsigned int i = 0; i < w->rounds; i++) {
+		struct hw_translation out;
+		struct hw_fault fault;
+		struct hw_walk walk;
+
+		for (unsigned int level = 3; level > 0; level--)
+			sim_word_fetch_and(upper_word(w, level), ~EPT_A);
+		hw_invept(0, &w->model, HW_INVEPT_SINGLE, w->ctx.hc_root);
+		if (hw_access(0, &w->ctx, GPA, HW_WRITE, &out, &fault) != HW_OK)
+			continue;
+		hw_walk_quiet(&w->ctx, GPA, &walk);
+		w->reads++;
+		for (unsigned int n = 0; n < 3; n++)
+			w->wrong += (walk.wk_entries[n] & EPT_A) == 0;
+	}
+}
+
+/* SDM vol. 3A 4.10.3.1: nothing is cached, and so used again, before its accessed flag is set. */
+Test(hw_agent, accessed_is_set_in_all_that_was_used)
+{
+	unsigned int used = 0;
+	uint64_t restarts = 0;
+
+	for (uint64_t seed = 1; seed <= 100; seed++) {
+		struct world *w = world_new(HW_EPT, seed, 0, 0);
+		struct sim_report report;
+
+		w->rounds = 40;
+		report = run_on(w->m, (program_fn[]){marking_guest, nagging_owner}, w);
+		assert_passed(report);
+		cr_expect_eq(w->wrong, 0, "seed %llu", (unsigned long long)seed);
+		used += w->reads;
+		restarts += hw_counters[HW_CT_WALK_RESTART];
+		world_free(w);
+	}
+	cr_expect_gt(used, 1000, "%u", used);
+	cr_expect_gt(restarts, 10);
+}
+
 Test(hw_agent, nobody_acts_during_an_atomic_walk)
 {
 	struct world *w;

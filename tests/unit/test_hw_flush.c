@@ -295,6 +295,22 @@ Test(hw_flush, flushes_by_asid)
 	rig_free(r);
 }
 
+/* APM vol. 2 15.16.1: everything of the ASID, what serves linear addresses included. */
+Test(hw_flush, a_flush_by_asid_drops_linear_translations_too)
+{
+	struct rig *r = rig_new(HW_NPT);
+
+	map(r, GPA, 0, X86_ALL);
+	cr_assert_eq(hw_access_linear(0, &r->ctx, GPA, HW_READ, &r->out, &r->fault), HW_OK);
+	*word_at(r, GPA, 0) = 0;
+	hw_flush_asid(0, 2);
+	cr_assert_eq(hw_access_linear(0, &r->ctx, GPA, HW_READ, &r->out, &r->fault), HW_OK);
+	hw_flush_asid(0, 1);
+	cr_expect_eq(hw_access_linear(0, &r->ctx, GPA, HW_READ, &r->out, &r->fault), HW_FAULT);
+	cr_expect_eq(hw_tlb_count(0), 0);
+	rig_free(r);
+}
+
 Test(hw_flush, tlb_control_acts_at_entry)
 {
 	static const struct {
@@ -431,6 +447,7 @@ Test(hw_flush, the_global_bit_means_nothing_without_pge)
 
 	map(r, GPA, 0, X86_ALL | X86_G);
 	cr_assert_eq(touch(r, GPA, HW_READ), HW_OK);
+	cr_expect(keeps(r, GPA, 0, HW_READ)); /* cached as any other */
 	hw_flush_cr3(0, &r->ctx, false);
 	cr_expect(!keeps(r, GPA, 0, HW_READ));
 	rig_free(r);

@@ -319,9 +319,6 @@ Test(hw_tlb, without_structure_caches_walks_see_the_truth)
 	rig_free(r);
 }
 
-/*
- * SDM vol. 3A 4.10.3.1: an entry whose accessed flag is clear is not cached, nor what is below it.
- */
 /* SDM vol. 3A 4.10.3.1: an entry whose accessed flag is clear is not cached, nor those below. */
 Test(hw_tlb, no_table_entry_is_cached_before_its_accessed_flag_is_set)
 {

@@ -583,6 +583,29 @@ Test(vm_device_sim, devices_reach_what_they_can)
 	cr_assert_gt(stale, 60, "%d", (int)stale);
 }
 
+/*
+ * Intel VT-d 6.5.2: an invalidation is over when its wait descriptor is written, and takes effect
+ * at some time before. Until then a device may use what was unmapped, however late that is.
+ */
+Test(vm_device_sim, a_late_flush_leaves_what_is_stale_within_reach)
+{
+	uint64_t stale[2] = {0};
+
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		for (unsigned int late = 0; late < 2; late++) {
+			struct sim_config cfg = devices(1, seed);
+			struct sim_report r;
+
+			cfg.sc_fault_ppm[SIM_FAULT_FLUSH_LATE] = late * 1000000;
+			r = run(&cfg, (program_fn[]){own_devices}, NULL);
+			assert_passed(r);
+			cr_assert_eq(r.sr_counters.ct_faults[SIM_FAULT_FLUSH_LATE], late);
+			stale[late] += r.sr_counters.ct_dma_stale;
+		}
+	}
+	cr_assert_gt(stale[1], 2 * stale[0], "%d and %d", (int)stale[1], (int)stale[0]);
+}
+
 /* The same run twice, with all devices at work. */
 static void
 everything(void *arg)
