@@ -204,6 +204,18 @@ event_at(const struct story *st, uint64_t step)
 	return i;
 }
 
+/* Of interest; and the set-up only if that is where the runs part. */
+static bool
+is_told(const struct side *s, size_t at, uint32_t i)
+{
+	const bool set_up = s->out.notes && at < s->out.nchoices &&
+			    s->out.notes[at].cn_actor == SIM_ACTOR_DRIVER;
+
+	return story_matters(s->story, i) && !(s->story->st_events[i].se_flags & SE_BEFORE) &&
+	       (set_up || s->story->st_events[i].se_actor != SIM_ACTOR_DRIVER ||
+		s->story->st_events[i].se_kind == STORY_VIOLATION);
+}
+
 static void
 write_events(const struct differing *d, size_t at)
 {
@@ -213,7 +225,7 @@ write_events(const struct differing *d, size_t at)
 
 	printf("what happened there, by step:\n");
 	for (uint32_t i = event_at(a, step_of(&d->sides[0], at)); i-- > 0 && n < STEPS_BEFORE;) {
-		if (story_matters(a, i) && !(a->st_events[i].se_flags & SE_BEFORE))
+		if (is_told(&d->sides[0], at, i))
 			picked[n++] = i;
 	}
 	while (n > 0)
@@ -223,7 +235,7 @@ write_events(const struct differing *d, size_t at)
 		uint32_t i = event_at(st, step_of(&d->sides[k], at));
 
 		for (n = 0; i < st->st_n && n < STEPS_BEHIND; i++) {
-			if (!story_matters(st, i))
+			if (!is_told(&d->sides[k], at, i))
 				continue;
 			write_event(st, i, k == 0 ? '<' : '>');
 			n++;

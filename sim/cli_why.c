@@ -126,24 +126,33 @@ find_words(struct asking *s, const struct story *st)
 		 pl->pl_notes[i].cn_step, s->decision, *s->then ? "; then " : "", s->then);
 }
 
+/* From where on at least every second run fails. */
 static void
-write_decisive(const struct asking *s)
+write_likely(const struct why *wy)
 {
-	const struct why *wy = &s->why;
-	const struct html_point *to = NULL, *from = NULL, *likely = NULL;
+	const struct html_point *likely = NULL;
 
-	if (wy->wy_decisive == UINT32_MAX) {
-		printf("no decision made it likely: it became so little by little\n");
-		return;
-	}
-	to = &wy->wy_points[wy->wy_decisive];
-	from = to - 1;
 	for (uint32_t i = wy->wy_npoints; i-- > 0 && why_share(&wy->wy_points[i]) >= 0.5;)
 		likely = &wy->wy_points[i];
 	if (likely)
 		printf("likely:   from decision %" PRIu64 ", step %" PRIu64
 		       " on, at least every second run fails\n",
 		       likely->pt_x, likely->pt_step);
+}
+
+static void
+write_decisive(const struct asking *s)
+{
+	const struct why *wy = &s->why;
+	const struct html_point *to = NULL, *from = NULL;
+
+	write_likely(wy);
+	if (wy->wy_decisive == UINT32_MAX) {
+		printf("decisive: no single decision; it became likely little by little\n");
+		return;
+	}
+	to = &wy->wy_points[wy->wy_decisive];
+	from = to - 1;
 	if (wy->wy_exact)
 		printf("decisive: %s\n", s->text);
 	else

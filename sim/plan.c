@@ -243,6 +243,11 @@ make_moves(struct plan *pl, uint32_t last_cpu)
 		/* After an agent's step it is asked for the next turn where it was. */
 		if (next == SIM_ACTOR_DRIVER || next < pl->pl_cpus)
 			add_cpu_move(pl, note->cn_actor, operation_of(pl, i), note->cn_points, was);
+		/* If it could not go on, it stands behind its last point, not at it. */
+		if (!(note->cn_offered >> note->cn_actor & 1) && pl->pl_nmoves > 0 &&
+		    pl->pl_moves[pl->pl_nmoves - 1].pm_actor == note->cn_actor &&
+		    !pl->pl_moves[pl->pl_nmoves - 1].pm_agent)
+			pl->pl_moves[pl->pl_nmoves - 1].pm_again = true;
 		next = sim_offered_actor(note->cn_offered, note->cn_actor,
 					 pl->pl_choices[i].cr_value);
 		if (next >= SIM_ACTOR_AGENT && next != SIM_ACTOR_DRIVER)
