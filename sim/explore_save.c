@@ -208,6 +208,7 @@ read_body(struct explore *ex, FILE *from)
 	struct explore_stats *const st = &ex->ex_stats;
 	uint32_t n;
 	int ran, over;
+	char rest[2];
 
 	if (!expect(from, "stats:"))
 		return false;
@@ -229,7 +230,7 @@ read_body(struct explore *ex, FILE *from)
 	return read_set(from, "states:", &ex->ex_states) &&
 	       read_set(from, "ends:", &ex->ex_finals) &&
 	       read_set(from, "traces:", &ex->ex_traces) && read_set(from, "seen:", &ex->ex_seen) &&
-	       expect(from, "end");
+	       expect(from, "end") && fscanf(from, " %1s", rest) == EOF;
 }
 
 int

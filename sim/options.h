@@ -209,8 +209,8 @@ uint64_t sim_coverage_seeds(const struct sim_options *o);
 
 /*
  * The search of all runs of a small scenario, as explore_search(). EXPLORE_FAILED with a sentence
- * in why if it cannot be. First: whether *o names one, and of which kind of page table; what it says
- * of bounds goes into *b unless that is NULL.
+ * in why if it cannot be. First: whether *o names one, and of which kind of page table; what it
+ * says of bounds goes into *b unless that is NULL.
  */
 enum explore_end sim_search(const struct sim_options *o, struct explore *ex, char *why,
 			    size_t why_bytes);

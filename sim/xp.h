@@ -3,11 +3,12 @@
 
 /*
  * Small scenarios, which can be searched exhaustively: a short program for each CPU, on a guest of
- * a few pages. Nothing in them is random but what the machine chooses, so that a run is its schedule.
+ * a few pages. Nothing in them is random but what the machine chooses, so that a run is its
+ * schedule.
  *
  * A scenario is a row of a table in one of the files xp_*.c; docs/EXPLORE.md tells how to write
- * one. It runs with `pmap-sim run` as well, by chance, and with every scheduler; its replay files are
- * like any other's.
+ * one. It runs with `pmap-sim run` as well, by chance, and with every scheduler; its replay files
+ * are like any other's.
  */
 
 #ifndef SIM_XP_H
@@ -45,11 +46,10 @@ struct xp_scenario {
 	bool xs_torn_walks;	     /* not even that */
 	uint32_t xs_swap_slots;
 	bool xs_iommu;
-	uint32_t
-		xs_program_choice; /* what programs choose where they have one; or the last there is */
-	bool xs_unanswered;	   /* a vCPU that faults has done */
-	unsigned int xs_flags;	   /* PMAP_DEFER ... of guests */
-	unsigned int xs_vm_flags; /* VM_* of guests */
+	uint32_t xs_program_choice; /* what programs choose, where they do; or the last */
+	bool xs_unanswered;	    /* a vCPU that faults has done */
+	unsigned int xs_flags;	    /* PMAP_DEFER ... of guests */
+	unsigned int xs_vm_flags;   /* VM_* of guests */
 };
 
 #define XP_PAGES_MAX 8
