@@ -222,7 +222,7 @@ workload_run(const struct sim_options *o, const struct sim_config *cfg, struct w
 	if (o->look != NULL)
 		o->look(o->look_arg, &report);
 	workload_count(w, &report, required, out);
-	if (o->record_choices || out->verdict == SIM_VIOLATION)
+	if (o->record_choices || o->choices != NULL || out->verdict == SIM_VIOLATION)
 		out->state_hash = sim_machine_state_hash(m);
 	count_faults(&out->faults);
 	error = o->record_choices ? sim_outcome_keep(out, m) : 0;
