@@ -129,6 +129,7 @@ static inline bool host_lock_held(const struct host_lock *l); /* by this CPU; fo
  */
 static inline void host_epoch_enter(void);
 static inline void host_epoch_exit(void);
+static inline bool host_epoch_held(void); /* by this CPU; true where nobody counts; to assert */
 
 /*
  * Calls fn(item) once every section that is now open anywhere has ended; not from inside this call.

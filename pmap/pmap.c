@@ -207,6 +207,7 @@ pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entr
 	const uint64_t size = pt_level_size(level);
 	const gpa_t gpa = t->pd_gpa + index * size;
 
+	HOST_ASSERT(host_lock_held(&t->pd_lock));
 	if (((old ^ pte_new) & f->pf_wired) != 0 ||
 	    pte_is_valid(f, old) != pte_is_valid(f, pte_new)) {
 		if (pte_is_valid(f, old))

@@ -81,6 +81,7 @@ take_spare(struct pt_page *parent, gpa_t gpa)
 static void
 bequeath(struct pt_page *parent, struct pt_page *t, bool wired)
 {
+	HOST_ASSERT(host_lock_held(&parent->pd_lock));
 	t->pd_stamp = parent->pd_stamp;
 	/*
 	 * Of a wired leaf's spares one is used (or freed); the parts of a 1 GiB leaf keep the

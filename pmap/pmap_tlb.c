@@ -296,6 +296,7 @@ slots_passed(struct pmap *pm, uint64_t gen, uint64_t kicked[KICKED_WORDS])
 {
 	bool passed = true;
 
+	HOST_ASSERT(host_epoch_held());
 	for (struct pmap_slot *s = slot_of(host_load_acquire(&pm->pm_slots)); s != NULL;
 	     s = slot_of(host_load_acquire(&s->ps_next))) {
 		const uint64_t state = host_load_acquire(&s->ps_state);
@@ -457,6 +458,7 @@ pmap_stamp(struct pt_page *t, gpa_t gpa, uint64_t len)
 {
 	struct pmap *const pm = t->pd_pmap;
 
+	HOST_ASSERT(host_lock_held(&t->pd_lock));
 	/*
 	 * The generation that completes this may be another initiator's, before our gather is
 	 * finished: CPUs that flush by range must hear of ours from it. So the range comes first,
@@ -475,6 +477,7 @@ is_pending(const struct pmap *pm, uint64_t stamp)
 bool
 pmap_stamp_pending(const struct pt_page *t)
 {
+	HOST_ASSERT(host_lock_held(&t->pd_lock));
 	return is_pending(t->pd_pmap, t->pd_stamp);
 }
 

@@ -10,6 +10,7 @@
 void
 pt_cursor_begin(struct pt_cursor *c, struct pmap *pm, gpa_t gpa)
 {
+	HOST_ASSERT(host_epoch_held());
 	*c = (struct pt_cursor){.pc_table = pm->pm_root, .pc_level = pm->pm_fmt.pf_levels - 1u};
 	c->pc_index = pt_index(gpa, c->pc_level);
 	c->pc_pte = pte_load_acquire(&c->pc_table->pd_words[c->pc_index]);

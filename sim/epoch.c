@@ -61,6 +61,12 @@ sim_epoch_exit(void)
 	touch_section(m, c, SIM_TOUCH_RELEASE);
 }
 
+bool
+sim_epoch_held(void)
+{
+	return self(sim_the_machine)->cp_epoch_depth > 0;
+}
+
 void
 sim_epoch_defer(struct host_epoch_item *item, void (*fn)(struct host_epoch_item *item))
 {

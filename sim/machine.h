@@ -775,6 +775,7 @@ bool sim_lock_held(const struct host_lock *l);
 
 void sim_epoch_enter(void);
 void sim_epoch_exit(void);
+bool sim_epoch_held(void);
 void sim_epoch_defer(struct host_epoch_item *item, void (*fn)(struct host_epoch_item *item));
 void sim_epoch_drain(void);
 

@@ -26,6 +26,7 @@ map_of(const struct host_word *w)
 const struct vm_map *
 vm_map_current(const struct vmspace *vs)
 {
+	HOST_ASSERT(host_epoch_held() || host_mutex_held(&vs->vs_lock));
 	return map_of(&vs->vs_map);
 }
 

@@ -133,10 +133,8 @@ unlink_space(struct vmspace *vs)
 
 /* Segments by their objects, windows by their entries. */
 static void
-terminate_objects(struct vmspace *vs)
+terminate_objects(struct vmspace *vs, const struct vm_map *map)
 {
-	const struct vm_map *const map = vm_map_current(vs);
-
 	for (unsigned int i = 0; i < map->mp_n; i++) {
 		if (map->mp_entries[i].me_object->ob_type == OBJT_SG)
 			vm_object_terminate(map->mp_entries[i].me_object);
@@ -180,8 +178,11 @@ vmspace_destroy(struct vmspace *vs)
 		if (vs->vs_segs[i].sg_object != NULL)
 			vs->vs_segs[i].sg_object->ob_space = NULL;
 	}
-	terminate_objects(vs);
-	vm_map_discard((struct vm_map *)(uintptr_t)host_load(&vs->vs_map));
+	/* Nobody else is here any more. */
+	struct vm_map *const map = (struct vm_map *)(uintptr_t)host_load(&vs->vs_map);
+
+	terminate_objects(vs, map);
+	vm_map_discard(map);
 	vm_account_unref(vs->vs_account);
 	host_epoch_drain(); /* maps and objects that point here */
 	host_free(vs, sizeof(*vs));

@@ -208,6 +208,12 @@ host_epoch_exit(void)
 	preempt_enable();
 }
 
+static inline bool
+host_epoch_held(void)
+{
+	return host_linux_epoch_held();
+}
+
 static inline void
 host_epoch_defer(struct host_epoch_item *item, void (*fn)(struct host_epoch_item *item))
 {

@@ -71,6 +71,12 @@ host_linux_nest_count(void)
 {
 	return preemptible() ? 0 : this_cpu_read(host_linux_cpu.lc_nest);
 }
+
+static inline bool
+host_linux_epoch_held(void)
+{
+	return host_linux_nest_count() > 0;
+}
 #else
 static inline void
 host_linux_nest(int by)
@@ -81,6 +87,12 @@ static inline unsigned int
 host_linux_nest_count(void)
 {
 	return 0; /* not counted */
+}
+
+static inline bool
+host_linux_epoch_held(void)
+{
+	return true; /* for all we know */
 }
 #endif
 

@@ -364,6 +364,12 @@ host_epoch_enter(void)
 		host_xchg(&self->pc_epoch, host_load_acquire(&host_posix_epoch) * 2 + 1);
 }
 
+static inline bool
+host_epoch_held(void)
+{
+	return host_posix_this()->pc_nest > 0;
+}
+
 static inline void
 host_epoch_exit(void)
 {

@@ -150,6 +150,12 @@ host_epoch_exit(void)
 	sim_epoch_exit();
 }
 
+static inline bool
+host_epoch_held(void)
+{
+	return sim_epoch_held();
+}
+
 static inline void
 host_epoch_defer(struct host_epoch_item *item, void (*fn)(struct host_epoch_item *item))
 {

@@ -521,6 +521,7 @@ Test(host, epoch_defers_and_drains)
 static void
 hold_open(struct wait *w)
 {
+	CHECK(!host_epoch_held());
 	host_epoch_enter();
 	host_epoch_enter();
 	host_fetch_add(&w->wa_open, 1);
@@ -531,12 +532,14 @@ hold_open(struct wait *w)
 		host_relax();
 	}
 	host_epoch_exit(); /* the nested one, which ends nothing */
+	CHECK(host_epoch_held());
 	for (unsigned int n = 0; n < 50; n++) {
 		CHECK(host_load_acquire(&w->wa_ran) == 0);
 		host_relax();
 	}
 	host_xchg(&w->wa_closing, 1);
 	host_epoch_exit();
+	CHECK(!host_epoch_held());
 }
 
 static void
