@@ -12,6 +12,7 @@ got is a limit on its CPU time, a few times what the judge needs: how busy the m
 count.
 """
 
+import fnmatch
 import hashlib
 import json
 import os
@@ -114,11 +115,11 @@ def end_all():
         end(child)
 
 
-def targets(directory):
-    """What must be built: the programs that judges run."""
+def targets(directory, pattern):
+    """What must be built: the programs that judges of such names run."""
     known = json.loads(subprocess.run(["meson", "introspect", "--targets", directory], check=True,
                                       capture_output=True, text=True).stdout)
-    tests = introspect_tests(directory)
+    tests = [t for t in introspect_tests(directory) if fnmatch.fnmatch(t["name"], pattern)]
     wanted = {word for t in tests for word in t["cmd"]}
     return sorted(os.path.relpath(f, directory) for t in known for f in t["filename"]
                   if f in wanted)
@@ -131,9 +132,11 @@ def introspect_tests(directory):
             any(s.split(":")[-1] in SUITES for s in t["suite"])]
 
 
-def find(directory, suites, prefix):
+def find(directory, suites, prefix, pattern):
     judges = []
     for t in introspect_tests(directory):
+        if not fnmatch.fnmatch(t["name"], pattern):
+            continue
         if not any(s.split(":")[-1] in suites for s in t["suite"]):
             continue
         command = list(t["cmd"])
