@@ -276,16 +276,20 @@ oracle_m_taken(struct space *sp, gpa_t start, gpa_t end, const uint64_t *bitmap)
 
 /*
  * The log will tell of the page: it is marked, held for writing, or within reach of devices;
- * surely, or if a device that is being attached or detached is one.
+ * surely, or if a device that is being attached or detached is one, and a hold that is being
+ * released, whose mark may have been taken off again.
  */
 static bool
 is_logged(struct space *sp, gpa_t gpa, bool surely)
 {
 	const struct region *const rg = space_region(sp, gpa);
+	const struct page *const pg = space_page(sp, gpa);
 	struct vm_page_info info;
 
-	return space_page_info(sp, gpa, &info) &&
-	       (info.pi_logged || info.pi_write_holds != 0 || vmop_device_writes(sp, rg, surely));
+	if (!space_page_info(sp, gpa, &info))
+		return false;
+	return info.pi_logged || vmop_device_writes(sp, rg, surely) ||
+	       (surely && pg != NULL ? pg->pg_write_holds : info.pi_write_holds) != 0;
 }
 
 void

@@ -365,6 +365,15 @@ static const struct scenario scenarios[] = {
 		.sn_scale = SCALE_TINY,
 	},
 	{
+		.sn_info = {"sweeping",
+			    "tables that go and come back, while their pages are paged out"},
+		.sn_weights =
+			{[OP_RUN] = 40, [OP_REMOVE] = 25, [OP_PAGEOUT] = 25, [OP_PREFAULT] = 5},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_TINY,
+		.sn_fill = true,
+	},
+	{
 		.sn_info = {"stalls",
 			    "CPUs that stand still in the middle of something while others go on"},
 		.sn_weights = {[OP_RUN] = 50,
