@@ -121,6 +121,7 @@ enum sim_counter_group {
 #define SIM_CHECK_BYTES 16
 #define SIM_MESSAGE_BYTES 512
 #define SIM_AGENTS_BYTES 512
+#define SIM_MADE_OF_BYTES 1024
 #define SIM_NO_CPU UINT32_MAX
 #define SIM_FAULTS_ROOM 40
 #define SIM_OPERATIONS_ROOM 48
@@ -147,6 +148,7 @@ struct sim_outcome {
 	char check[SIM_CHECK_BYTES];	 /* "CK-TLB", for violations */
 	char invariant[SIM_CHECK_BYTES]; /* "I14", for violations */
 	char agents[SIM_AGENTS_BYTES];	 /* with record_choices: their names, in order, apart */
+	char made_of[SIM_MADE_OF_BYTES]; /* with record_choices: what seed and options came to */
 	char message[SIM_MESSAGE_BYTES]; /* a sentence: the violation, or why there was no run */
 	/* How often each fault (machine.h) met each operation, and how often that was begun. */
 	struct sim_outcome_faults {

@@ -109,6 +109,8 @@ replay_write(FILE *to, const struct sim_options *o, const struct sim_outcome *ou
 		if (value)
 			fprintf(to, "%s: %s\n", sim_option_row(i)->op_name, value);
 	}
+	if (*out->made_of)
+		fprintf(to, "# %s\n", out->made_of);
 	fprintf(to, "seed: 0x%" PRIx64 "\nverdict: %s\n", out->seed,
 		sim_verdict_name(out->verdict));
 	if (out->verdict == SIM_VIOLATION)

@@ -12,6 +12,7 @@
 #include "sim/workload.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,6 +196,32 @@ workload_outcome(const struct sim_report *report, struct sim_outcome *out)
 	snprintf(out->message, sizeof(out->message), "%s", report->sr_message);
 }
 
+/*
+ * The options are not all of it: the seed decides the CPU model, what there is and what may fail.
+ * For people who read a replay file.
+ */
+static void
+tell_made_of(const struct sim_options *o, const struct sim_config *cfg, struct sim_outcome *out)
+{
+	const struct ept_profile *p = workload_profile(o, o->arch);
+	char name[SIM_COUNTER_NAME_BYTES];
+	size_t used = (size_t)snprintf(
+		out->made_of, sizeof(out->made_of),
+		"CPU model %s, store buffers of %u, %" PRIu32 " frames%s, swap of %" PRIu32
+		" pages, %s IOMMU; faults in a million:",
+		p != NULL ? p->pr_name : "none", cfg->sc_store_buffer, cfg->sc_frames,
+		cfg->sc_quarantine ? " in quarantine once freed" : "", cfg->sc_swap_slots,
+		cfg->sc_iommu ? "an" : "no");
+
+	for (unsigned int i = 0; i < SIM_FAULT_COUNT && used < sizeof(out->made_of); i++) {
+		if (cfg->sc_fault_ppm[i] != 0)
+			used += (size_t)snprintf(
+				out->made_of + used, sizeof(out->made_of) - used, " %s %" PRIu32,
+				dashed(sim_fault_name((enum sim_fault)i), name, sizeof(name)),
+				cfg->sc_fault_ppm[i]);
+	}
+}
+
 int
 workload_run(const struct sim_options *o, const struct sim_config *cfg, struct world *w,
 	     const struct workload_parts *parts, bool required, struct sim_outcome *out)
@@ -226,6 +253,8 @@ workload_run(const struct sim_options *o, const struct sim_config *cfg, struct w
 		out->state_hash = sim_machine_state_hash(m);
 	count_faults(&out->faults);
 	error = o->record_choices ? sim_outcome_keep(out, m) : 0;
+	if (o->record_choices)
+		tell_made_of(o, cfg, out);
 	if (report.sr_result == SIM_RUN_DIVERGED)
 		error = -EILSEQ;
 out:

@@ -199,8 +199,8 @@ preempt(struct text *t, size_t at)
 static const char *
 some_scenario(struct text *t)
 {
-	static const char *const names[] = {"crowd", "shootdown", "revoke",  "dirty",
-					    "aging", "wiring",	  "stalls",  "holding",
+	static const char *const names[] = {"crowd", "shootdown", "revoke", "dirty",
+					    "aging", "wiring",	  "stalls", "holding",
 					    "turns", "devices",	  "swarm"};
 	const unsigned int nnames = sizeof(names) / sizeof(names[0]);
 	const unsigned int pick = below(t, 2 * nnames);
