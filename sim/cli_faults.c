@@ -144,7 +144,8 @@ choose_scenarios(struct faults *fs)
 {
 	const struct sim_scenario_info *s;
 
-	if (fs->args.options.scenario != NULL) {
+	/* NULL is the workload without a scenario: that of a trace. */
+	if (fs->args.options.scenario != NULL || fs->args.trace != NULL) {
 		fs->scenarios[fs->nscenarios++] = fs->args.options.scenario;
 		return;
 	}
@@ -298,7 +299,7 @@ write_json(const struct faults *fs)
 		json_cells(&j, &fs->sum.counters.faults, f);
 		json_object(&j, "scenarios");
 		for (unsigned int i = 0; i < fs->nscenarios; i++) {
-			json_object(&j, fs->scenarios[i]);
+			json_object(&j, fs->scenarios[i] != NULL ? fs->scenarios[i] : "trace");
 			json_u64(&j, "asked", fs->by_scenario[f][i].asked);
 			json_u64(&j, "hit", fs->by_scenario[f][i].hit);
 			json_close(&j);
@@ -324,6 +325,15 @@ complain(const struct faults *fs)
 	cli_complain("replay: %s", fs->sum.line);
 }
 
+static void
+show_progress(void *arg, uint64_t ndone)
+{
+	const struct faults *fs = arg;
+
+	if (cli_progress(fs->args.options.quiet))
+		fprintf(stderr, "\r\033[K%" PRIu64 " of %" PRIu64 " runs", ndone, fs->sum.wanted);
+}
+
 static int
 run_all(struct faults *fs)
 {
@@ -333,6 +343,7 @@ run_all(struct faults *fs)
 		.po_keep_going = fs->args.keep_going,
 		.po_run = run_job,
 		.po_done = add_result,
+		.po_tick = show_progress,
 		.po_arg = fs,
 	};
 
@@ -348,11 +359,14 @@ run_all(struct faults *fs)
 		cli_complain("cannot start worker processes");
 		return CLI_ENVIRONMENT;
 	}
+	if (cli_progress(o->quiet))
+		fputs("\r\033[K", stderr);
 	fs->sum.signal = pool.po_signal;
 	if (o->json) {
 		write_json(fs);
 	} else {
-		printf("%" PRIu64 " runs with --faults %s\n\n", fs->sum.done, o->faults);
+		printf("%" PRIu64 " run%s with --faults %s\n\n", fs->sum.done,
+		       fs->sum.done == 1 ? "" : "s", o->faults);
 		write_totals(fs);
 		write_by_operation(fs);
 		write_by_scenario(fs);
@@ -403,6 +417,13 @@ cli_faults(int argc, char **argv)
 	argp_parse(&argp, argc, argv, 0, NULL, &fs->args);
 	if (fs->args.options.faults == NULL)
 		fs->args.options.faults = "all";
+	if (fs->args.save != NULL || fs->args.options.nreports != 0 ||
+	    fs->args.options.check_determinism) {
+		cli_complain("faults prints a table or --json, and takes no --save, --report or "
+			     "--check-determinism");
+		free(fs);
+		return CLI_USAGE;
+	}
 	code = cli_prepare(&fs->args);
 	if (code == CLI_PASS)
 		code = run_all(fs);

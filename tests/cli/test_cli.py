@@ -112,6 +112,7 @@ class Usage(Case):
                 ("happens by itself", ["run", "--faults", "eviction:0.5"]),
                 ("is off, and cannot say how", ["run", "--faults", "default,-alloc:1"]),
                 ("'nope' is no kind of fault", ["faults", "--faults", "all,-nope"]),
+                ("takes no --save", ["faults", "--save", "x.psim"]),
                 ("'nope' is no kindness", ["run", "--kindness", "no-tlb,nope"]),
                 ("there is no scenario 'nope'", ["faults", "--scenario", "nope"]),
                 ("replay what?", ["replay"]),
