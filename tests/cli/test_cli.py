@@ -164,7 +164,7 @@ class Usage(Case):
         with open(os.path.join(DOCS, "man", "pmap-sim.1"), encoding="utf-8") as stream:
             page = set(re.findall(r"Fl -([a-z-]+)", stream.read()))
         told = set()
-        for command in ["run", "replay", "shrink", "why", "record", "compare"]:
+        for command in ["run", "replay", "shrink", "why", "explore", "record", "compare"]:
             told |= set(re.findall(r"--([a-z-]+)", re.split(r"\n\n", self.expect(
                 PASS, command, "--help").out, maxsplit=1)[1].split("\n\n")[0]))
         self.assertEqual(told - {"help", "usage", "version"}, page)
