@@ -112,6 +112,8 @@ main(int argc, char **argv)
 	memcpy(out, "junk", 4);
 	expect(LLVMFuzzerCustomMutator(out, 4, BYTES_MOST, 1) > 100, "junk stays junk", 0);
 	expect(LLVMFuzzerCustomMutator(out, 4, 20, 1) == 0, "more than there is room for", 0);
+	free(out);
+	free(again);
 	printf("cases: %u passed, %u failed, 0 skipped\n", passed, failed);
 	return failed != 0;
 }
