@@ -299,6 +299,28 @@ open_search(struct exploring *ep)
 
 /* ---- What came of it ------------------------------------------------------------------------ */
 
+/* Whether the decisions alone, without the search, lead to the same end; o is left to say so. */
+static bool
+repeats(struct sim_options *o, const struct sim_outcome *out)
+{
+	static struct sim_outcome again;
+	int error;
+
+	memset(&again, 0, sizeof(again));
+	again.arch = o->arch;
+	again.seed = o->seed;
+	o->choose = NULL;
+	o->policy_ops = NULL;
+	o->choices = out->choices;
+	o->notes = out->notes;
+	o->nchoices = out->nchoices;
+	error = sim_run_workload(o, &again);
+	free(again.choices);
+	return error == 0 && again.verdict == out->verdict && again.steps == out->steps &&
+	       again.trace_hash == out->trace_hash && again.state_hash == out->state_hash &&
+	       strcmp(again.check, out->check) == 0 && strcmp(again.invariant, out->invariant) == 0;
+}
+
 /* The violation's run once more, on a machine of its own, as a replay file. */
 static int
 save_violation(struct exploring *ep, struct sim_outcome *out)
@@ -322,11 +344,14 @@ save_violation(struct exploring *ep, struct sim_outcome *out)
 		cli_complain("the violation does not repeat itself: %s", out->message);
 		return CLI_INTERNAL;
 	}
+	if (!repeats(&o, out)) {
+		cli_complain("the violation does not repeat itself by its decisions alone");
+		return CLI_INTERNAL;
+	}
 	if (ep->ep_output == NULL)
 		return CLI_PASS;
 	error = outfile_open(&of, ep->ep_output, ep->ep_why, sizeof(ep->ep_why));
 	if (error == 0) {
-		o.choose = NULL;
 		replay_write(of.of_stream, &o, out);
 		error = outfile_commit(&of, ep->ep_why, sizeof(ep->ep_why));
 	}
