@@ -501,6 +501,44 @@ Test(vm_fault, eager_runs)
 	vf_each(&small, eager);
 }
 
+/* Joined and taken apart by hand: nothing of the tables is left over, and no flush is forgotten. */
+static void
+by_hand(struct vf *x)
+{
+	struct pmap_stats was;
+	struct pmap_stats st;
+
+	vf_segment(x, 0, 512, NULL);
+	vf_map(x, RAM, 0, 0, 512, PMAP_PROT_RWX);
+	for (unsigned int i = 0; i < 512; i++)
+		vf_poke(x, RAM + i * PAGE, i + 1);
+	if (!has_superpages(x))
+		return;
+	vf_assert(level_at(x, RAM) == 1);
+	for (unsigned int turn = 0; turn < 2; turn++) {
+		pmap_stats(x->vf_pm, &was);
+		vf_errno(vm_demote(x->vf_vs, RAM, 1), 0);
+		pmap_stats(x->vf_pm, &st);
+		vf_assert(level_at(x, RAM) == 0 && st.st_tables == was.st_tables + 1);
+		vf_assert(st.st_shootdowns + st.st_shootdowns_elided >
+			  was.st_shootdowns + was.st_shootdowns_elided);
+		was = st;
+		vf_errno(vm_promote(x->vf_vs, RAM, 1), 0);
+		vmspace_drain(x->vf_vs);
+		host_epoch_drain();
+		pmap_stats(x->vf_pm, &st);
+		vf_assert(level_at(x, RAM) == 1 && st.st_tables == was.st_tables - 1);
+		vf_assert(st.st_limbo == 0 && st.st_shootdowns > was.st_shootdowns);
+	}
+	vf_check(x);
+	vf_verify(x);
+}
+
+Test(vm_fault, by_hand)
+{
+	vf_each(NULL, by_hand);
+}
+
 /* A run that was filled page by page is joined when it is complete. */
 static void
 lazy(struct vf *x)
