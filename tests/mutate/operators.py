@@ -270,9 +270,12 @@ class Reader:
             return
         p = self.point(node, "expr")
         if p:
+            value = int(re.sub(r"[uUlL]+$", "", text), 0)
             p.add("constant", "(%s + 1)" % text)
-            if int(re.sub(r"[uUlL]+$", "", text), 0) > 0:
+            if value > 0:
                 p.add("constant", "(%s - 1)" % text)
+            if value > 1:
+                p.add("constant", "(%s * 0)" % text)
 
     def visit_CallExpr(self, node, parent):
         """Neighboring arguments of one type, swapped."""
@@ -293,11 +296,14 @@ class Reader:
     def visit_IfStmt(self, node, parent):
         condition = node["inner"][0]
         bare = strip(condition)
-        if bare.get("kind") not in ("BinaryOperator", "UnaryOperator"):
-            text = self.text(condition)
-            p = text and self.point(condition, "expr")
-            if p:
+        text = self.text(condition)
+        p = text and self.point(condition, "expr")
+        if p:
+            if bare.get("kind") not in ("BinaryOperator", "UnaryOperator"):
                 p.add("boolean", "!(%s)" % text)
+            p.add("condition", "1")
+            if node.get("hasElse") or not leaves(node["inner"][1]):
+                p.add("condition", "0")  # else it is the check left out
         if not node.get("hasElse") and leaves(node["inner"][1]):
             class_ = "check" if self.tests_call(condition) else "rest"
             p = self.point(node, "stmt", class_, self.statement(node))
