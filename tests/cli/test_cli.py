@@ -159,7 +159,6 @@ class Usage(Case):
             self.assertRegex(out, r"^pmap-sim \(skep\) \d+\.\d+\.\d+\ncommit: \S+\n"
                                   r"options: gen_bits=\d+ check=\d\ncompiler: ")
 
-
     def test_the_manual_page_has_every_option(self):
         with open(os.path.join(DOCS, "man", "pmap-sim.1"), encoding="utf-8") as stream:
             page = set(re.findall(r"Fl -([a-z-]+)", stream.read()))
