@@ -241,6 +241,7 @@ ask(struct query *q)
 	struct pmap_gather g;
 	gpa_t from = q->qu_gpa;
 
+	HOST_ASSERT(host_mutex_held(&q->qu_vs->vs_sweep));
 	if (q->qu_op != VM_DIRTY_PEEK) {
 		pmap_gather_begin(&g, q->qu_vs->vs_pmap);
 		pmap_clear_modify(q->qu_vs->vs_pmap, q->qu_gpa, q->qu_end, &g);
@@ -275,13 +276,16 @@ vm_dirty_log(struct vmspace *vs, gpa_t gpa, uint64_t len, enum vm_dirty_op op, u
 	return error;
 }
 
-/* Pages that were reported were touched. What was not has nothing to be given back. */
+/*
+ * Pages that were reported were touched. What was not has nothing to be given back. Under vs_sweep.
+ */
 static void
 give_back(struct vmspace *vs, gpa_t gpa)
 {
 	const struct vm_map_entry *const e = vm_map_lookup(vm_map_current(vs), gpa);
 	struct vm_page *pg = NULL;
 
+	HOST_ASSERT(host_mutex_held(&vs->vs_sweep));
 	if (e != NULL && e->me_object->ob_type != OBJT_SG)
 		pg = vm_object_page(e->me_object,
 				    e->me_first + (gpa - e->me_start) / HOST_PAGE_SIZE);

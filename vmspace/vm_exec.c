@@ -91,6 +91,7 @@ split_place(struct vmspace *vs, gpa_t gpa, struct pmap_gather *g)
 static void
 strip_entry(struct vmspace *vs, const struct vm_map_entry *e, struct pmap_gather *g)
 {
+	HOST_ASSERT(host_mutex_held(&vs->vs_sweep));
 	if (!(e->me_prot & PMAP_PROT_X) || e->me_object->ob_type == OBJT_SG)
 		return;
 	if ((e->me_prot & PROT_NX) != 0) {

@@ -59,6 +59,7 @@ age_chunk(struct vmspace *vs, const struct batch *ba, struct pmap_gather *g)
 {
 	struct vm_place place = {0};
 
+	HOST_ASSERT(host_mutex_held(&vs->vs_sweep));
 	while (vm_map_next_place(vs, ba->ba_object, ba->ba_first, VM_CHUNK_PAGES, &place)) {
 		uint64_t bitmap[VM_BITMAP_WORDS] = {0};
 
