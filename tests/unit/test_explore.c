@@ -112,11 +112,6 @@ search(const struct toy *ty, enum explore_reduce reduce, uint32_t preemptions)
 	explore_stats(ex, &st);
 	explore_destroy(ex);
 	cr_assert(end == EXPLORE_COMPLETE || end == EXPLORE_VIOLATED, "%s", st.es_message);
-	cr_log_info("%s: %" PRIu64 " runs, %" PRIu64 " whole, %" PRIu64 " asleep, %" PRIu64
-		    " seen, %" PRIu64 " states, %" PRIu64 " ends, %" PRIu64 " violations %s",
-		    explore_reduce_name(reduce), st.es_executions, st.es_whole, st.es_cut_sleep,
-		    st.es_cut_seen, st.es_states, st.es_finals, st.es_violations,
-		    st.es_report.sr_message);
 	return st;
 }
 
