@@ -17,8 +17,8 @@
  *
  * The bound on preemptions counts switches from a CPU that could go on to another; steps of agents
  * are none. Exchanging an agent's step with another never changes that number, exchanging steps of
- * two CPUs may. So with a bound only agents are reduced: of CPUs all within the bound are gone on
- * with at every decision, and none is put to sleep for the sake of another CPU.
+ * two CPUs may. So with a bound only agents are reduced, by sleep sets: everybody within the bound is
+ * gone on with at every decision, and no CPU is put to sleep for the sake of another CPU.
  */
 
 #include <stdlib.h>
@@ -167,8 +167,8 @@ fill_enabled(struct explore *ex, struct decision *de, const struct sim_offer *of
 	if (spins && !helped)
 		sim_violation("CK-SCHED", "I24",
 			      "livelock: whoever could go on waits for what nobody will change");
-	if ((de->de_enabled & actor_bit(de->de_running & (ACTORS - 1))) == 0 ||
-	    de->de_running == ACTOR_NONE)
+	if (de->de_running == ACTOR_NONE ||
+	    ((de->de_enabled & actor_bit(de->de_running)) == 0 && !sim_cpu_settles(de->de_running)))
 		de->de_free = true;
 }
 
@@ -189,7 +189,7 @@ add_disabled(struct explore *ex, struct decision *before, actors_t enabled)
 {
 	actors_t lost = before->de_enabled & ~enabled & ~actor_bit(before->de_chosen);
 
-	if (ex->ex_bounds.eb_reduce != EXPLORE_DPOR)
+	if (!explore_by_races(ex))
 		return;
 	explore_add(ex, before, lost & ~before->de_barred);
 }
@@ -235,21 +235,6 @@ note_state(struct explore *ex, const struct decision *de)
 		cut(ex, CUT_SEEN);
 }
 
-/*
- * With a bound: every CPU, and of one that cannot go on what it may wait for, which is its own
- * stores, or an interrupt.
- */
-static actors_t
-within_bound(const struct decision *de)
-{
-	const actors_t cpus = actor_bit(EXPLORE_CPUS) - 1;
-	actors_t lanes = 0;
-
-	for (unsigned int lane = EXPLORE_CPUS; lane < ACTORS; lane += EXPLORE_CPUS)
-		lanes |= (cpus & ~de->de_enabled) << lane;
-	return de->de_enabled & (cpus | (lanes & ~de->de_optional));
-}
-
 static struct decision *
 new_decision(struct explore *ex, const struct sim_offer *offers, uint32_t n)
 {
@@ -282,10 +267,8 @@ new_decision(struct explore *ex, const struct sim_offer *offers, uint32_t n)
 	ex->ex_depth++;
 	de->de_chosen = (uint8_t)first_of(de, choice);
 	de->de_backtrack = actor_bit(de->de_chosen);
-	if (ex->ex_bounds.eb_reduce != EXPLORE_DPOR)
+	if (!explore_by_races(ex))
 		de->de_backtrack = de->de_enabled;
-	else if (ex->ex_bounds.eb_preemptions != EXPLORE_UNBOUNDED)
-		de->de_backtrack |= within_bound(de);
 	return de;
 }
 
@@ -456,7 +439,7 @@ add_left_over(struct explore *ex)
 {
 	struct decision *const de = &ex->ex_stack[last_event(ex)->ev_node];
 
-	if (ex->ex_bounds.eb_reduce == EXPLORE_DPOR)
+	if (explore_by_races(ex))
 		explore_add(ex, de, de->de_enabled & ~de->de_barred);
 }
 

@@ -380,14 +380,12 @@ undo_touch(struct object *ob, const struct touched *t, unsigned int actor)
 
 /*
  * Who could begin, right before step `from`, what comes after it without depending on it, up to
- * `to` and with it. With a bound on preemptions only what `to` itself depends on comes along: it
- * has to be within the bound as well.
+ * `to` and with it.
  */
 static actors_t
-initials(const struct explore *ex, int32_t from, int32_t to, bool needed_only)
+initials(const struct explore *ex, int32_t from, int32_t to)
 {
 	const struct event *const ej = &ex->ex_events[from];
-	const struct event *const ei = &ex->ex_events[to];
 	int32_t first[ACTORS];
 	actors_t seen = 0;
 	actors_t result = 0;
@@ -397,8 +395,7 @@ initials(const struct explore *ex, int32_t from, int32_t to, bool needed_only)
 		const actors_t bit = actor_bit(ek->ev_actor);
 		bool begins = true;
 
-		if (k < to && (ek->ev_clock[ej->ev_actor] > from ||
-			       (needed_only && ei->ev_clock[ek->ev_actor] <= k)))
+		if (k < to && ek->ev_clock[ej->ev_actor] > from)
 			continue;
 		if (seen & bit)
 			continue;
@@ -420,20 +417,19 @@ race(struct explore *ex, int32_t from, int32_t to)
 {
 	struct decision *const de = &ex->ex_stack[ex->ex_events[from].ev_node];
 	const unsigned int actor = ex->ex_events[to].ev_actor;
-	const bool bounded = ex->ex_bounds.eb_preemptions != EXPLORE_UNBOUNDED;
 
 	ex->ex_stats.es_races++;
-	if (ex->ex_bounds.eb_reduce != EXPLORE_DPOR)
+	if (!explore_by_races(ex))
 		return;
 
-	const actors_t begin = initials(ex, from, to, bounded) & ~de->de_barred;
+	const actors_t begin = initials(ex, from, to);
 
-	if (begin == 0 || (begin & (de->de_backtrack | de->de_asleep)) != 0)
+	if ((begin & (de->de_backtrack | de->de_asleep)) != 0)
 		return;
 
 	const actors_t one = begin & actor_bit(actor) ? actor_bit(actor) : begin & -begin;
 
-	explore_add(ex, de, one & de->de_enabled ? one : de->de_enabled & ~de->de_barred);
+	explore_add(ex, de, one & de->de_enabled ? one : de->de_enabled);
 }
 
 /* Of the rivals those that no other rival comes between. */

@@ -202,6 +202,14 @@ void decision_add_sleeper(struct decision *de, unsigned int actor, const struct 
 			  bool own);
 void explore_add(struct explore *ex, struct decision *de, actors_t actors);
 
+/* Whether races decide what is to be tried; with a bound, and without reduction, everybody is. */
+static inline bool
+explore_by_races(const struct explore *ex)
+{
+	return ex->ex_bounds.eb_reduce == EXPLORE_DPOR &&
+	       ex->ex_bounds.eb_preemptions == EXPLORE_UNBOUNDED;
+}
+
 static inline struct event *
 last_event(struct explore *ex)
 {

@@ -355,6 +355,9 @@ struct sim_policy_ops {
 	void (*po_touch)(void *arg, uint64_t object, enum sim_touch how);
 };
 
+/* A CPU that would go on, but for stores of its own that have not left the buffer yet. */
+bool sim_cpu_settles(unsigned int cpu);
+
 /* Before sim_machine_run(); NULL: by chance. For the life of the machine. */
 void sim_set_policy(const struct sim_policy_ops *ops, void *arg);
 

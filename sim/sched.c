@@ -226,6 +226,14 @@ pick_option(struct sim_machine *m, const struct options *os, unsigned int *which
 	return k;
 }
 
+bool
+sim_cpu_settles(unsigned int cpu)
+{
+	const struct cpu *const c = &sim_the_machine->m_cpus[cpu];
+
+	return c->cp_state != CPU_IDLE && c->cp_nstores > 0;
+}
+
 void
 sim_set_policy(const struct sim_policy_ops *ops, void *arg)
 {

@@ -128,7 +128,7 @@ const struct xp_scenario xp_shootdown_scenarios[] = {
 		.xs_set_up = ran_on_2,
 		.xs_programs = {invalidate, remove_second, read_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
-		.xs_fills = 2,
+		.xs_fills = 0,
 		.xs_unanswered = true,
 	},
 	{
