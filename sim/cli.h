@@ -157,6 +157,7 @@ struct cli_sum {
 	const struct story *story;	/* of the first failure; NULL: nobody wanted to know */
 	const struct html_curve *curve; /* when it became likely, or NULL */
 
+	bool is_small;		       /* shrunk already */
 	const struct replay *recorded; /* what a replay was to repeat, or NULL */
 	bool choices_unfit;	       /* its list of choices did not fit, the seed was used */
 	char unfit[SIM_MESSAGE_BYTES]; /* where it first did not, or "" */

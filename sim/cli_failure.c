@@ -122,7 +122,7 @@ write_repeat(FILE *to, const struct cli_sum *s)
 			s->repeat_hash);
 	else if (s->repeat == CLI_REPEAT_SAME)
 		fprintf(to, "  (tried: it fails again)\n");
-	if (out->verdict != SIM_VIOLATION || *s->unfit)
+	if (out->verdict != SIM_VIOLATION || *s->unfit || s->is_small)
 		return;
 	if (file)
 		fprintf(to, "  shrink: pmap-sim shrink %s -o min.psim\n", file);

@@ -168,6 +168,7 @@ write_failure(const struct shrinking *s)
 	args.file = s->args.save;
 	sum.args = &args;
 	sum.failed = true;
+	sum.is_small = true;
 	sum.first.pr_outcome = s->shrink.sh_best;
 	if (s->args.save)
 		snprintf(sum.line, sizeof(sum.line), "pmap-sim replay %s", s->args.save);

@@ -174,6 +174,7 @@ class Apart(Case):
         self.assertIn("nothing more can be left out", r.out)
         self.assertIn("  replay: pmap-sim replay %s\n  (tried: it fails again" % small, r.out)
         self.assertLessEqual(r.out.count("\n"), SUMMARY_LINES)
+        self.assertNotIn("shrink:", r.out)
         with open(small, encoding="ascii") as stream:
             text = stream.read()
         operations = re.findall(r"(?m)^cpu\d operation 0/2\ncpu\d workload \S+ (\w+)$", text)
