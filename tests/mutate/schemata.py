@@ -158,6 +158,7 @@ def copy_tree(root, to, spared):
     for folder, folders, names in os.walk(root):
         folders[:] = [d for d in folders if d != ".git" and not (
             folder == root and (d == "build" or d.startswith("build-")))]
+        names = [n for n in names if n != ".git"]  # a file, where this is one of several worktrees
         into = os.path.join(to, os.path.relpath(folder, root))
         os.makedirs(into, exist_ok=True)
         for name in os.listdir(into):
@@ -183,9 +184,11 @@ class Build:
         self.tree, self.dir = os.path.join(home, "src"), os.path.join(home, "build")
         self.options = list(options)
         self.dropped = set()  # numbers of mutants that do not compile
+        # The copy is of no commit: with one in them programs would differ after each.
+        self.env = dict(os.environ, GIT_CEILING_DIRECTORIES=home)
 
     def run(self, args, what):
-        done = subprocess.run(args, cwd=self.home, capture_output=True, text=True)
+        done = subprocess.run(args, cwd=self.home, capture_output=True, text=True, env=self.env)
         if done.returncode != 0:
             raise BuildFailed("%s failed:\n%s" % (what, (done.stdout + done.stderr)[-3000:]))
         return done.stdout
@@ -208,7 +211,8 @@ class Build:
                 same = f.read() == repr(args)
             # The build files may have changed: what is to be built is asked of Meson next.
             if same and subprocess.run(["ninja", "-C", self.dir, "build.ninja"],
-                                       capture_output=True, check=False).returncode == 0:
+                                       capture_output=True, check=False,
+                                       env=self.env).returncode == 0:
                 return
         shutil.rmtree(self.dir, ignore_errors=True)
         self.run(["meson", "setup", self.dir, self.tree] + args, "meson setup")
@@ -228,7 +232,7 @@ class Build:
         while True:
             self.write(files, mutants)
             done = subprocess.run(["ninja", "-C", self.dir, "-k", "0", "-j", str(jobs)] + targets,
-                                  capture_output=True, text=True)
+                                  capture_output=True, text=True, env=self.env)
             if done.returncode == 0:
                 return
             wrong = set()
