@@ -19,11 +19,12 @@
 /* Enough of a choice of order; the list is in order of deferral. */
 #define DUE_MAX 8
 
-/* The section that began last on a CPU. */
+/* A section of a CPU, by its number; a deferral, likewise. */
 static void
-touch_section(const struct sim_machine *m, const struct cpu *c, enum sim_touch how)
+touch_numbered(const struct sim_machine *m, enum sim_object what, unsigned int cpu, uint64_t number,
+	       enum sim_touch how)
 {
-	touch(m, SIM_OBJECT(SIM_OBJECT_EPOCH, (uint64_t)c->cp_id << 32 | c->cp_sections), how);
+	touch(m, SIM_OBJECT(what, (uint64_t)cpu << 32 | number), how);
 }
 
 void
@@ -41,7 +42,6 @@ sim_epoch_enter(void)
 	touch(m, SIM_OBJECT(SIM_OBJECT_CLOCK, 0), SIM_TOUCH_READ);
 	c->cp_epoch_begin = ++m->m_epoch_clock;
 	c->cp_sections++;
-	c->cp_section_begin = c->cp_epoch_begin;
 }
 
 void
@@ -58,13 +58,29 @@ sim_epoch_exit(void)
 		return;
 	c->cp_epoch_begin = 0;
 	c->cp_settled = c->cp_nstores;
-	touch_section(m, c, SIM_TOUCH_RELEASE);
+	c->cp_exit_stored[c->cp_sections % SECTIONS_KEPT] = c->cp_stored;
+	touch_numbered(m, SIM_OBJECT_EPOCH, c->cp_id, c->cp_sections, SIM_TOUCH_RELEASE);
 }
 
 bool
 sim_epoch_held(void)
 {
 	return self(sim_the_machine)->cp_epoch_depth > 0;
+}
+
+static void
+note_deferral(struct sim_machine *m, const struct host_epoch_item *item)
+{
+	struct deferral *const df = &m->m_deferrals[m->m_deferral_next++ % DEFERRALS_KEPT];
+	struct cpu *const c = self(m);
+
+	df->df_item = item;
+	df->df_cpu = c->cp_id;
+	df->df_number = ++c->cp_deferrals;
+	df->df_stored = c->cp_stored;
+	for (unsigned int i = 0; i <= m->m_ncpus; i++)
+		df->df_sections[i] = m->m_cpus[i].cp_sections;
+	touch_numbered(m, SIM_OBJECT_DEFERRED, df->df_cpu, df->df_number, SIM_TOUCH_RELEASE);
 }
 
 void
@@ -78,7 +94,7 @@ sim_epoch_defer(struct host_epoch_item *item, void (*fn)(struct host_epoch_item 
 	item->ei_fn = fn;
 	item->ei_seq = ++m->m_epoch_clock;
 	touch(m, SIM_OBJECT(SIM_OBJECT_CLOCK, 0), SIM_TOUCH_WRITE);
-	touch(m, SIM_OBJECT(SIM_OBJECT_DEFERRED, item->ei_seq), SIM_TOUCH_RELEASE);
+	note_deferral(m, item);
 	*m->m_deferred_end = item;
 	m->m_deferred_end = &item->ei_next;
 	m->m_ndeferred++;
@@ -100,12 +116,42 @@ oldest_section(const struct sim_machine *m)
 	return oldest;
 }
 
-/* What was stored before the sections' ends and the deferrals has arrived. */
-static bool
-is_settled(const struct sim_machine *m)
+/* The last deferral of an item; NULL: long ago. */
+static const struct deferral *
+deferral_of(const struct sim_machine *m, const struct host_epoch_item *item)
 {
-	for (unsigned int i = 0; i <= m->m_ncpus; i++) {
-		if (m->m_cpus[i].cp_settled > 0)
+	for (unsigned int i = 1; i <= DEFERRALS_KEPT; i++) {
+		const struct deferral *df =
+			&m->m_deferrals[(m->m_deferral_next - i) % DEFERRALS_KEPT];
+
+		if (df->df_item == item)
+			return df;
+	}
+	return NULL;
+}
+
+/* How many stores of a CPU must have arrived before the function runs. */
+static uint64_t
+stores_due(const struct sim_machine *m, const struct deferral *df, unsigned int cpu)
+{
+	const uint64_t section = df->df_sections[cpu];
+	uint64_t n = cpu == df->df_cpu ? df->df_stored : 0;
+
+	if (section > 0 && m->m_cpus[cpu].cp_exit_stored[section % SECTIONS_KEPT] > n)
+		n = m->m_cpus[cpu].cp_exit_stored[section % SECTIONS_KEPT];
+	return n;
+}
+
+/* What was stored before the deferral, and before the end of sections that it waits for. */
+static bool
+is_settled(const struct sim_machine *m, const struct host_epoch_item *item)
+{
+	const struct deferral *const df = deferral_of(m, item);
+
+	for (unsigned int i = 0; i <= m->m_ncpus && df != NULL; i++) {
+		const struct cpu *const c = &m->m_cpus[i];
+
+		if (c->cp_stored - c->cp_nstores < stores_due(m, df, i))
 			return false;
 	}
 	return true;
@@ -117,7 +163,7 @@ is_due(void *arg)
 	const struct sim_machine *m = arg;
 
 	return m->m_deferred != NULL && m->m_deferred->ei_seq < oldest_section(m) &&
-	       (!m->m_cfg.sc_settle || is_settled(m));
+	       (!m->m_cfg.sc_settle || is_settled(m, m->m_deferred));
 }
 
 static void
@@ -133,14 +179,21 @@ unlink_item(struct sim_machine *m, struct host_epoch_item **link)
 
 /* Whatever section had begun before the deferral is over. */
 static void
-touch_due(const struct sim_machine *m, uint64_t seq)
+touch_due(const struct sim_machine *m, const struct host_epoch_item *item)
 {
-	touch(m, SIM_OBJECT(SIM_OBJECT_DEFERRED, seq), SIM_TOUCH_ACQUIRE);
-	for (unsigned int i = 0; i <= m->m_ncpus; i++) {
-		const struct cpu *c = &m->m_cpus[i];
+	const struct deferral *const df = deferral_of(m, item);
 
-		if (c->cp_sections > 0 && c->cp_section_begin < seq)
-			touch_section(m, c, SIM_TOUCH_ACQUIRE);
+	if (df == NULL)
+		return;
+	touch_numbered(m, SIM_OBJECT_DEFERRED, df->df_cpu, df->df_number, SIM_TOUCH_ACQUIRE);
+	for (unsigned int i = 0; i <= m->m_ncpus; i++) {
+		const uint64_t stores = stores_due(m, df, i);
+
+		if (df->df_sections[i] > 0)
+			touch_numbered(m, SIM_OBJECT_EPOCH, i, df->df_sections[i],
+				       SIM_TOUCH_ACQUIRE);
+		if (stores > 0)
+			touch_numbered(m, SIM_OBJECT_DRAINED, i, stores, SIM_TOUCH_ACQUIRE);
 	}
 }
 
@@ -154,12 +207,15 @@ run_due(struct sim_machine *m)
 	for (struct host_epoch_item **link = &m->m_deferred;
 	     *link != NULL && (*link)->ei_seq < oldest && n < DUE_MAX; link = &(*link)->ei_next)
 		links[n++] = link;
+	/* A search takes them in order: how many are due is not what a step says it looks at. */
+	if (m->m_cfg.sc_settle && n > 1)
+		n = 1;
 	uint32_t k = sim_choose(SIM_CHOICE_EPOCH, n);
 	struct host_epoch_item *item = *links[k];
 	unlink_item(m, links[k]);
-	touch_due(m, item->ei_seq);
+	touch_due(m, item);
 
-	for (unsigned int i = 0; i <= m->m_ncpus; i++) {
+	for (unsigned int i = 0; i <= m->m_ncpus && !m->m_cfg.sc_settle; i++) {
 		while (m->m_cpus[i].cp_settled > 0) {
 			m->m_ct.ct_drains_forced++;
 			memory_drain_one(m, &m->m_cpus[i]);
@@ -171,6 +227,7 @@ run_due(struct sim_machine *m)
 	item->ei_fn(item);
 	m->m_running_seq = 0;
 	m->m_progress++;
+	touch(m, SIM_OBJECT(SIM_OBJECT_DEFERRED, 0), SIM_TOUCH_WRITE);
 	struct cpu *c = self(m);
 	if (c->cp_nheld > 0 || c->cp_epoch_depth > 0)
 		sim_violation("CK-SCHED", "I44", "a deferred function returned holding something");
@@ -222,7 +279,9 @@ sim_epoch_drain(void)
 	}
 	if (c->cp_id == m->m_ncpus)
 		sim_violation("CK-SCHED", "I44", "host_epoch_drain() in a deferred function");
+	touch(m, SIM_OBJECT(SIM_OBJECT_CLOCK, 0), SIM_TOUCH_READ);
 	point(m, SIM_EPOCH_EXIT);
 	trace(m, SIM_EPOCH_EXIT, 0, w.dw_seq);
 	sim_wait_until("deferred work to be done", all_have_run, &w);
+	touch(m, SIM_OBJECT(SIM_OBJECT_DEFERRED, 0), SIM_TOUCH_READ);
 }

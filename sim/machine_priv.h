@@ -32,6 +32,9 @@ enum cpu_state {
 	CPU_WAITING, /* until cp_ready */
 };
 
+#define SECTIONS_KEPT 16
+#define DEFERRALS_KEPT 32
+
 struct pending_store {
 	uint64_t *ps_word;
 	uint64_t ps_value;
@@ -53,11 +56,12 @@ struct cpu {
 	uint32_t cp_kick_hold; /* steps of the interrupts' agent before any of them arrives */
 	uint64_t cp_kick_sent[KICKS_TRACKED]; /* when the oldest of them were, as m_kick_clock */
 
-	uint64_t cp_stored;	   /* stores made so far */
-	uint64_t cp_sent;	   /* kicks that left for here */
-	uint64_t cp_sections;	   /* epoch sections begun */
-	uint64_t cp_section_begin; /* clock at the begin of the last one */
-	unsigned int cp_nstores;   /* oldest first */
+	uint64_t cp_stored;			/* stores made so far */
+	uint64_t cp_sent;			/* kicks that left for here */
+	uint64_t cp_sections;			/* epoch sections begun */
+	uint64_t cp_exit_stored[SECTIONS_KEPT]; /* cp_stored at the end of each of the last */
+	uint64_t cp_deferrals;
+	unsigned int cp_nstores; /* oldest first */
 	struct pending_store cp_stores[STORE_BUFFER_MAX];
 	unsigned int cp_settled; /* so many of them must arrive before deferred functions run */
 
@@ -95,6 +99,15 @@ struct agent {
 struct heap_block;
 struct disk_request;
 struct pager_page;
+
+/* What was so when an item was deferred: which sections its function waits for, and which stores. */
+struct deferral {
+	const struct host_epoch_item *df_item;
+	unsigned int df_cpu;
+	uint64_t df_number;		 /* of this CPU's */
+	uint64_t df_stored;		 /* by it */
+	uint64_t df_sections[NCPUS_MAX]; /* the last that had begun on each CPU */
+};
 
 /* What the bytes of a frame are. Filling one waits until somebody looks. */
 enum frame_bytes {
@@ -231,6 +244,8 @@ struct sim_machine {
 
 	/* Epoch. */
 	uint64_t m_epoch_clock;
+	struct deferral m_deferrals[DEFERRALS_KEPT]; /* the last */
+	unsigned int m_deferral_next;
 	struct host_epoch_item *m_deferred;
 	struct host_epoch_item **m_deferred_end;
 	uint64_t m_ndeferred;
