@@ -241,7 +241,9 @@ epoch_service(void *arg)
 	for (;;) {
 		sim_wait_until("deferred work", is_due, m);
 		run_due(m);
-		point(m, SIM_USER);
+		/* For a search, a step that does nothing, and which the end may come before. */
+		if (!m->m_cfg.sc_settle)
+			point(m, SIM_USER);
 	}
 }
 
