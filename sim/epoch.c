@@ -239,11 +239,15 @@ epoch_service(void *arg)
 	struct sim_machine *m = arg;
 
 	for (;;) {
+		/* For a search: a step of its own for each, and none that does nothing. */
+		if (m->m_cfg.sc_settle) {
+			sched_point_settled(m, SIM_DEFER, NULL, is_due, m);
+			run_due(m);
+			continue;
+		}
 		sim_wait_until("deferred work", is_due, m);
 		run_due(m);
-		/* For a search, a step that does nothing, and which the end may come before. */
-		if (!m->m_cfg.sc_settle)
-			point(m, SIM_USER);
+		point(m, SIM_USER);
 	}
 }
 
