@@ -26,6 +26,7 @@ struct met {
 struct faults {
 	struct cli_args args;
 	const char *scenarios[SCENARIOS_MAX];
+	struct sim_options options[SCENARIOS_MAX]; /* completed: each scenario has its own */
 	unsigned int nscenarios;
 	enum sim_arch archs[SIM_ARCH_COUNT];
 	unsigned int narchs;
@@ -93,9 +94,8 @@ list_text(void)
 static struct sim_options
 job_options(const struct faults *fs, uint64_t i)
 {
-	struct sim_options o = fs->args.options;
+	struct sim_options o = fs->options[i % fs->nscenarios];
 
-	o.scenario = fs->scenarios[i % fs->nscenarios];
 	i /= fs->nscenarios;
 	o.arch = fs->archs[i % fs->narchs];
 	o.seed += i / fs->narchs;
@@ -151,6 +151,25 @@ choose_scenarios(struct faults *fs)
 	}
 	for (unsigned int i = 0; (s = sim_scenario(i)) != NULL && i < SCENARIOS_MAX; i++)
 		fs->scenarios[fs->nscenarios++] = s->name;
+}
+
+/* What each scenario makes of the options as they were said. */
+static int
+complete_each(struct faults *fs, const struct sim_options *said)
+{
+	char why[CLI_WHY_BYTES];
+
+	for (unsigned int i = 0; i < fs->nscenarios; i++) {
+		fs->options[i] = *said;
+		fs->options[i].scenario = fs->scenarios[i];
+		if (sim_options_complete(&fs->options[i], fs->args.trace, why, sizeof(why)) != 0) {
+			cli_complain("scenario %s: %s",
+				     fs->scenarios[i] != NULL ? fs->scenarios[i] : "of the trace",
+				     why);
+			return CLI_USAGE;
+		}
+	}
+	return CLI_PASS;
 }
 
 /* ---- What was met --------------------------------------------------------------------------- */
@@ -351,7 +370,6 @@ run_all(struct faults *fs)
 		if (o->arch_set >> i & 1)
 			fs->archs[fs->narchs++] = (enum sim_arch)i;
 	}
-	choose_scenarios(fs);
 	fs->sum.args = &fs->args;
 	pool.po_jobs = o->count * fs->narchs * fs->nscenarios;
 	fs->sum.wanted = pool.po_jobs;
@@ -403,6 +421,7 @@ cli_faults(int argc, char **argv)
 		       "otherwise, and prints how often each could have happened, how often it "
 		       "did, and to which operations of the host it never did.",
 	};
+	struct sim_options said;
 	struct faults *fs;
 	int code;
 
@@ -424,7 +443,12 @@ cli_faults(int argc, char **argv)
 		free(fs);
 		return CLI_USAGE;
 	}
+	said = fs->args.options;
 	code = cli_prepare(&fs->args);
+	if (code == CLI_PASS) {
+		choose_scenarios(fs);
+		code = complete_each(fs, &said);
+	}
 	if (code == CLI_PASS)
 		code = run_all(fs);
 	cli_release(&fs->args);
