@@ -17,8 +17,8 @@
  *
  * The bound on preemptions counts switches from a CPU that could go on to another; steps of agents
  * are none. Exchanging an agent's step with another never changes that number, exchanging steps of
- * two CPUs may. So with a bound only agents are reduced, by sleep sets: everybody within the bound is
- * gone on with at every decision, and no CPU is put to sleep for the sake of another CPU.
+ * two CPUs may. So with a bound only agents are reduced, by sleep sets: everybody within the bound
+ * is gone on with at every decision, and no CPU is put to sleep for the sake of another CPU.
  */
 
 #include <stdlib.h>

@@ -100,7 +100,7 @@ struct heap_block;
 struct disk_request;
 struct pager_page;
 
-/* What was so when an item was deferred: which sections its function waits for, and which stores. */
+/* What was so when an item was deferred: its function waits for these sections and stores. */
 struct deferral {
 	const struct host_epoch_item *df_item;
 	unsigned int df_cpu;
