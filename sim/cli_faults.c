@@ -153,23 +153,29 @@ choose_scenarios(struct faults *fs)
 		fs->scenarios[fs->nscenarios++] = s->name;
 }
 
-/* What each scenario makes of the options as they were said. */
+/*
+ * What each scenario makes of the options as they were said. Of all scenarios those are left out
+ * that refuse them, as the small ones do, whose faults are part of them.
+ */
 static int
 complete_each(struct faults *fs, const struct sim_options *said)
 {
-	char why[CLI_WHY_BYTES];
+	const unsigned int all = fs->nscenarios;
+	char why[CLI_WHY_BYTES] = "";
 
-	for (unsigned int i = 0; i < fs->nscenarios; i++) {
-		fs->options[i] = *said;
-		fs->options[i].scenario = fs->scenarios[i];
-		if (sim_options_complete(&fs->options[i], fs->args.trace, why, sizeof(why)) != 0) {
-			cli_complain("scenario %s: %s",
-				     fs->scenarios[i] != NULL ? fs->scenarios[i] : "of the trace",
-				     why);
-			return CLI_USAGE;
-		}
+	fs->nscenarios = 0;
+	for (unsigned int i = 0; i < all; i++) {
+		struct sim_options *const o = &fs->options[fs->nscenarios];
+
+		*o = *said;
+		o->scenario = fs->scenarios[i];
+		if (sim_options_complete(o, fs->args.trace, why, sizeof(why)) == 0)
+			fs->scenarios[fs->nscenarios++] = fs->scenarios[i];
 	}
-	return CLI_PASS;
+	if (fs->nscenarios > 0)
+		return CLI_PASS;
+	cli_complain("%s", why);
+	return CLI_USAGE;
 }
 
 /* ---- What was met --------------------------------------------------------------------------- */

@@ -61,6 +61,13 @@ sim_options_complete(struct sim_options *o, const struct trace *trace, char *why
 	int error = 0;
 
 	if (xp_find(done.scenario) != NULL) {
+		if (done.faults != NULL || done.kindness != NULL) {
+			snprintf(why, why_bytes,
+				 "scenario '%s' has faults and hardware of its own: neither "
+				 "--faults nor --kindness",
+				 done.scenario);
+			return -EINVAL;
+		}
 		error = xp_complete(&done, why, why_bytes);
 		if (error != 0)
 			return error;
