@@ -151,6 +151,7 @@ disk_step(void *arg, unsigned int which)
 	struct disk *d = arg;
 	struct disk_request *r = d->dk_requests[which];
 
+	touch(sim_the_machine, SIM_OBJECT(SIM_OBJECT_DEVICE, 0), SIM_TOUCH_WRITE);
 	work(sim_the_machine, r);
 	if (r->dr_over)
 		d->dk_requests[which] = d->dk_requests[--d->dk_nrequests];

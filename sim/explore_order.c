@@ -164,7 +164,8 @@ looks_again(const struct explore *ex, int32_t event, int32_t turn)
 		const struct touched *const t = &ex->ex_touches[e->ev_first + k];
 		const uint64_t class = ex->ex_objects[t->to_object].ob_key >> SIM_OBJECT_SHIFT;
 
-		if (class == SIM_OBJECT_STORED)
+		if (class == SIM_OBJECT_STORED ||
+		    (class == SIM_OBJECT_DEVICE && t->to_how == SIM_TOUCH_WRITE))
 			return false;
 		if (is_word(ex, t) &&
 		    (t->to_how != SIM_TOUCH_READ || !was_read_before(ex, turn, t->to_object)))

@@ -406,6 +406,7 @@ flush_step(void *arg, unsigned int which)
 {
 	struct iommu *im = arg;
 
+	touch(sim_the_machine, SIM_OBJECT(SIM_OBJECT_DEVICE, 1), SIM_TOUCH_WRITE);
 	if (im->im_flushes[which]->if_hold > 0) {
 		im->im_flushes[which]->if_hold--;
 		return;

@@ -22,6 +22,8 @@
 static const struct xp_scenario *const tables[] = {
 	xp_shootdown_scenarios,
 	xp_bits_scenarios,
+	xp_tables_scenarios,
+	xp_memory_scenarios,
 };
 
 const struct xp_scenario *
@@ -364,7 +366,7 @@ configure(const struct sim_options *o, const struct xp_scenario *xs, struct sim_
 	  struct hw_config *hw)
 {
 	workload_machine_config(o, cfg);
-	cfg->sc_frames = XP_FRAMES;
+	cfg->sc_frames = xs->xs_frames != 0 ? xs->xs_frames : XP_FRAMES;
 	cfg->sc_quarantine = false;
 	cfg->sc_pager = false;
 	cfg->sc_run_lengths = 1;

@@ -44,6 +44,7 @@ struct xp_scenario {
 	unsigned int xs_fault_count; /* but so many in one run */
 	uint32_t xs_kindness;	     /* HW_KIND_*, beside HW_KIND_ATOMIC_WALK */
 	bool xs_torn_walks;	     /* not even that */
+	uint32_t xs_frames;	     /* 0: 512 */
 	uint32_t xs_swap_slots;
 	bool xs_iommu;
 	uint32_t xs_program_choice; /* what programs choose, where they do; or the last */
@@ -117,6 +118,8 @@ void xp_run(struct xp *x, struct space *sp, unsigned int vcpu, unsigned int n,
 /* One per file xp_*.c: ends with a row without a name. */
 extern const struct xp_scenario xp_shootdown_scenarios[];
 extern const struct xp_scenario xp_bits_scenarios[];
+extern const struct xp_scenario xp_tables_scenarios[];
+extern const struct xp_scenario xp_memory_scenarios[];
 
 /* The i-th, or NULL; by name, or NULL. */
 const struct xp_scenario *xp_scenario_at(unsigned int i);
