@@ -45,15 +45,10 @@ ran_on_1(struct xp *x)
 /* ---- Two initiators ------------------------------------------------------------------------- */
 
 static void
-ran_on_2(struct xp *x)
+read_then_remove(struct xp *x)
 {
-	struct space *const sp = xp_guest(x, 2);
-
-	xp_warm(sp, XP_PAGE(0));
-	xp_warm(sp, XP_PAGE(1));
-	xp_target(XP_PAGE(1));
-	xp_ran(sp, 0, 2, XP_PAGE(0));
-	xp_ran(sp, 0, 2, XP_PAGE(1));
+	read_first(x);
+	remove_second(x);
 }
 
 /* Only the clock: what a shootdown does once the entries have been changed. */
@@ -121,14 +116,14 @@ const struct xp_scenario xp_shootdown_scenarios[] = {
 		.xs_unanswered = true,
 	},
 	{
-		.xs_info = {"xp-initiators", "two CPUs unmap, and share shootdowns, under a vCPU"},
-		.xs_mutant = "merge-too-early",
+		.xs_info = {"xp-initiators", "two CPUs unmap, one of them after it has run a vCPU"},
+		.xs_mutant = "complete-unawaited",
 		.xs_arches = NESTED,
 		.xs_vcpus = 1,
-		.xs_set_up = ran_on_2,
-		.xs_programs = {invalidate, remove_second, read_first},
+		.xs_set_up = ran_on_1,
+		.xs_programs = {remove_first, read_then_remove},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
-		.xs_fills = 0,
+		.xs_fills = 2,
 		.xs_unanswered = true,
 	},
 	{
