@@ -117,12 +117,13 @@ on_step(void *arg, const struct sim_step *st)
 	unsigned int cpu;
 
 	(void)arg;
+	if (st->st_actor >= CPUS)
+		return;
 	if (rig.learned != NULL) {
 		*rig.learned = st->st_id;
 		rig.learned = NULL;
-	}
-	if (st->st_actor >= CPUS)
 		return;
+	}
 	if (st->st_kind == SIM_KICK)
 		printf("KICK %u %" PRIu64 " 0\n", st->st_actor, st->st_value);
 	else if (st->st_kind == SIM_USER && st->st_id == 0 && st->st_value >> 8 == 0xe0)
@@ -240,6 +241,13 @@ set_up(void *arg)
 		rig.slots[c] = sim_alloc(sizeof(*rig.slots[c]));
 		pmap_slot_attach(rig.pm, rig.slots[c]);
 	}
+}
+
+/* A program: what the driver reads leaves no step. */
+static void
+learn_all(void *arg)
+{
+	(void)arg;
 	learn(WORD_GEN, 0, &rig.pm->pm_gen);
 	learn(WORD_DONE, 0, &rig.pm->pm_completed);
 	for (unsigned int c = 0; c < CPUS; c++) {
@@ -278,7 +286,9 @@ main(int argc, char **argv)
 	}
 	sim_set_irq_handler(kicked, NULL);
 	sim_set_step_hook(on_step, NULL);
-	if (sim_machine_call(m, set_up, NULL, &report) == SIM_RUN_PASSED) {
+	if (sim_machine_call(m, set_up, NULL, &report) == SIM_RUN_PASSED &&
+	    sim_spawn(m, 0, learn_all, NULL) == 0 &&
+	    sim_machine_run(m, &report) == SIM_RUN_PASSED) {
 		for (unsigned int c = 0; c < CPUS; c++)
 			sim_spawn(m, c, program, NULL);
 		sim_machine_run(m, &report);
