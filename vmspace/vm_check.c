@@ -48,7 +48,7 @@ check_page(struct audit *au, const struct vm_object *ob, const struct vm_chunk *
 	const uint64_t pins = host_load(&pg->vp_pins);
 	const bool resident = (state & VP_RESIDENT) != 0;
 
-	if (state & (VP_OWNED | VP_SHARES))
+	if (vm_state_busy(state))
 		return complain(au, "I44: a page is busy: 0x", index);
 	if (resident != ((state & VP_FRAME) != 0))
 		return complain(au, "I30: a page is in memory without a frame, or the reverse: 0x",
@@ -400,7 +400,7 @@ vmspace_page_info(struct vmspace *vs, gpa_t gpa, struct vm_page_info *out)
 		out->pi_dirty = (state & VP_DIRTY) != 0;
 		out->pi_swapped = pg != NULL && pg->vp_slot != 0;
 		out->pi_logged = (state & VP_LOGGED) != 0;
-		out->pi_busy = (state & (VP_OWNED | VP_SHARES)) != 0;
+		out->pi_busy = vm_state_busy(state);
 	}
 	host_epoch_exit();
 	return error;

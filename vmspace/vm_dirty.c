@@ -11,8 +11,9 @@
  *
  * A page is taken off the log only when the gather is finished. Until then a CPU may write by what
  * it has cached without setting M again; afterwards every write sets M, and the next call finds it.
- * The same goes for a map that is being taken away by somebody else meanwhile: its M is in the log
- * already, its flush is not over. Whoever cleared anything waits for that, too (flush_leaving()).
+ * The same goes for a map that is being taken away by somebody else meanwhile, and for a fault that
+ * takes its own entry back: their M is in the log already, their flush is not over. Whoever cleared
+ * anything waits for that, too (flush_unfinished()).
  *
  * Holds for writing are looked at before the log bit: one that is gone by then has left its mark.
  *
@@ -44,9 +45,11 @@ has_contents(struct vm_object *ob, struct vm_page *pg)
 	return has;
 }
 
-static void
+static bool
 begin_object(struct vm_object *ob, bool initially_set)
 {
+	bool busy = false;
+
 	for (uint64_t index = 0; index < ob->ob_npages; index++) {
 		struct vm_chunk *const ch = vm_object_peek(ob, index);
 		struct vm_page *pg;
@@ -59,10 +62,11 @@ begin_object(struct vm_object *ob, bool initially_set)
 		if (initially_set && has_contents(ob, pg))
 			vm_page_mark(pg, VP_LOGGED);
 		else if (host_load(&pg->vp_state) & VP_LOGGED)
-			host_fetch_and(&pg->vp_state, ~VP_LOGGED);
+			busy |= vm_state_busy(host_fetch_and(&pg->vp_state, ~VP_LOGGED));
 		if (index % VM_CHUNK_PAGES == VM_CHUNK_PAGES - 1)
 			host_relax();
 	}
+	return busy;
 }
 
 /* Under vs_lock: the maps and segments stay. Faults enter no superpage from the mode on. */
@@ -71,6 +75,7 @@ begin_log(struct vmspace *vs, bool initially_set)
 {
 	const struct vm_map *const map = vm_map_current(vs);
 	struct pmap_gather g;
+	bool busy = false;
 
 	host_fetch_or(&vs->vs_mode, VM_MODE_LOG);
 	host_fetch_add(&vs->vs_revoke, 1); /* a full fence: partner of the one in pmap_enter() */
@@ -82,8 +87,10 @@ begin_log(struct vmspace *vs, bool initially_set)
 	pmap_gather_finish(&g);
 	for (unsigned int i = 0; i < VM_MAX_MEMSEGS; i++) {
 		if (vs->vs_segs[i].sg_object != NULL)
-			begin_object(vs->vs_segs[i].sg_object, initially_set);
+			busy |= begin_object(vs->vs_segs[i].sg_object, initially_set);
 	}
+	if (busy)
+		pmap_invalidate_all(vs->vs_pmap); /* as in flush_unfinished() */
 	host_mutex_unlock(&vs->vs_sweep);
 }
 
@@ -131,6 +138,7 @@ struct query {
 	enum vm_dirty_op qu_op;
 	uint64_t *qu_bitmap;
 	bool qu_cleared; /* a page was taken off the log */
+	bool qu_busy;	 /* and somebody was busy with it: see flush_unfinished() */
 };
 
 static bool
@@ -181,6 +189,7 @@ is_dirty(struct query *q, const struct vm_map *map, struct vm_object *ob, uint64
 	if ((state & VP_LOGGED) && q->qu_op == VM_DIRTY_CLEAR) {
 		state = host_fetch_and(&pg->vp_state, ~VP_LOGGED);
 		q->qu_cleared = true;
+		q->qu_busy = q->qu_busy || vm_state_busy(state);
 	}
 	/* Held only after the first look, and not marked yet: this call or the next will do. */
 	if (VP_WRITE_HOLDS(pins) == 0)
@@ -224,13 +233,15 @@ answer(struct query *q, gpa_t from, gpa_t to)
 }
 
 /*
- * A map that is leaving: what was cleared may have come from its entries, at whatever address, and
- * CPUs may still write by them. If it left before we looked its flush is over.
+ * What was cleared may have come from an entry that is gone, and CPUs may still write by it: from a
+ * map that is leaving, at whatever address, or from a fault that took its own entry back. A map
+ * that left before we looked is flushed, and so is what a fault took back from a page that it
+ * shares no more.
  */
 static void
-flush_leaving(const struct query *q)
+flush_unfinished(const struct query *q)
 {
-	if (q->qu_cleared && host_load_acquire(&q->qu_vs->vs_leaving) != 0)
+	if (q->qu_busy || (q->qu_cleared && host_load_acquire(&q->qu_vs->vs_leaving) != 0))
 		pmap_invalidate_all(q->qu_vs->vs_pmap);
 }
 
@@ -255,13 +266,13 @@ ask(struct query *q)
 		from = to;
 		host_relax();
 	}
-	flush_leaving(q);
+	flush_unfinished(q);
 }
 
 int
 vm_dirty_log(struct vmspace *vs, gpa_t gpa, uint64_t len, enum vm_dirty_op op, uint64_t *bitmap)
 {
-	struct query q = {vs, gpa, gpa + len, op, bitmap, false};
+	struct query q = {vs, gpa, gpa + len, op, bitmap, false, false};
 	int error = 0;
 
 	if (vm_range_valid(vs, gpa, len) != 0 ||

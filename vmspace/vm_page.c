@@ -57,7 +57,7 @@ vm_page_own(struct vm_page *pg, uint64_t *state)
 {
 	*state = host_load(&pg->vp_state);
 	do {
-		if (*state & (VP_OWNED | VP_SHARES))
+		if (vm_state_busy(*state))
 			return false;
 	} while (!host_cas(&pg->vp_state, state, *state | VP_OWNED));
 	return true;
@@ -97,7 +97,7 @@ vm_page_wait(struct vm_object *ob, struct vm_page *pg, bool interruptible)
 	uint64_t state = host_load(&pg->vp_state);
 
 	do {
-		if (!(state & (VP_OWNED | VP_SHARES)))
+		if (!vm_state_busy(state))
 			return 0;
 	} while (!host_cas(&pg->vp_state, &state, state | VP_WANTED));
 	return host_event_wait(&ob->ob_event, seen, interruptible);

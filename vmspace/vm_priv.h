@@ -104,6 +104,13 @@ void vm_account_unref(struct vm_account *ac);
 #define VP_SHARE ((uint64_t)1 << 52) /* one who shares it, up to 4095 */
 #define VP_SHARES (~(uint64_t)0 << 52)
 
+/* Somebody is busy with the page: a fault, pageout. */
+static inline bool
+vm_state_busy(uint64_t state)
+{
+	return (state & (VP_OWNED | VP_SHARES)) != 0;
+}
+
 /* vp_pins */
 #define VP_HOLD ((uint64_t)1 << 0)
 #define VP_WRITE_HOLD ((uint64_t)1 << 24)
