@@ -106,6 +106,7 @@ hostop_begin(struct hostop *ho, struct space *sp, gpa_t start, gpa_t end, enum w
  * A shootdown of more steps than so many times the square of the number of CPUs waits for
  * somebody who was not made to hurry. With kicks 100 times the square is as slow as it gets, as
  * long as everybody has a turn now and then: a policy may leave a CPU where it is for a whole run.
+ * Steps while the machine keeps a CPU from going on do not count: they may be the initiator's.
  */
 #define SHOOTDOWN_STEPS 1000
 
@@ -128,11 +129,11 @@ hostop_flush(struct hostop *ho)
 	struct space *const sp = ho->ho_range.ra_space;
 	const bool deferred = ho->ho_gather.pg_deferred && !ho->ho_gather.pg_flush &&
 			      (pmap_flags(sp->sp_pmap) & PMAP_DEFER) != 0;
-	const uint64_t start = sim_step_count();
+	const uint64_t start = sim_step_count() - sim_stalled_steps();
 
 	pmap_gather_finish(&ho->ho_gather);
 	sp->sp_world->wo_cpus[sim_cpu()].cp_inside = false;
-	check_length(sp, sim_step_count() - start);
+	check_length(sp, sim_step_count() - sim_stalled_steps() - start);
 	space_observe(sp);
 	if (!deferred)
 		oracle_tlb_op_done(&ho->ho_op, ho->ho_range.ra_start, ho->ho_range.ra_end);

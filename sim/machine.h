@@ -180,6 +180,9 @@ void sim_trace(enum sim_access kind, uint64_t id, uint64_t value);
 /* Points passed and agent steps made so far, over all CPUs. */
 uint64_t sim_step_count(void);
 
+/* How many of these were made while some CPU stood still (sc_stalls). */
+uint64_t sim_stalled_steps(void);
+
 /*
  * Calls fn outside of the machine's time, for oracles: no scheduling points, memory as it is, past
  * the store buffer of this CPU. fn must only look.

@@ -177,6 +177,7 @@ struct sim_machine {
 	uint64_t m_decide_at;
 	unsigned int m_stalled; /* a CPU that stands still ... */
 	uint64_t m_stall_end;	/* ... until this step */
+	uint64_t m_stall_steps; /* of all stalls so far, what is left of this one included */
 	uint64_t m_audit_at;
 	uint64_t m_budget_at;
 	uint64_t m_break_at;

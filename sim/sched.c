@@ -106,6 +106,7 @@ list_options(struct sim_machine *m, struct options *os, const struct cpu *runnin
 	os->os_helps = false;
 	offer_cpus(m, os, running);
 	if (!os->os_busy && m->m_step < m->m_stall_end) {
+		m->m_stall_steps -= m->m_stall_end - m->m_step;
 		m->m_stall_end = 0;
 		offer_cpus(m, os, running);
 	}
@@ -316,6 +317,7 @@ stall(struct sim_machine *m, const struct cpu *c)
 	m->m_stalled = c->cp_id;
 	m->m_stall_end =
 		m->m_step + (1u << (STALL_LEAST + sim_choose(SIM_CHOICE_RUN, STALL_LENGTHS)));
+	m->m_stall_steps += m->m_stall_end - m->m_step;
 }
 
 /* Picks who is next; returns when that is the CPU that called, maybe much later. */
@@ -436,6 +438,15 @@ uint64_t
 sim_step_count(void)
 {
 	return sim_the_machine->m_step;
+}
+
+uint64_t
+sim_stalled_steps(void)
+{
+	const struct sim_machine *m = sim_the_machine;
+	const uint64_t left = m->m_step < m->m_stall_end ? m->m_stall_end - m->m_step : 0;
+
+	return m->m_stall_steps - left;
 }
 
 void
