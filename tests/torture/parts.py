@@ -213,6 +213,7 @@ class Schedules(Seeds):
 
     name = "schedules"
     share = 10
+    amount = 500
     hows = ("random", "pct:2", "pct:3", "pos")
 
     def __init__(self, bench):
@@ -329,9 +330,9 @@ class Mutate(Part):
         for line in re.findall(r"^FAILED: (.*)", output, re.M):
             if not re.match(r"[0-9.]+ % of all mutants", line) or self.numbers["whole"]:
                 self.find(line)
-        if not line_found(output):
-            self.numbers["failed"] = "no time was left after its builds" if code is None else \
-                "tests/mutate/run ended with %s" % code
+        self.numbers["late"] = code is None and not line_found(output)
+        if code is not None and not line_found(output):
+            self.fail(code or 1, "tests/mutate/run")
 
     def done(self):
         return self.numbers.get("whole", False)
@@ -341,6 +342,8 @@ class Mutate(Part):
                          if n in self.numbers)
         survivors = len(self.numbers.get("survivors", ()))
         gap = "" if self.done() else "not all tried"
+        if self.numbers.get("late"):
+            gap = "no time was left after its builds"
         if survivors:
             gap += "%s%d survive" % ("; " if gap else "", survivors)
         return told or "none tried", gap
