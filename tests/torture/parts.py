@@ -163,7 +163,7 @@ class Seeds(Part):
 
     def __init__(self, bench):
         super().__init__(bench)
-        for name in ("runs", "steps", "next"):
+        for name in ("runs", "steps", "made", "next"):
             self.numbers.setdefault(name, 0)
         self.numbers.setdefault("first", random.getrandbits(62))
         out = subprocess.run([bench.sim, "scenarios"], stdout=subprocess.PIPE, text=True,
@@ -198,6 +198,7 @@ class Seeds(Part):
             return
         self.numbers["runs"] += report["runs"]["done"]
         self.numbers["steps"] += report["steps"]
+        self.numbers["made"] += report.get("schedules", {}).get("made", 0)
         if report.get("failure"):
             first, count = report["failure"], report["runs"]["violations"]
             self.find("%s %s in %s%s: %s" % (
@@ -220,7 +221,6 @@ class Schedules(Seeds):
         super().__init__(bench)
         small = [s for s in self.scenarios if s.startswith("xp-")]
         self.scenarios = small or self.scenarios
-        self.numbers.setdefault("schedules", 0)
 
     def command(self, scenario, seed):
         how = self.hows[self.numbers["next"] // len(self.scenarios) % len(self.hows)]
@@ -228,13 +228,8 @@ class Schedules(Seeds):
                 "--scenario", scenario, "--seed", str(seed), "--scheduler", how,
                 "--schedules", str(self.amount)]
 
-    def one(self, scenario, seed, seconds):
-        before = self.numbers["runs"]
-        super().one(scenario, seed, seconds)
-        self.numbers["schedules"] += self.numbers["runs"] - before
-
     def told(self):
-        return "%s schedules (%s)" % (many(self.numbers["schedules"]), ", ".join(self.hows)), ""
+        return "%s schedules (%s)" % (many(self.numbers["made"]), ", ".join(self.hows)), ""
 
 
 class Explore(Part):
