@@ -4,13 +4,13 @@
 /*
  * The simulated world, second part: the services of pmap/host.h. Every access that another CPU or
  * the hardware could see is a scheduling point with an address, a kind and an ordering; what
- * happens there is sim/memmodel.c's and sim/sched.c's affair.
+ * happens there is sim/machine/memmodel.c's and sim/machine/sched.c's affair.
  */
 
 #ifndef SIM_HOST_IMPL_H
 #define SIM_HOST_IMPL_H
 
-#include "sim/machine.h"
+#include "sim/machine/machine.h"
 
 static inline uint64_t
 host_load(const struct host_word *w)

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "sim/machine.h"
+#include "sim/machine/machine.h"
 
 /* The simulated CPUs and the service CPU. */
 #define HOST_MAX_CPUS 32

@@ -2,14 +2,14 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * The simulated world, fourth part: the services of vmspace/vm_host.h. What happens there is
- * sim/mutex.c's, sim/bytes.c's, sim/disk.c's, sim/pager.c's and sim/iommu.c's affair.
+ * The simulated world, fourth part: the services of vmspace/vm_host.h. What happens there is the
+ * affair of mutex.c, bytes.c, disk.c, pager.c and iommu.c in sim/machine/.
  */
 
 #ifndef SIM_HOST_VM_IMPL_H
 #define SIM_HOST_VM_IMPL_H
 
-#include "sim/machine_vm.h"
+#include "sim/machine/machine_vm.h"
 
 static inline void
 host_mutex_init(struct host_mutex *m, unsigned int rank)

@@ -12,9 +12,9 @@
 
 #include <stdio.h>
 
-#include "sim/invariants.h"
-#include "sim/machine.h"
-#include "sim/story_record.h"
+#include "sim/oracle/invariants.h"
+#include "sim/machine/machine.h"
+#include "sim/story/story_record.h"
 
 struct lost {
 	const struct sim_options *lo_options;

@@ -6,7 +6,7 @@
 #ifndef TESTS_CLI_LOST_H
 #define TESTS_CLI_LOST_H
 
-#include "sim/options.h"
+#include "sim/cli/options.h"
 
 int lost_run(const struct sim_options *o, struct sim_outcome *out);
 

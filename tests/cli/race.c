@@ -12,9 +12,9 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "sim/options.h"
-#include "sim/oracle_tlb.h"
-#include "sim/story_record.h"
+#include "sim/cli/options.h"
+#include "sim/oracle/oracle_tlb.h"
+#include "sim/story/story_record.h"
 #include "tests/cli/race.h"
 
 #define GPA UINT64_C(0x40201000)

@@ -13,11 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "sim/compare.h"
-#include "sim/invariants.h"
-#include "sim/machine.h"
-#include "sim/options.h"
-#include "sim/trace.h"
+#include "sim/workload/compare.h"
+#include "sim/oracle/invariants.h"
+#include "sim/machine/machine.h"
+#include "sim/cli/options.h"
+#include "sim/trace/trace.h"
 #include "tests/cli/lost.h"
 #include "tests/cli/race.h"
 

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sim/machine.h"
+#include "sim/machine/machine.h"
 
 #define FRAMES 4096 /* 16 MiB from DIFF_BASE on */
 #define CHOICES 32

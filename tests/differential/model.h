@@ -9,7 +9,7 @@
 #ifndef TESTS_DIFFERENTIAL_MODEL_H
 #define TESTS_DIFFERENTIAL_MODEL_H
 
-#include "sim/hw.h"
+#include "sim/hw/hw.h"
 #include "tests/differential/tuple.h"
 
 struct model_outcome {

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sim/invariants.h"
-#include "sim/lenient.h"
+#include "sim/oracle/invariants.h"
+#include "sim/replay/lenient.h"
 
 /* Where a finding's strict replay file goes; the variable names a folder. */
 #define FOUND_VARIABLE "PMAP_FUZZ_FOUND"

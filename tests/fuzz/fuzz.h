@@ -3,7 +3,8 @@
 
 /*
  * Fuzzing by coverage: an input is a replay file, whose decisions are taken as far as they fit
- * (sim/lenient.h). Operations, the schedule, what hardware does and what fails are all among them.
+ * (sim/replay/lenient.h). Operations, the schedule, what hardware does and what fails are all among
+ * them.
  */
 
 #ifndef TESTS_FUZZ_FUZZ_H
@@ -12,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "sim/replay.h"
+#include "sim/replay/replay.h"
 
 /* What libFuzzer asks for, and AFL++'s driver. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -18,7 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "sim/machine.h"
+#include "sim/machine/machine.h"
 
 #define CPUS 3
 #define STORE_BUFFER 2

@@ -13,7 +13,7 @@
 #ifndef TESTS_UNIT_HW_RIG_H
 #define TESTS_UNIT_HW_RIG_H
 
-#include "sim/hw.h"
+#include "sim/hw/hw.h"
 #include "tests/unit/machine_util.h"
 
 #define RIG_CHOICES 32

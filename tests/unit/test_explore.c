@@ -10,7 +10,7 @@
 
 #include <inttypes.h>
 
-#include "sim/explore.h"
+#include "sim/explore/explore.h"
 
 #define WORDS 4
 

@@ -5,7 +5,7 @@
 
 #include "machine_util.h"
 
-#include "sim/machine_vm.h"
+#include "sim/machine/machine_vm.h"
 #include "vmspace/vm_host.h"
 
 #define SLOTS 32

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sim/html.h"
+#include "sim/report/html.h"
 
 static char *written;
 

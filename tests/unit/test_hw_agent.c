@@ -7,7 +7,7 @@
  * hides some of these mistakes; which, is part of what is tested.
  */
 
-#include "sim/oracle_tlb.h"
+#include "sim/oracle/oracle_tlb.h"
 #include "tests/unit/hw_rig.h"
 
 #define GPA 0x40201000ull

@@ -8,9 +8,9 @@
 
 #include <stdio.h>
 
-#include "sim/hw_priv.h"
-#include "sim/invariants.h"
-#include "sim/oracle_tlb.h"
+#include "sim/hw/hw_priv.h"
+#include "sim/oracle/invariants.h"
+#include "sim/oracle/oracle_tlb.h"
 #include "tests/unit/hw_rig.h"
 
 #define GPA 0x40201000ull

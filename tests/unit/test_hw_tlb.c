@@ -7,7 +7,7 @@
  * translation that goes away by itself hides the missing flush.
  */
 
-#include "sim/hw_priv.h"
+#include "sim/hw/hw_priv.h"
 #include "tests/unit/hw_rig.h"
 
 #define GPA 0x40201000ull

@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "sim/import.h"
-#include "sim/import_line.h"
+#include "sim/trace/import.h"
+#include "sim/trace/import_line.h"
 
 #define WHY_BYTES 256
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sim/lenient.h"
+#include "sim/replay/lenient.h"
 
 static struct sim_outcome outcome; /* large */
 

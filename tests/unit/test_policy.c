@@ -10,8 +10,8 @@
 
 #include <stdlib.h>
 
-#include "sim/policy.h"
-#include "sim/snapshot.h"
+#include "sim/machine/policy.h"
+#include "sim/machine/snapshot.h"
 
 #define SCHEDULES 4000
 

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sim/machine.h"
-#include "sim/replay.h"
-#include "sim/version.h"
+#include "sim/machine/machine.h"
+#include "sim/replay/replay.h"
+#include "sim/cli/version.h"
 
 #define WHY_BYTES 256
 

@@ -11,12 +11,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "sim/fiber.h"
-#include "sim/invariants.h"
-#include "sim/snapshot.h"
-#include "sim/vmop.h"
-#include "sim/workload.h"
-#include "sim/xp.h"
+#include "sim/machine/fiber.h"
+#include "sim/oracle/invariants.h"
+#include "sim/machine/snapshot.h"
+#include "sim/workload/vmop.h"
+#include "sim/workload/workload.h"
+#include "sim/explore/xp.h"
 
 /* ---- Scenarios ------------------------------------------------------------------------------ */
 

@@ -8,8 +8,8 @@
 
 #include <stdio.h>
 
-#include "sim/oracle_tlb.h"
-#include "sim/story_record.h"
+#include "sim/oracle/oracle_tlb.h"
+#include "sim/story/story_record.h"
 #include "tests/unit/hw_rig.h"
 
 #define GPA 0x40201000ull

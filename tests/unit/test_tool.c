@@ -12,11 +12,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "sim/invariants.h"
-#include "sim/json.h"
-#include "sim/number.h"
-#include "sim/options.h"
-#include "sim/outfile.h"
+#include "sim/oracle/invariants.h"
+#include "sim/report/json.h"
+#include "sim/cli/number.h"
+#include "sim/cli/options.h"
+#include "sim/cli/outfile.h"
 
 #define WHY_BYTES 256
 

@@ -14,8 +14,8 @@
 #include <unistd.h>
 #include <zstd.h>
 
-#include "sim/trace.h"
-#include "sim/trace_format.h"
+#include "sim/trace/trace.h"
+#include "sim/trace/trace_format.h"
 
 #define WHY_BYTES 256
 #define PLAIN_MAX 4096

@@ -8,7 +8,7 @@
 
 #include "tests/unit/machine_util.h"
 #include "vmspace/vm_host.h"
-#include "sim/machine_vm.h"
+#include "sim/machine/machine_vm.h"
 
 #define PAGE SIM_PAGE_SIZE
 #define GPA ((gpa_t)0x40000000)

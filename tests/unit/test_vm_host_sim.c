@@ -9,7 +9,7 @@
 
 #include "tests/unit/machine_util.h"
 #include "vmspace/vm_host.h"
-#include "sim/machine_vm.h"
+#include "sim/machine/machine_vm.h"
 
 static struct {
 	struct host_mutex mutex[3];

@@ -13,7 +13,7 @@
  * has returned, and the next call has to report that.
  */
 
-#include "sim/hw.h"
+#include "sim/hw/hw.h"
 #include "tests/unit/machine_util.h"
 #include "vmspace/vmspace.h"
 

@@ -14,8 +14,8 @@
 
 #include "ept/ept.h"
 #include "pmap/pmap_ident.h"
-#include "sim/hw.h"
-#include "sim/machine.h"
+#include "sim/hw/hw.h"
+#include "sim/machine/machine.h"
 
 #define TWIN_CPUS 5
 #define TWIN_VCPUS 3

@@ -7,7 +7,7 @@
  */
 
 #include "tests/unit/world_check.h"
-#include "sim/machine_vm.h"
+#include "sim/machine/machine_vm.h"
 
 #include <criterion/criterion.h>
 
