@@ -3,10 +3,10 @@
 
 /*
  * harass: does to a running machine's memory, from the host, all that may be done without the
- * guest noticing: ages, write-protects and harvests it (the dirty log), joins and splits superpages,
- * takes pages out, and switches executable superpages off and on. Beside a guest that verifies its
- * memory it shows that nothing is lost; and it verifies the tables and the accounts itself, and that
- * every counter that must add up does.
+ * guest noticing: ages, write-protects and harvests it (the dirty log), joins and splits
+ * superpages, takes pages out, and switches executable superpages off and on. Beside a guest that
+ * verifies its memory it shows that nothing is lost; and it verifies the tables and the accounts
+ * itself, and that every counter that must add up does.
  *
  *	harass NAME ROUNDS	the last line counts what was done; exit 0, 1 wrong, 64 usage
  *

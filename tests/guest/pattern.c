@@ -3,8 +3,9 @@
 
 /*
  * pattern: runs in a guest's user space and finds out whether its memory keeps what is stored
- * there, while the host has less than the guest uses. Each word is a function of its page, its place
- * and the pass, so that a page that came back as another, or as it was a pass ago, is told apart.
+ * there, while the host has less than the guest uses. Each word is a function of its page, its
+ * place and the pass, so that a page that came back as another, or as it was a pass ago, is told
+ * apart.
  *
  *	pattern MIB PASSES
  *
