@@ -84,6 +84,8 @@ meaning(int error)
 		return "it is in use";
 	case EOPNOTSUPP:
 		return "this CPU cannot do that";
+	case ENODEV:
+		return "the machine has no interrupt hardware (vm_set_platform)";
 	case ENOTTY:
 		return "the module does not know this call; its version is another one";
 	case ENOSPC:
@@ -96,27 +98,36 @@ meaning(int error)
 }
 
 int
-vm_ioctl(const struct vmctx *ctx, unsigned long cmd, void *arg, const char *what)
+vm_ioctl_fail(const struct vmctx *ctx, int error, const char *what)
 {
-	const int error = vm_ioctl_quiet(ctx, cmd, arg);
-
-	if (error == 0)
-		return 0;
 	return vmm_fail(error, "machine '%s': cannot %s: %s", ctx->vx_name, what, meaning(error));
 }
 
 int
-vcpu_ioctl(const struct vcpu *vcpu, unsigned long cmd, void *arg, const char *what)
+vm_ioctl(const struct vmctx *ctx, unsigned long cmd, void *arg, const char *what)
 {
-	const int error = vm_ioctl_quiet(vcpu->vc_ctx, cmd, arg);
+	const int error = vm_ioctl_quiet(ctx, cmd, arg);
+
+	return error ? vm_ioctl_fail(ctx, error, what) : 0;
+}
+
+int
+vcpu_ioctl_fail(const struct vcpu *vcpu, int error, const char *what)
+{
 	const char *why = meaning(error);
 
-	if (error == 0)
-		return 0;
 	if (error == -ENOENT)
 		why = "the vCPU was never activated";
 	else if (error == -EBUSY)
 		why = "the vCPU is in use by another thread, or something is pending there";
 	return vmm_fail(error, "machine '%s', vCPU %d: cannot %s: %s", vcpu->vc_ctx->vx_name,
 			vcpu->vc_id, what, why);
+}
+
+int
+vcpu_ioctl(const struct vcpu *vcpu, unsigned long cmd, void *arg, const char *what)
+{
+	const int error = vm_ioctl_quiet(vcpu->vc_ctx, cmd, arg);
+
+	return error ? vcpu_ioctl_fail(vcpu, error, what) : 0;
 }

@@ -308,6 +308,29 @@ int vm_gla2gpa_nofault(struct vcpu *vcpu, uint64_t gla, unsigned int prot, uint6
 int vm_copyin(struct vcpu *vcpu, uint64_t gla, void *to, size_t bytes, int *fault);
 int vm_copyout(struct vcpu *vcpu, const void *from, uint64_t gla, size_t bytes, int *fault);
 
+/* ---- Interrupt and timer hardware (kmod/uapi/vmm_irq.h) ------------------------------------- */
+
+/*
+ * Gives the machine a PC's: local APICs, IOAPIC, 8259, PIT, RTC, ACPI timer, in the module. Before
+ * the first vCPU is activated (-EBUSY). flags: VMM_PLATFORM_*. The calls below are -ENODEV without,
+ * and may be made from any thread while vCPUs run, vm_apic_access() from that of its vCPU.
+ */
+int vm_set_platform(struct vmctx *ctx, unsigned int flags);
+/* A wire to the IOAPIC's pin, and the 8259's if below 16. -EINVAL. */
+int vm_irq_line(struct vmctx *ctx, unsigned int pin, enum vmm_irq_level level);
+/* What a device does by writing data to addr. -EINVAL no address of interrupt messages. */
+int vm_msi(struct vmctx *ctx, uint64_t addr, uint32_t data);
+/* An access to local APIC or IOAPIC that VMM_EXIT_MMIO told of. -EFAULT neither is at gpa. */
+int vm_apic_access(struct vcpu *vcpu, uint64_t gpa, unsigned int bytes, bool write,
+		   uint64_t *value);
+int vm_apic_state(struct vcpu *vcpu, struct vmm_apic_state *state);
+/* The clock, in seconds since 1970 (it begins with the host's), and its memory: offsets 14 to 127,
+ * but for 50. -EINVAL. */
+int vm_rtc_gettime(struct vmctx *ctx, uint64_t *seconds);
+int vm_rtc_settime(struct vmctx *ctx, uint64_t seconds);
+int vm_rtc_read(struct vmctx *ctx, unsigned int offset, uint8_t *value);
+int vm_rtc_write(struct vmctx *ctx, unsigned int offset, uint8_t value);
+
 /* ---- A guest's first page tables ------------------------------------------------------------- */
 
 /*

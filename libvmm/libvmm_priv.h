@@ -60,11 +60,13 @@ int vmm_fail(int error, const char *format, ...) __attribute__((format(printf, 2
 
 /*
  * A call on a machine. On failure the sentence is "cannot WHAT", whose machine it is, and what the
- * errno means. The errno alone by vm_ioctl_quiet().
+ * errno means. The errno alone by vm_ioctl_quiet(), the sentence alone by *_fail().
  */
 int vm_ioctl(const struct vmctx *ctx, unsigned long cmd, void *arg, const char *what);
 int vm_ioctl_quiet(const struct vmctx *ctx, unsigned long cmd, void *arg);
 int vcpu_ioctl(const struct vcpu *vcpu, unsigned long cmd, void *arg, const char *what);
+int vm_ioctl_fail(const struct vmctx *ctx, int error, const char *what);
+int vcpu_ioctl_fail(const struct vcpu *vcpu, int error, const char *what);
 
 /* Opens /dev/vmmctl and asks for its version. A descriptor or a negative errno, with a sentence. */
 int vmm_open_ctl(struct vmm_version *version);

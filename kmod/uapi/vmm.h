@@ -38,7 +38,9 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-#define VMM_ABI_VERSION 1
+#include "kmod/uapi/vmm_irq.h"
+
+#define VMM_ABI_VERSION 2
 
 #define VMMCTL_NODE "/dev/vmmctl"
 #define VMM_NODE_DIR "/dev/vmm"

@@ -195,7 +195,7 @@ control(void)
 static void
 sizes(void)
 {
-	KT_EQ(VMM_ABI_VERSION, 1);
+	KT_EQ(VMM_ABI_VERSION, 2);
 	KT_EQ(sizeof(struct vmm_version), 120);
 	KT_EQ(sizeof(struct vmm_create), 112);
 	KT_EQ(sizeof(struct vmm_destroy), 80);
@@ -227,6 +227,12 @@ sizes(void)
 	KT_EQ(sizeof(struct vmm_run), 136);
 	KT_EQ(sizeof(struct vmm_gla), 64);
 	KT_EQ(sizeof(struct vmm_copy), 64);
+	KT_EQ(sizeof(struct vmm_platform), 24);
+	KT_EQ(sizeof(struct vmm_irq_line), 24);
+	KT_EQ(sizeof(struct vmm_msi), 32);
+	KT_EQ(sizeof(struct vmm_apic_access), 48);
+	KT_EQ(sizeof(struct vmm_rtc), 32);
+	KT_EQ(sizeof(struct vmm_apic_state), 304);
 }
 
 static const struct kt_case cases[] = {

@@ -688,8 +688,10 @@ static const struct {
 int
 fk_machine_call(struct fk_machine *m, unsigned long cmd, void *arg)
 {
-	int error;
+	int error = fk_platform_call(m, cmd, arg);
 
+	if (error >= 0)
+		return error;
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
 		if (table[i].cmd != cmd)
 			continue;

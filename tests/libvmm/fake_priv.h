@@ -55,6 +55,12 @@ struct fk_machine {
 	bool log;
 	uint64_t logged[4]; /* pages 0 to 255 */
 	uint32_t suspend;
+	bool platform;
+	uint8_t pins[VMM_IOAPIC_PINS]; /* enum vmm_irq_level */
+	struct vmm_msi msi;	       /* the last */
+	uint64_t apic[256];	       /* registers, 16 bytes apart */
+	uint64_t rtc_seconds;
+	uint8_t rtc_memory[128];
 };
 
 struct fk_file {
@@ -73,5 +79,7 @@ const struct fk_map *fk_map_at(const struct fk_machine *m, uint64_t gpa);
 /* Both: 0, or a positive errno. */
 int fk_ctl_call(int fd, unsigned long cmd, void *arg);
 int fk_machine_call(struct fk_machine *m, unsigned long cmd, void *arg);
+/* Calls of kmod/uapi/vmm_irq.h (fake_platform.c): likewise; -1: it is another. */
+int fk_platform_call(struct fk_machine *m, unsigned long cmd, void *arg);
 
 #endif /* TESTS_LIBVMM_FAKE_PRIV_H */

@@ -170,7 +170,7 @@ Test(machines, of_another_version_are_refused)
 {
 	fk.fk_abi = VMM_ABI_VERSION + 1;
 	cr_assert(vm_open("x") == NULL && errno == EPROTO);
-	says("version 2 of its interface, this program 1");
+	says("version 3 of its interface, this program 2");
 	cr_assert_eq(fk_open_files(), 0);
 }
 

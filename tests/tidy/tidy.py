@@ -47,7 +47,7 @@ INCLUDES = [
                           r'"pmap/posix/host_posix\.h"']),
     ("R4", r"^tests/kernel/", [LIBC, OWN, r'"guest/\w+\.h"', r'"libvmm/libvmm\.h"',
                                 r'"kmod/uapi/vmm\.h"']),
-    ("R4", r"^kmod/uapi/", [r"<linux/(ioctl|types)\.h>"]),
+    ("R4", r"^kmod/uapi/", [r"<linux/(ioctl|types)\.h>", r'"kmod/uapi/vmm_\w+\.h"']),
     ("R3", r"^kmod/", [LIBC, OWN, r'"(kmod|host)/[\w/]+\.h"', PUBLIC, EPT, r'"pmap/host\.h"',
                        r'"vmspace/(vmspace|vm_gla|vm_host)\.h"']),
     ("R4", r"^(bhyve|vmmctl)/", [LIBC, OWN, r'"libvmm/libvmm\.h"', r'"kmod/uapi/vmm\.h"']),
