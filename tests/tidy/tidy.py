@@ -41,6 +41,8 @@ INCLUDES = [
     ("R3", r"^sim/", [LIBC, OWN, r'"sim/[\w/]+\.h"', PUBLIC, r'"pmap/host\.h"', EPT,
                       r'"vmspace/(vmspace|vm_host)\.h"']),
     ("R4", r"^examples/\w+_vm\.c$", [LIBC, r'"libvmm/libvmm\.h"']),
+    ("R3", r"^bench/cost/", [LIBC, OWN, r'"bench/[\w/]+\.h"', PUBLIC, r'"pmap/host\.h"',
+                             r'"sim/machine/fiber\.h"']),
     ("R3", r"^(bench|examples)/", [LIBC, OWN, r'"bench/\w+\.h"', PUBLIC, EPT,
                                       r'"pmap/posix/host_posix\.h"']),
     ("R4", r"^libvmm/", [LIBC, OWN, r'"libvmm/\w+\.h"', r'"kmod/uapi/vmm\.h"', PUBLIC,
