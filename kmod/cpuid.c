@@ -6,9 +6,10 @@
  *
  * Features pass by a list of those that need nothing of us: a new one is hidden until somebody has
  * thought about it. Hidden for a reason: virtualization itself; XSAVE and all that needs it (AVX,
- * ...), since guests run on the FXSAVE state alone (run.c); MONITOR; PCID, INVPCID; the local
- * APIC's x2APIC and TSC-deadline modes; performance counters, tracing, power and microcode matters;
- * speculation controls, whose MSRs are not offered.
+ * ...), since guests run on the FXSAVE state alone (run.c); MONITOR; PCID, INVPCID; performance
+ * counters, tracing, power and microcode matters; speculation controls, whose MSRs are not offered.
+ *
+ * x2APIC and TSC deadline are emulated, and offered with interrupt hardware alone.
  *
  * Topology: one package, as many cores as the machine may have vCPUs, one thread each; the APIC id
  * is the vCPU's number.
@@ -18,6 +19,7 @@
 #include <linux/log2.h>
 #include <asm/processor.h>
 
+#include "kmod/platform/lapic.h"
 #include "kmod/vmm_priv.h"
 
 struct leaf {
@@ -36,6 +38,10 @@ struct leaf {
 /* SSE3 PCLMULQDQ SSSE3 CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES RDRAND */
 #define LEAF1_ECX (F(0) | F(1) | F(9) | F(13) | F(19) | F(20) | F(22) | F(23) | F(25) | F(30))
 #define LEAF1_ECX_HYPERVISOR F(31)
+/* With interrupt hardware. */
+#define LEAF1_EDX_APIC F(9)
+#define LEAF1_ECX_X2APIC F(21)
+#define LEAF1_ECX_TSC_DEADLINE F(24)
 /* FSGSBASE BMI1 SMEP BMI2 ERMS RDSEED ADX SMAP CLFLUSHOPT CLWB SHA */
 #define LEAF7_EBX (F(0) | F(3) | F(7) | F(8) | F(9) | F(18) | F(19) | F(20) | F(23) | F(24) | F(29))
 #define LEAF7_EDX F(4) /* FSRM */
@@ -49,6 +55,7 @@ struct leaf {
 #define LEAF8_7_EDX F(8) /* invariant TSC */
 
 #define LAST_BASIC 0xbu
+#define LAST_BASIC_FREQUENCY 0x15u
 #define LAST_EXTENDED 0x80000008u
 
 /* ---- Topology -------------------------------------------------------------------------------- */
@@ -107,10 +114,38 @@ leaf_1(struct vcpu *vcpu, struct leaf *l)
 	l->edx &= LEAF1_EDX;
 	l->ecx &= LEAF1_ECX;
 	l->ecx |= LEAF1_ECX_HYPERVISOR;
+	if (vcpu->vc_platform)
+		l->ecx |= LEAF1_ECX_X2APIC;
+	if (vcpu_platform_tsc_khz(vcpu))
+		l->ecx |= LEAF1_ECX_TSC_DEADLINE;
+	if (!vcpu_platform_apic_on(vcpu))
+		l->edx &= ~LEAF1_EDX_APIC;
 	if (vm->vm_maxcpu > 1) {
 		l->ebx |= (1u << core_bits(vm)) << 16;
 		l->edx |= LEAF1_EDX_HTT;
 	}
+}
+
+/* Leaf 15H, of Intel's CPUs. */
+static bool
+tells_frequency(const struct vcpu *vcpu)
+{
+	return boot_cpu_data.x86_vendor == X86_VENDOR_INTEL && vcpu_platform_tsc_khz(vcpu);
+}
+
+/*
+ * The TSC as a ratio to the "crystal", by which operating systems take the local APIC's timer to
+ * count as well: so that is the one here.
+ */
+static void
+frequency(struct vcpu *vcpu, struct leaf *l)
+{
+	*l = (struct leaf){0};
+	if (!tells_frequency(vcpu))
+		return;
+	l->eax = LAPIC_TIMER_HZ / 1000;
+	l->ebx = vcpu_platform_tsc_khz(vcpu);
+	l->ecx = LAPIC_TIMER_HZ;
 }
 
 static void
@@ -171,7 +206,7 @@ leaf_basic(struct vcpu *vcpu, u32 leaf, u32 sub, struct leaf *l)
 {
 	switch (leaf) {
 	case 0:
-		l->eax = min(l->eax, LAST_BASIC);
+		l->eax = tells_frequency(vcpu) ? LAST_BASIC_FREQUENCY : min(l->eax, LAST_BASIC);
 		break;
 	case 1:
 		leaf_1(vcpu, l);
@@ -189,6 +224,9 @@ leaf_basic(struct vcpu *vcpu, u32 leaf, u32 sub, struct leaf *l)
 		break;
 	case 0xb:
 		topology(vcpu, sub, l);
+		break;
+	case LAST_BASIC_FREQUENCY:
+		frequency(vcpu, l);
 		break;
 	default:
 		*l = (struct leaf){0};

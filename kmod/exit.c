@@ -92,10 +92,37 @@ exit_nested_fault(struct vcpu *vcpu, const struct ept_fault *f, const u8 *inst,
 
 /* ---- For user space -------------------------------------------------------------------------- */
 
+/* To the module's own hardware. What IN leaves of RAX: all but the bytes; of EAX nothing. */
+static bool
+inout_here(struct vcpu *vcpu, const struct vmm_exit_inout *io)
+{
+	u32 value = io->eax;
+	u64 rax;
+
+	if (!platform_inout(vcpu->vc_vm, io->port, io->bytes, io->in, &value))
+		return false;
+	if (!io->in)
+		return true;
+	rax = vcpu_reg(vcpu, VMM_REG_RAX);
+	if (io->bytes < 4) {
+		const u64 mask = (1u << 8 * io->bytes) - 1;
+
+		rax = (rax & ~mask) | (value & mask);
+	} else {
+		rax = value;
+	}
+	vcpu_set_reg(vcpu, VMM_REG_RAX, rax);
+	return true;
+}
+
 int
 exit_inout(struct vcpu *vcpu, const struct vmm_exit_inout *io, unsigned int inst_bytes)
 {
 	vcpu_count(vcpu, VCPU_STAT_EXITS_INOUT);
+	if (vcpu->vc_platform && !io->string && inout_here(vcpu, io)) {
+		vcpu_skip(vcpu, inst_bytes);
+		return VCPU_RESUME;
+	}
 	begin_exit(vcpu, VMM_EXIT_INOUT, inst_bytes);
 	vcpu->vc_exit.u.inout = *io;
 	return VCPU_EXIT;
@@ -173,7 +200,7 @@ exit_cr8(struct vcpu *vcpu, bool write, u64 *value)
 	}
 	if (*value > 15)
 		return -EINVAL;
-	vcpu->vc_cr8 = *value;
+	vcpu_set_cr8(vcpu, *value);
 	return 0;
 }
 

@@ -35,6 +35,7 @@ ioctl_set_regs(struct vm *vm, struct vcpu *vcpu, void *arg)
 {
 	const struct vmm_regs *const r = arg;
 	const bool skip = vcpu->vc_skip, halted = vcpu->vc_halted;
+	const bool wait_sipi = vcpu->vc_wait_sipi;
 	int error = 0;
 	u64 *before;
 	u32 i;
@@ -54,6 +55,7 @@ ioctl_set_regs(struct vm *vm, struct vcpu *vcpu, void *arg)
 			vcpu_set_reg_checked(vcpu, r->regs[i], before[i]);
 		vcpu->vc_skip = skip;
 		vcpu->vc_halted = halted;
+		vcpu->vc_wait_sipi = wait_sipi;
 	}
 	kfree(before);
 	return error;
@@ -170,6 +172,10 @@ ioctl_inject(struct vm *vm, struct vcpu *unused, void *arg)
 	case VMM_EVENT_INTR:
 		if (in->vector < 16 || in->vector > 255 || in->flags) /* SDM vol. 3A 6.2, 11.5.2 */
 			return -EINVAL;
+		if (vcpu->vc_platform) {
+			vcpu_platform_request(vcpu, in->vector);
+			return 0;
+		}
 		set_bit(in->vector, vcpu->vc_intr_pending);
 		vcpu_kick(vcpu);
 		return 0;

@@ -103,6 +103,13 @@ static const struct call calls[] = {
 
 	ROW1(VMM_GLA2GPA,	 vmm_gla,	 VCPU,	  CALL_PAGES, ioctl_gla2gpa),
 	ROW2(VMM_COPY,		 vmm_copy,	 VCPU,	  0,	      ioctl_copy),
+
+	ROW1(VMM_SET_PLATFORM,	 vmm_platform,	 READERS, 0,	      ioctl_set_platform),
+	ROW1(VMM_IRQ_LINE,	 vmm_irq_line,	 NONE,	  0,	      ioctl_irq_line),
+	ROW2(VMM_MSI,		 vmm_msi,	 NONE,	  0,	      ioctl_msi),
+	ROW2(VMM_APIC_ACCESS,	 vmm_apic_access, VCPU,	  0,	      ioctl_apic_access),
+	ROW1(VMM_RTC,		 vmm_rtc,	 NONE,	  0,	      ioctl_rtc),
+	ROW1(VMM_APIC_STATE,	 vmm_apic_state, VCPU,	  0,	      ioctl_apic_state),
 	/* clang-format on */
 };
 

@@ -45,6 +45,8 @@ read_msr(struct vcpu *vcpu, u32 index, u64 *value)
 	*value = 0;
 	if (is_mtrr(index))
 		return MSR_DONE;
+	if (vcpu_platform_has_msr(vcpu, index))
+		return vcpu_platform_rdmsr(vcpu, index, value) ? MSR_FAULT : MSR_DONE;
 	switch (index) {
 	case MSR_IA32_TSC:
 		*value = rdtsc();
@@ -82,7 +84,7 @@ read_msr(struct vcpu *vcpu, u32 index, u64 *value)
 	}
 }
 
-/* Base address, enable, BSP; of x2APIC nothing is offered. */
+/* Base address, enable, BSP; without interrupt hardware no x2APIC is offered. */
 static enum msr_result
 write_apic_base(struct vcpu *vcpu, u64 value)
 {
@@ -99,6 +101,8 @@ write_msr(struct vcpu *vcpu, u32 index, u64 value)
 {
 	if (is_mtrr(index))
 		return MSR_DONE;
+	if (vcpu_platform_has_msr(vcpu, index))
+		return vcpu_platform_wrmsr(vcpu, index, value) ? MSR_FAULT : MSR_DONE;
 	switch (index) {
 	case MSR_IA32_APICBASE:
 		return write_apic_base(vcpu, value);

@@ -119,26 +119,55 @@ must_look(struct vcpu *vcpu)
 	return READ_ONCE(vcpu->vc_requests) & ~BIT(VCPU_REQ_NMI);
 }
 
+/* The interrupt that is due by its priority, if the guest takes any; or -1. */
+static int
+next_intr(struct vcpu *vcpu)
+{
+	int vector;
+
+	if (vcpu->vc_platform)
+		return vcpu_platform_intr(vcpu);
+	vector = vcpu_next_intr(vcpu);
+	return vector >> 4 > (int)vcpu->vc_cr8 ? vector : -1;
+}
+
 /* Whether a halted guest goes on: an NMI, or an interrupt that it accepts (SDM vol. 3A 6.8.1). */
 static bool
 may_wake(struct vcpu *vcpu)
 {
-	const int vector = vcpu_next_intr(vcpu);
-
 	if (test_bit(VCPU_REQ_NMI, &vcpu->vc_requests) || vcpu->vc_exception)
 		return true;
-	return vector >= 0 && vector >> 4 > (int)vcpu->vc_cr8 &&
-	       vcpu_reg(vcpu, VMM_REG_RFLAGS) & X86_EFLAGS_IF;
+	return next_intr(vcpu) >= 0 && vcpu_reg(vcpu, VMM_REG_RFLAGS) & X86_EFLAGS_IF;
 }
 
 static int
 wait_halted(struct vcpu *vcpu)
 {
-	if (wait_event_interruptible(vcpu->vc_wait, may_wake(vcpu) || must_look(vcpu)))
+	const bool dead = vcpu->vc_platform && !(vcpu_reg(vcpu, VMM_REG_RFLAGS) & X86_EFLAGS_IF);
+	int error;
+
+	if (dead)
+		vcpu_platform_dead(vcpu, true);
+	error = wait_event_interruptible(vcpu->vc_wait, may_wake(vcpu) || must_look(vcpu));
+	if (dead)
+		vcpu_platform_dead(vcpu, false);
+	if (error)
 		return -EINTR;
 	if (may_wake(vcpu))
 		vcpu->vc_halted = false;
 	return RUN_AGAIN;
+}
+
+/* INIT and SIPI are requests. An NMI waits until it has started. */
+static int
+wait_sipi(struct vcpu *vcpu)
+{
+	int error;
+
+	vcpu_platform_dead(vcpu, true);
+	error = wait_event_interruptible(vcpu->vc_wait, must_look(vcpu));
+	vcpu_platform_dead(vcpu, false);
+	return error ? -EINTR : RUN_AGAIN;
 }
 
 /* May sleep. VCPU_RESUME: go on to enter; RUN_AGAIN: call it again; else the end of the run. */
@@ -166,6 +195,10 @@ look_at_requests(struct vcpu *vcpu)
 		return exit_triple_fault(vcpu);
 	if (need_resched())
 		cond_resched();
+	if (vcpu->vc_platform)
+		vcpu_platform_requests(vcpu);
+	if (vcpu->vc_wait_sipi)
+		return wait_sipi(vcpu);
 	if (vcpu->vc_halted)
 		return wait_halted(vcpu);
 	return VCPU_RESUME;
@@ -184,6 +217,15 @@ wait_elsewhere(void)
 
 /* ---- An entry -------------------------------------------------------------------------------- */
 
+static u64
+accept_intr(struct vcpu *vcpu, int intr)
+{
+	if (vcpu->vc_platform)
+		return vcpu_platform_accept(vcpu, intr);
+	clear_bit(intr, vcpu->vc_intr_pending);
+	return intr;
+}
+
 /*
  * Here. What does the entry deliver? What an exit interrupted on its way; then exceptions, NMI,
  * interrupts. Asks for an exit as soon as what must wait can be taken. Returns the event, or 0.
@@ -193,9 +235,8 @@ choose_event(struct vcpu *vcpu)
 {
 	const struct vmm_backend *const vb = vmm_backend;
 	const bool nmi = test_bit(VCPU_REQ_NMI, &vcpu->vc_requests);
-	const int vector = vcpu_next_intr(vcpu);
-	const bool intr = vector >= 0 && vector >> 4 > (int)vcpu->vc_cr8;
-	bool nmi_left = nmi, intr_left = intr;
+	const int intr = next_intr(vcpu);
+	bool nmi_left = nmi, intr_left = intr >= 0;
 	u64 event = 0;
 
 	if (vcpu->vc_reinject & VCPU_EVENT_VALID) {
@@ -208,10 +249,9 @@ choose_event(struct vcpu *vcpu)
 		event = VCPU_EVENT_VALID | VCPU_EVENT_TYPE_NMI << 8 | X86_TRAP_NMI;
 		clear_bit(VCPU_REQ_NMI, &vcpu->vc_requests);
 		nmi_left = false;
-	} else if (intr && vb->vb_can_intr(vcpu)) {
-		event = VCPU_EVENT_VALID | VCPU_EVENT_TYPE_INTR << 8 | (u64)vector;
-		clear_bit(vector, vcpu->vc_intr_pending);
-		intr_left = vcpu_next_intr(vcpu) >= 0;
+	} else if (intr >= 0 && vb->vb_can_intr(vcpu)) {
+		event = VCPU_EVENT_VALID | VCPU_EVENT_TYPE_INTR << 8 | accept_intr(vcpu, intr);
+		intr_left = next_intr(vcpu) >= 0;
 	}
 	vb->vb_window(vcpu, intr_left, nmi_left);
 	if (event) {

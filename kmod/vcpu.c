@@ -34,7 +34,7 @@
 /* What is in struct vcpu, as after a power-up reset (SDM vol. 3A table 10-1); the rest is the
  * backend's. */
 static void
-reset_common(struct vcpu *vcpu)
+reset_common(struct vcpu *vcpu, bool init)
 {
 	memset(vcpu->vc_gpr, 0, sizeof(vcpu->vc_gpr));
 	vcpu->vc_gpr[VMM_REG_RDX] = cpuid_eax(1) & 0x0fff0fff; /* family, model, stepping */
@@ -42,13 +42,15 @@ reset_common(struct vcpu *vcpu)
 	vcpu->vc_cr8 = 0;
 	memset(vcpu->vc_dr, 0, sizeof(vcpu->vc_dr));
 	vcpu->vc_dr6 = 0xffff0ff0;
-	vcpu->vc_tsc_aux = 0;
 	/* At its usual place, enabled; the first vCPU is the bootstrap processor (SDM 11.4.4). */
 	vcpu->vc_apic_base = 0xfee00000 | BIT(11) | (vcpu->vc_id == 0 ? BIT(8) : 0);
 
-	memset(vcpu->vc_fxsave, 0, sizeof(vcpu->vc_fxsave));
-	*(u16 *)&vcpu->vc_fxsave[0] = 0x0040;  /* FCW */
-	*(u32 *)&vcpu->vc_fxsave[24] = 0x1f80; /* MXCSR */
+	if (!init) { /* which leaves these as they are */
+		vcpu->vc_tsc_aux = 0;
+		memset(vcpu->vc_fxsave, 0, sizeof(vcpu->vc_fxsave));
+		*(u16 *)&vcpu->vc_fxsave[0] = 0x0040;  /* FCW */
+		*(u32 *)&vcpu->vc_fxsave[24] = 0x1f80; /* MXCSR */
+	}
 
 	vcpu->vc_exception = 0;
 	vcpu->vc_reinject = 0;
@@ -58,12 +60,22 @@ reset_common(struct vcpu *vcpu)
 	bitmap_zero(vcpu->vc_intr_pending, 256);
 	clear_bit(VCPU_REQ_NMI, &vcpu->vc_requests);
 	clear_bit(VCPU_REQ_TRIPLE, &vcpu->vc_requests);
+	if (vcpu->vc_platform)
+		vcpu_platform_reset(vcpu, init);
 }
 
 void
 vcpu_reset(struct vcpu *vcpu)
 {
-	reset_common(vcpu);
+	reset_common(vcpu, false);
+	vmm_backend->vb_vcpu_reset(vcpu);
+}
+
+/* Of the MSRs more are reset than INIT resets (SDM vol. 3A table 10-1): who sends it sets them. */
+void
+vcpu_init(struct vcpu *vcpu)
+{
+	reset_common(vcpu, true);
 	vmm_backend->vb_vcpu_reset(vcpu);
 }
 
@@ -83,15 +95,20 @@ vcpu_create(struct vm *vm, unsigned int id)
 	vcpu->vc_cpu = -1;
 	vcpu->vc_last_cpu = -1;
 	vcpu->vc_caps[VMM_CAP_HALT_EXIT] = 1;
-	reset_common(vcpu);
-	error = vmm_backend->vb_vcpu_init(vcpu);
+	error = vcpu_platform_create(vcpu);
+	if (!error) {
+		reset_common(vcpu, false);
+		error = vmm_backend->vb_vcpu_init(vcpu);
+	}
 	if (error) {
+		vcpu_platform_destroy(vcpu);
 		host_free(vcpu, sizeof(*vcpu));
 		return error;
 	}
 	if (vmm_backend->vb_type == PT_RVI)
 		pmap_slot_attach(vm->vm_pmap, &vcpu->vc_slot);
 	smp_store_release(&vm->vm_vcpus[id], vcpu);
+	vcpu_platform_publish(vcpu);
 	return 0;
 }
 
@@ -99,6 +116,7 @@ vcpu_create(struct vm *vm, unsigned int id)
 void
 vcpu_destroy(struct vcpu *vcpu)
 {
+	vcpu_platform_destroy(vcpu);
 	vmm_backend->vb_vcpu_destroy(vcpu);
 	host_free(vcpu, sizeof(*vcpu));
 }
@@ -304,6 +322,10 @@ vcpu_set_reg_checked(struct vcpu *vcpu, u32 reg, u64 value)
 	if (reg >= VMM_REG_COUNT || reg == VMM_REG_GDTR || reg == VMM_REG_IDTR ||
 	    !value_possible(reg, value))
 		return -EINVAL;
+	if (reg == VMM_REG_CR8) {
+		vcpu_set_cr8(vcpu, value);
+		return 0;
+	}
 	if (here) {
 		*here = value;
 		return 0;
@@ -312,6 +334,9 @@ vcpu_set_reg_checked(struct vcpu *vcpu, u32 reg, u64 value)
 	if (!error && reg == VMM_REG_RIP) {
 		vcpu->vc_skip = false;
 		vcpu->vc_halted = false;
+		if (vcpu->vc_wait_sipi)
+			vcpu_platform_dead(vcpu, false);
+		vcpu->vc_wait_sipi = false;
 	}
 	return error;
 }

@@ -198,9 +198,11 @@ resources_free(struct vm *vm)
 		if (vm->vm_slot_attached[cpu])
 			pmap_slot_detach(vm->vm_pmap, &vm->vm_slots[cpu]);
 	host_epoch_drain(); /* who looks at slots has gone */
+	platform_stop(vm);
 	for (id = 0; id < VMM_MAXCPU; id++)
 		if (vm->vm_vcpus[id])
 			vcpu_destroy(vm->vm_vcpus[id]);
+	platform_free(vm);
 	if (vm->vm_arch_made)
 		vmm_backend->vb_vm_destroy(vm);
 	if (vm->vm_space)
@@ -445,6 +447,7 @@ vm_reinit(struct vm *vm)
 	error = vm_reset(vm->vm_space);
 	if (error)
 		return error;
+	platform_reset(vm);
 	for_each_vcpu(vm, id, vcpu)
 	{
 		clear_bit(VCPU_REQ_SUSPEND, &vcpu->vc_requests);

@@ -113,6 +113,8 @@ enum vcpu_state {
 #define VCPU_REQ_NMI 1	   /* an NMI is to be injected */
 #define VCPU_REQ_SUSPEND 2 /* the machine is suspended or destroyed: leave */
 #define VCPU_REQ_TRIPLE 3  /* an exception could not be delivered: triple fault (vcpu.c's own) */
+#define VCPU_REQ_INIT 4	   /* of its local APIC (vcpu_platform.c) */
+#define VCPU_REQ_SIPI 5
 
 struct vcpu {
 	struct vm *vc_vm;
@@ -150,13 +152,19 @@ struct vcpu {
 	u64 vc_exception; /* pending, VCPU_EVENT_*; injected before anything else; 0: none */
 	u64 vc_reinject;  /* what an exit interrupted on its way; before vc_exception */
 	struct vmm_exit vc_exit;
-	bool vc_skip;	 /* move RIP past vc_exit.inst_bytes at the next run */
-	bool vc_halted;	 /* after HLT that did not exit: waits for an interrupt */
-	int vc_last_cpu; /* where it last entered; -1: nowhere */
+	bool vc_skip;	   /* move RIP past vc_exit.inst_bytes at the next run */
+	bool vc_halted;	   /* after HLT that did not exit: waits for an interrupt */
+	bool vc_wait_sipi; /* has interrupt hardware, and was not started yet */
+	int vc_last_cpu;   /* where it last entered; -1: nowhere */
 	u64 vc_caps[VMM_CAP_COUNT];
 
-	/* Pending external interrupts, by vector; set atomically. */
+	/*
+	 * Pending external interrupts, by vector; set atomically. With interrupt hardware: those
+	 * that it has delivered, and whose way into the guest was interrupted.
+	 */
 	DECLARE_BITMAP(vc_intr_pending, 256);
+
+	struct vcpu_platform *vc_platform; /* interrupt hardware; NULL: none. vm_platform.h */
 
 	struct pmap_slot vc_slot; /* PT_RVI: this vCPU's */
 	struct pmap_asid vc_asid; /* SVM */
@@ -212,8 +220,9 @@ struct vm {
 	struct percpu_ref vm_calls; /* in progress; killed by destroy, which waits for them */
 	struct completion vm_drained;
 	const void *vm_owner; /* file of /dev/vmmctl that destroys it when it is closed, or NULL */
-	void *vm_arch;	      /* the backend's, if it has use for it */
-	bool vm_arch_made;    /* vb_vm_init succeeded */
+	struct platform *vm_platform; /* interrupt hardware; NULL: none. Before the first vCPU */
+	void *vm_arch;		      /* the backend's, if it has use for it */
+	bool vm_arch_made;	      /* vb_vm_init succeeded */
 	struct delayed_work vm_drain; /* what PMAP_DEFER left behind */
 
 	/*

@@ -85,7 +85,8 @@ vm_vcpu(struct vm *vm, unsigned int id)
 
 int vcpu_create(struct vm *vm, unsigned int id);
 void vcpu_destroy(struct vcpu *vcpu);
-void vcpu_reset(struct vcpu *vcpu); /* frozen */
+void vcpu_reset(struct vcpu *vcpu); /* frozen; so vcpu_init(): what INIT does */
+void vcpu_init(struct vcpu *vcpu);
 
 /* Between two entries: lets those go first who wait to freeze it. -EINTR: not frozen any more. */
 int vcpu_step_aside(struct vcpu *vcpu);
@@ -99,6 +100,49 @@ int run_init(void);
 /* A register of any kind. -EINVAL. */
 int vcpu_get_reg(struct vcpu *vcpu, u32 reg, u64 *value);
 int vcpu_set_reg_checked(struct vcpu *vcpu, u32 reg, u64 value);
+
+/* ---- vm_platform.c, vcpu_platform.c: interrupt and timer hardware ---------------------------- */
+
+/* -EINVAL, -EOPNOTSUPP, -ENOMEM. Before the first vCPU, under vm_activate_lock. */
+int platform_create(struct vm *vm, u32 kind, u32 flags);
+void platform_reset(struct vm *vm); /* frozen */
+void platform_stop(struct vm *vm);
+void platform_free(struct vm *vm);
+
+/* Any context, hard interrupts included, while the machine lives. -ENODEV no hardware; -EINVAL. */
+int platform_msi(struct vm *vm, u64 addr, u32 data);
+int platform_irq_line(struct vm *vm, u32 pin, u32 level);
+
+/* A guest's access to I/O ports; false: not to the hardware's. The machine has it. */
+bool platform_inout(struct vm *vm, u16 port, unsigned int bytes, bool in, u32 *value);
+int platform_rtc(struct vm *vm, u32 op, u32 offset, u64 *value); /* enum vmm_rtc_op */
+
+int vcpu_platform_create(struct vcpu *vcpu);
+void vcpu_platform_publish(struct vcpu *vcpu);
+void vcpu_platform_destroy(struct vcpu *vcpu);
+void vcpu_platform_reset(struct vcpu *vcpu, bool init);
+
+/* The owner's. -ENODEV, -EINVAL, -EFAULT neither local APIC nor IOAPIC is at gpa. */
+int vcpu_platform_access(struct vcpu *vcpu, u64 gpa, unsigned int bytes, bool write, u64 *value);
+int vcpu_platform_state(struct vcpu *vcpu, struct vmm_apic_state *out);
+/* MSRs that are the local APIC's where there is one. -EINVAL: #GP. */
+bool vcpu_platform_has_msr(struct vcpu *vcpu, u32 index);
+int vcpu_platform_rdmsr(struct vcpu *vcpu, u32 index, u64 *value);
+int vcpu_platform_wrmsr(struct vcpu *vcpu, u32 index, u64 value);
+void vcpu_set_cr8(struct vcpu *vcpu, u64 value); /* with hardware or without */
+/* For CPUID: whether the local APIC is on (without hardware: yes); kHz, 0: no TSC deadline. */
+bool vcpu_platform_apic_on(const struct vcpu *vcpu);
+u32 vcpu_platform_tsc_khz(const struct vcpu *vcpu);
+
+/* Those below only where there is hardware. */
+void vcpu_platform_request(struct vcpu *vcpu, u8 vector); /* any thread */
+/* The interrupt that the CPU gets next by priority, or -1; to accept makes it a vector. Here. */
+#define VCPU_INTR_8259 256 /* whose vector is not known before */
+int vcpu_platform_intr(struct vcpu *vcpu);
+u8 vcpu_platform_accept(struct vcpu *vcpu, int intr);
+/* The owner's: what INIT and SIPI ask for; that it waits for nothing else, nor an interrupt. */
+void vcpu_platform_requests(struct vcpu *vcpu);
+void vcpu_platform_dead(struct vcpu *vcpu, bool dead);
 
 /* ---- pageout.c: when the host runs short of memory ------------------------------------------- */
 
@@ -171,6 +215,12 @@ int ioctl_suspend(struct vm *vm, struct vcpu *vcpu, void *arg);
 int ioctl_reinit(struct vm *vm, struct vcpu *vcpu, void *arg);
 int ioctl_gla2gpa(struct vm *vm, struct vcpu *vcpu, void *arg);
 int ioctl_copy(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_set_platform(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_irq_line(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_msi(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_apic_access(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_rtc(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_apic_state(struct vm *vm, struct vcpu *vcpu, void *arg);
 
 /* ---- dev.c, dev_mmap.c: nodes ---------------------------------------------------------------- */
 

@@ -316,7 +316,7 @@ int vm_copyout(struct vcpu *vcpu, const void *from, uint64_t gla, size_t bytes, 
  * and may be made from any thread while vCPUs run, vm_apic_access() from that of its vCPU.
  */
 int vm_set_platform(struct vmctx *ctx, unsigned int flags);
-/* A wire to the IOAPIC's pin, and the 8259's if below 16. -EINVAL. */
+/* A wire to the IOAPIC's pin, and the 8259's if below 16. -EINVAL no pin, or 0, 2, 8 (PIT, RTC). */
 int vm_irq_line(struct vmctx *ctx, unsigned int pin, enum vmm_irq_level level);
 /* What a device does by writing data to addr. -EINVAL no address of interrupt messages. */
 int vm_msi(struct vmctx *ctx, uint64_t addr, uint32_t data);

@@ -61,8 +61,9 @@ enum vmm_irq_level {
 };
 
 /*
- * Sets a wire: an IOAPIC pin by its number (GSI); those below 16, but for 2, are an 8259's as well,
- * and 0 is GSI 2's. A wire has one owner: devices that share one do so outside. -EINVAL.
+ * Sets a wire: an IOAPIC pin by its number (GSI); those below 16 lead to an 8259 as well. A wire
+ * has one owner: devices that share one do so outside. -EINVAL no such pin, or the module's own: 0
+ * and 2 (PIT), 8 (RTC).
  */
 struct vmm_irq_line {
 	__u32 pin;   /* below VMM_IOAPIC_PINS */

@@ -65,6 +65,12 @@ static const struct rule of_vm[] = {
 	ROW(VMM_SUSPEND, false, AT(vmm_cpu, reserved)),
 	ROW(VMM_GLA2GPA, true, AT(vmm_gla, reserved)),
 	ROW(VMM_COPY, true, AT(vmm_copy, reserved), AT(vmm_copy, reserved0)),
+	ROW(VMM_SET_PLATFORM, false, AT(vmm_platform, reserved)),
+	ROW(VMM_IRQ_LINE, false, AT(vmm_irq_line, reserved)),
+	ROW(VMM_MSI, false, AT(vmm_msi, reserved), AT(vmm_msi, reserved0)),
+	ROW(VMM_APIC_ACCESS, true, AT(vmm_apic_access, reserved), AT(vmm_apic_access, reserved0)),
+	ROW(VMM_RTC, false, AT(vmm_rtc, reserved)),
+	ROW(VMM_APIC_STATE, true, AT(vmm_apic_state, reserved)),
 };
 #define OF_VM (sizeof(of_vm) / sizeof(of_vm[0]))
 
