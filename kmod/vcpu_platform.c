@@ -380,8 +380,10 @@ vcpu_platform_reset(struct vcpu *vcpu, bool init)
 	vp->vp_extint = false;
 	platform_arm(&vp->vp_timer, PLAT_NEVER);
 	spin_unlock_irqrestore(&vp->vp_lock, flags);
-	clear_bit(VCPU_REQ_INIT, &vcpu->vc_requests);
-	clear_bit(VCPU_REQ_SIPI, &vcpu->vc_requests);
+	if (!init) { /* SIPI may have come after INIT already */
+		clear_bit(VCPU_REQ_INIT, &vcpu->vc_requests);
+		clear_bit(VCPU_REQ_SIPI, &vcpu->vc_requests);
+	}
 	vcpu->vc_wait_sipi = vcpu->vc_id != 0;
 	if (vcpu->vc_wait_sipi)
 		set_bit(vcpu->vc_id, &vp->vp_machine->pl_dead);

@@ -131,6 +131,8 @@ struct kt_vm {
 struct kt_vm *kt_create(uint64_t mem_limit_bytes);
 /* The usual machine: the guest's program at its place in segment 0, and `ncpus` in long mode. */
 struct kt_vm *kt_boot(unsigned int ncpus, uint64_t mem_limit_bytes);
+/* The same with a PC's interrupt and timer hardware; flags: VMM_PLATFORM_*. */
+struct kt_vm *kt_boot_pc(unsigned int ncpus, unsigned int flags);
 /* Makes a vCPU exist, as after a reset. */
 struct kt_cpu *kt_activate(struct kt_vm *vm, int id);
 /* Verifies, then destroys. What a case leaves is finished after it. */

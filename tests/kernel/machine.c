@@ -171,8 +171,8 @@ kt_activate(struct kt_vm *vm, int id)
 	return cpu;
 }
 
-struct kt_vm *
-kt_boot(unsigned int ncpus, uint64_t mem_limit_bytes)
+static struct kt_vm *
+with_program(uint64_t mem_limit_bytes)
 {
 	struct kt_vm *const vm = kt_create(mem_limit_bytes);
 
@@ -181,9 +181,33 @@ kt_boot(unsigned int ncpus, uint64_t mem_limit_bytes)
 	KT_OK(kt_write(vm, GUEST_CODE, guest_image, sizeof(guest_image)));
 	write_tables(vm);
 	write_descriptors(vm);
+	return vm;
+}
+
+static void
+activate(struct kt_vm *vm, unsigned int ncpus)
+{
 	vm->ncpus = ncpus;
 	for (unsigned int i = 0; i < ncpus; i++)
 		kt_long_mode(kt_activate(vm, (int)i));
+}
+
+struct kt_vm *
+kt_boot(unsigned int ncpus, uint64_t mem_limit_bytes)
+{
+	struct kt_vm *const vm = with_program(mem_limit_bytes);
+
+	activate(vm, ncpus);
+	return vm;
+}
+
+struct kt_vm *
+kt_boot_pc(unsigned int ncpus, unsigned int flags)
+{
+	struct kt_vm *const vm = with_program(0);
+
+	KT_OK(vm_set_platform(vm->ctx, flags));
+	activate(vm, ncpus);
 	return vm;
 }
 

@@ -89,6 +89,9 @@ enum guest_call {
 	GUEST_CLI_COUNT, /* (rounds): interrupts off for so long, then on -> events before that */
 	GUEST_SSE,	 /* (a, b): adds two doubles' bits in XMM and x87, -> sum's bits */
 	GUEST_SSE_SPIN,	 /* (stop, value): keeps value in XMM and x87 registers -> 0, or changed */
+	GUEST_HALT_FOR,	 /* (n, before): halts for n interrupts -> events in all */
+	GUEST_TIMERS,	 /* (n, span, by TSC, seed) -> 0, or 1 + the round that was wrong */
+	GUEST_PING,	 /* (peer, rounds, first, vector) -> events in all */
 	GUEST_CALLS,
 };
 

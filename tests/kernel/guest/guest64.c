@@ -9,8 +9,7 @@
 #include <stddef.h>
 
 #include "guest.h"
-
-typedef uint64_t guest_fn(uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+#include "guest_fn.h"
 
 #define WORD(address) (*(volatile uint64_t *)(uintptr_t)(address))
 #define BYTE(address) (*(volatile uint8_t *)(uintptr_t)(address))
@@ -541,4 +540,7 @@ guest_fn *const guest_calls[GUEST_CALLS] = {
 	[GUEST_CLI_COUNT] = do_cli_count,
 	[GUEST_SSE] = do_sse,
 	[GUEST_SSE_SPIN] = do_sse_spin,
+	[GUEST_HALT_FOR] = do_halt_for,
+	[GUEST_TIMERS] = do_timers,
+	[GUEST_PING] = do_ping,
 };
