@@ -168,7 +168,8 @@ old_timers(void)
 	KT_TRUE(kt_call(cpu, GUEST_HALT_FOR, 10, 0, 0, 0) >= 10);
 	KT_EQ(seen(vm)->events[9].vector, VECTOR);
 	route(cpu, VMM_PIT_PIN, 0x10000, 0);
-	wrmsr(cpu, X2APIC(0xb0), 0); /* of one that came meanwhile */
+	kt_set_reg(cpu, VMM_REG_RFLAGS, RFLAGS_IF); /* for one that came meanwhile */
+	wrmsr(cpu, X2APIC(0xb0), 0);
 
 	kt_poke(vm, GUEST_EVENTS, 0);
 	route(cpu, 8, VECTOR_2, 0);
