@@ -246,6 +246,9 @@ reset_dev(struct pci_dev *dev)
 		dev->pd_emul->pe_reset(dev);
 	pci_intx(dev, false);
 	pthread_mutex_lock(&dev->pd_lock);
+	/* Hidden, and shown again: the machine's reset took away what pe_bar_moved showed. */
+	pci_set16(dev, PCIR_COMMAND, 0);
+	pci_decode_update(dev);
 	memcpy(dev->pd_cfg, dev->pd_cfg_reset, sizeof(dev->pd_cfg));
 	pci_msix_reset(dev);
 	pci_bars_reset(dev);

@@ -202,6 +202,7 @@ int pci_plug(struct pci_bus *bus, const char *option);
 void pci_help(FILE *out);
 /* Initializes all devices. 0 or -errno with pci_why(); then pci_bus_fini() is still due. */
 int pci_bus_start(struct pci_bus *bus);
+/* After vm_reinit(): no vCPU runs. */
 void pci_bus_reset(struct pci_bus *bus);
 void pci_bus_fini(struct pci_bus *bus);
 /* The sentence of the last failure. */

@@ -8,6 +8,7 @@
 
 #include "pci.h"
 
+extern const struct pci_emul pci_fbuf;
 extern const struct pci_emul pci_hostbridge; /* pci_bridges.c */
 extern const struct pci_emul pci_lpc;	     /* pci_bridges.c */
 extern const struct pci_emul pci_virtio_blk;

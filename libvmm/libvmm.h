@@ -109,6 +109,23 @@ enum {
 	VM_PCIROM,
 };
 
+/*
+ * A machine's framebuffer: the first VM_FRAMEBUFFER_BYTES of the segment of that ident and name are
+ * what the guest draws into; the page behind them, which it does not see, says how.
+ */
+#define VM_FRAMEBUFFER_NAME "framebuffer"
+#define VM_FRAMEBUFFER_BYTES (16u << 20)
+#define VM_FRAMEBUFFER_MODE_BYTES 4096u
+#define VM_FRAMEBUFFER_MAGIC 0x31626670656b73ull /* "skepfb1" */
+struct vm_framebuffer {
+	uint64_t fb_magic;
+	uint32_t fb_width;  /* pixels */
+	uint32_t fb_height; /* lines */
+	uint32_t
+		fb_stride_bytes; /* from a line to the next; a pixel is blue, green, red, nothing */
+	uint32_t fb_reserved;
+};
+
 /* Before vm_setup_memory() (-EBUSY after it); a multiple of 2 MiB up to 4 GiB (-EINVAL). */
 int vm_set_lowmem_limit(struct vmctx *ctx, uint64_t bytes);
 uint64_t vm_get_lowmem_limit(const struct vmctx *ctx);

@@ -27,6 +27,7 @@ static const struct verb verbs[] = {
 	 verb_stats},
 	{"dirty", "NAME [enable|disable|get|clear]", "its dirty log: pages that were written",
 	 verb_dirty},
+	{"screenshot", "NAME FILE", "what its framebuffer shows, as a PNG", verb_screenshot},
 	{"create", "NAME", "make a machine", verb_create},
 	{"destroy", "NAME", "end a machine", verb_destroy},
 };

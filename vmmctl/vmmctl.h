@@ -82,7 +82,7 @@ int legacy_main(struct out *out, int argc, char **argv);
 void legacy_help(void);
 void legacy_list(void); /* its options, a line each */
 
-/* Verbs (verbs.c, stats.c, dirty.c, dump.c): argv[0] is the verb. */
+/* Verbs (verbs.c, stats.c, dirty.c, dump.c, screenshot.c): argv[0] is the verb. */
 struct verb {
 	const char *ve_name;
 	const char *ve_args;
@@ -99,6 +99,7 @@ int verb_destroy(struct out *out, int argc, char **argv);
 int verb_stats(struct out *out, int argc, char **argv);
 int verb_dirty(struct out *out, int argc, char **argv);
 int verb_dump_pt(struct out *out, int argc, char **argv);
+int verb_screenshot(struct out *out, int argc, char **argv);
 
 void out_memory(struct out *out, struct vmctx *ctx);	     /* segments, maps */
 void out_stats(struct out *out, struct vmctx *ctx, int cpu); /* of a vCPU, or -1 */

@@ -89,6 +89,10 @@ rig_show(void *arg, bool on, uint64_t gpa, int ident, uint64_t len)
 
 	(void)ident;
 	(void)len;
+	if (!on && rig->rg_reset) {
+		rig->rg_reset = false;
+		return -EINVAL;
+	}
 	if (!on)
 		cr_assert_eq(rig->rg_shown_gpa, gpa);
 	rig->rg_shown_gpa = on ? gpa : 0;

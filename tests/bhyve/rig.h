@@ -41,6 +41,7 @@ struct rig {
 	/* fbuf */
 	uint8_t *rg_devmem;
 	uint64_t rg_shown_gpa; /* 0: not shown */
+	bool rg_reset;	       /* the machine took all maps away: the next hiding fails */
 };
 
 /* "slot" 3 gets `what` ("virtio-rnd", with options behind a comma); started. Fails the test if it

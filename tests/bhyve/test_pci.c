@@ -321,6 +321,7 @@ big_init(struct pci_dev *dev, const char *conf)
 Test(pci, bars_that_find_no_room_are_named)
 {
 	static const struct pci_emul big = {.pe_name = "big", .pe_init = big_init};
+	static const struct pci_emul none = {.pe_name = "x"};
 	struct pci_dev *dev;
 
 	rig = rig_new("hostbridge");
@@ -336,5 +337,5 @@ Test(pci, bars_that_find_no_room_are_named)
 	cr_assert_eq(pci_alloc_bar(dev, 1, PCI_BAR_IO, 32), 0);
 	cr_assert_eq(pci_get(dev, 0x14, 4), 0x2001);
 	cr_assert_eq(pci_alloc_bar(dev, 2, PCI_BAR_IO, 0x10000), -ENOSPC);
-	dev->pd_emul = &(const struct pci_emul){.pe_name = "x"};
+	dev->pd_emul = &none;
 }

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "fake_kernel.h"
 
@@ -19,6 +20,28 @@ wants(const char *word)
 	const char *const text = getenv("SKEP_FAKE");
 
 	return text && strcmp(text, word) == 0;
+}
+
+/* 3 by 2 pixels: red, green, blue, and the same in the other order. */
+static void
+draw(struct vmctx *ctx)
+{
+	static const uint32_t lines[2][3] = {{0xff0000, 0x00ff00, 0x0000ff},
+					     {0x0000ff, 0x00ff00, 0xff0000}};
+	const struct vm_framebuffer mode = {
+		.fb_magic = VM_FRAMEBUFFER_MAGIC,
+		.fb_width = 3,
+		.fb_height = wants("framebuffer") ? 2 : 1 << 20,
+		.fb_stride_bytes = 64,
+	};
+	uint8_t *const memory = vm_create_devmem(ctx, VM_FRAMEBUFFER, VM_FRAMEBUFFER_NAME,
+						 VM_FRAMEBUFFER_BYTES + VM_FRAMEBUFFER_MODE_BYTES);
+
+	if (memory == MAP_FAILED)
+		abort();
+	memcpy(memory, lines[0], sizeof(lines[0]));
+	memcpy(memory + 64, lines[1], sizeof(lines[1]));
+	memcpy(memory + VM_FRAMEBUFFER_BYTES, &mode, sizeof(mode));
 }
 
 static void
@@ -39,6 +62,8 @@ make_machine(void)
 		if (vm_set_register(vcpu, reg, 0x1000 + reg))
 			abort();
 	}
+	if (wants("framebuffer") || wants("bad-framebuffer"))
+		draw(ctx);
 	vm_close(ctx);
 }
 

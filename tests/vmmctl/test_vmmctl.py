@@ -12,10 +12,12 @@ PROGRAM is vmmctl over a fake kernel with a machine "testvm" (preset.c), MANUAL 
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import unittest
 import xml.dom.minidom
+import zlib
 
 PROGRAM, MANUAL = (os.path.abspath(path) for path in sys.argv[1:3])
 OK, USAGE, DATA, NOINPUT, UNAVAILABLE, SOFTWARE, CANTCREAT, NOPERM = 0, 64, 65, 66, 69, 70, 73, 77
@@ -25,6 +27,17 @@ def vmmctl(*args, fake=""):
     return subprocess.run([PROGRAM, *args], stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, env=dict(os.environ, SKEP_FAKE=fake), timeout=60,
                           check=False)
+
+
+def unfiltered(line, above):
+    """A line of an RGB picture of a PNG, whose first byte says how it was predicted."""
+    out = bytearray()
+    for i, value in enumerate(line[1:]):
+        a = out[i - 3] if i >= 3 else 0
+        b, c = above[i], above[i - 3] if i >= 3 else 0
+        paeth = min((a, b, c), key=lambda p: abs(a + b - c - p))
+        out.append((value + [0, a, b, (a + b) // 2, paeth][line[0]]) & 255)
+    return bytes(out)
 
 
 def options():
@@ -188,6 +201,38 @@ class Verbs(Case):
         xml.dom.minidom.parseString(text)
         for part in ["<svg", "testvm", "605000"]:
             self.assertIn(part, text)
+
+    def test_screenshots(self):
+        path = os.path.join(os.environ.get("MESON_BUILD_ROOT", "."), "vmmctl-test-%d.png"
+                            % os.getpid())
+        self.addCleanup(lambda: os.path.exists(path) and os.remove(path))
+        r = vmmctl("screenshot", "testvm", path, fake="framebuffer")
+        self.assertEqual((r.returncode, r.stderr), (OK, ""))
+        with open(path, "rb") as stream:
+            data = stream.read()
+        self.assertEqual(data[:8], b"\x89PNG\r\n\x1a\n")
+        self.assertEqual(struct.unpack(">II", data[16:24]), (3, 2))
+        self.assertEqual(data[24:29], b"\x08\x02\0\0\0")  # 8 bits, RGB, no interlacing
+        at, packed = 8, b""
+        while at < len(data):
+            length, kind = struct.unpack(">I4s", data[at:at + 8])
+            packed += data[at + 8:at + 8 + length] if kind == b"IDAT" else b""
+            at += length + 12
+        red, green, blue = b"\xff\0\0", b"\0\xff\0", b"\0\0\xff"
+        raw = zlib.decompress(packed)
+        self.assertEqual(len(raw), 20)
+        lines = [unfiltered(raw[:10], bytes(9))]
+        lines.append(unfiltered(raw[10:], lines[0]))
+        self.assertEqual(lines, [red + green + blue, blue + green + red])
+
+        self.refused(USAGE, "that of a file", "screenshot", "testvm")
+        self.refused(NOINPUT, "has no framebuffer", "screenshot", "testvm", path)
+        r = vmmctl("screenshot", "testvm", path, fake="bad-framebuffer")
+        self.assertEqual(r.returncode, DATA)
+        self.assertIn("how large it is", r.stderr)
+        r = vmmctl("screenshot", "testvm", "/nonexistent/x.png", fake="framebuffer")
+        self.assertEqual(r.returncode, CANTCREAT)
+        self.assertIn("cannot write /nonexistent/x.png", r.stderr)
 
     def test_dirty_log_that_is_off(self):
         self.refused(NOINPUT, "dirty log is off", "dirty", "testvm", "get")
