@@ -119,8 +119,7 @@ configure(struct pmap_config *cfg, enum pt_type type, bool emulate_ad)
 			    .pc_leaf_levels = 3,
 			    .pc_phys_bits = 46,
 			    .pc_emulate_ad = emulate_ad,
-			    .pc_nx = type != PT_EPT,
-			    .pc_user = type != PT_EPT},
+			    .pc_nx = type != PT_EPT},
 	};
 }
 
