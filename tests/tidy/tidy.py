@@ -43,6 +43,7 @@ INCLUDES = [
     ("R4", r"^examples/\w+_vm\.c$", [LIBC, r'"libvmm/libvmm\.h"']),
     ("R3", r"^bench/cost/", [LIBC, OWN, r'"bench/[\w/]+\.h"', PUBLIC, r'"pmap/host\.h"',
                              r'"sim/machine/fiber\.h"']),
+    ("R3", r"^bench/count/", [r'"pmap/posix/host_impl\.h"']),
     ("R3", r"^(bench|examples)/", [LIBC, OWN, r'"bench/\w+\.h"', PUBLIC, EPT,
                                       r'"pmap/posix/host_posix\.h"']),
     ("R4", r"^libvmm/", [LIBC, OWN, r'"libvmm/\w+\.h"', r'"kmod/uapi/vmm\.h"', PUBLIC,

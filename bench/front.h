@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * pmap-bench itself: it measures nothing, it starts those who do (worker.c) and reports. A report
+ * is one JSON value from the first row to the last; table, pages and comparison all read that.
+ */
+
+#ifndef BENCH_FRONT_H
+#define BENCH_FRONT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#define FRONT_FORMAT "skep-bench-1"
+#define FRONT_NAMES_MAX 64
+#define FRONT_ARCHES 3
+
+struct plan {
+	const char *pl_names[FRONT_NAMES_MAX]; /* none: all */
+	unsigned int pl_nnames;
+	bool pl_arch[FRONT_ARCHES];
+	bool pl_native;
+	bool pl_kernel;
+	unsigned int pl_cpus;
+	unsigned int pl_ms; /* for each row, type and tier */
+	const char *pl_json;
+	const char *pl_svg;
+	const char *pl_html;
+	const char *pl_compare;
+};
+
+extern const char *const front_arches[FRONT_ARCHES];
+
+/* A sentence on standard error; the second ends the program. */
+void front_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+_Noreturn void front_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- Workers (spawn.c) ----------------------------------------------------------------------- */
+
+/*
+ * What the worker of a tier prints when started so; NULL if it failed, with *code what it ended
+ * with (it has said why).
+ */
+json_t *spawn_worker(const char *tier, const char *const *args, int *code);
+/* Becomes another program beside this one. */
+_Noreturn void spawn_become(const char *name, char **argv);
+
+/* ---- The run (suite.c) ----------------------------------------------------------------------- */
+
+/* All rows there are. */
+json_t *suite_list(void);
+/* Runs what is planned; the report. Ends the program if it cannot. */
+json_t *suite_run(const struct plan *plan);
+
+/* ---- The machine (machine.c) ----------------------------------------------------------------- */
+
+unsigned int machine_cpus(void);
+unsigned int machine_free_mib(void);
+json_t *machine_describe(void);
+/* What was compiled, and how. */
+json_t *machine_build(void);
+/* Before the first row, and after the last: what else ran meanwhile goes into `run`. */
+void machine_before(json_t *run);
+void machine_after(json_t *run);
+
+/* ---- Reports --------------------------------------------------------------------------------- */
+
+void table_head(FILE *out);
+void table_row(FILE *out, const json_t *record);
+void table_tail(FILE *out, const json_t *report);
+
+/* How many rows changed, by its rule; or the end of the program if the file is none. */
+unsigned int compare_reports(FILE *out, const char *old_path, const json_t *report);
+
+/* Pictures in a folder, a page of everything; false and errno if they cannot be written. */
+bool page_svg(const char *folder, const json_t *report);
+bool page_html(const char *path, const json_t *report);
+
+/* Of a record: best value by best limit. */
+double record_ratio(const json_t *record);
+double record_real(const json_t *object, const char *key);
+const char *record_text(const json_t *object, const char *key);
+
+#endif /* BENCH_FRONT_H */

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * pmap-bench: the command line.
+ */
+
+#include "bench/front.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+const char *const front_arches[FRONT_ARCHES] = {"ept", "ept-noad", "rvi"};
+
+enum {
+	KEY_SVG = 256,
+	KEY_HTML,
+	KEY_COMPARE,
+	KEY_TIER,
+};
+
+static const struct argp_option options[] = {
+	{"arch", 'a', "LIST", 0, "Types: any of ept, ept-noad, rvi, by commas (default: all)", 0},
+	{"cpus", 'n', "N", 0, "CPUs for rows that use several (default: all there are)", 0},
+	{"time", 't', "T", 0, "Time for each row, type and tier: 500ms, 2s, or seconds (1s)", 0},
+	{"tier", KEY_TIER, "TIER", 0,
+	 "native: all that this CPU has; kernel: general registers only; both (default)", 0},
+	{"json", 'j', "FILE", 0, "Write the report", 0},
+	{"svg", KEY_SVG, "DIR", 0, "Write pictures", 0},
+	{"html", KEY_HTML, "FILE", 0, "Write a page with everything, self-contained", 0},
+	{"compare", KEY_COMPARE, "OLD.json", 0, "Say what changed beyond noise since that report",
+	 0},
+	{0},
+};
+
+/* ---- Ends ------------------------------------------------------------------------------------ */
+
+void
+front_say(const char *format, ...)
+{
+	va_list ap;
+
+	fflush(stdout);
+	fputs("pmap-bench: ", stderr);
+	va_start(ap, format);
+	vfprintf(stderr, format, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+void
+front_fail(int code, const char *format, ...)
+{
+	va_list ap;
+
+	fflush(stdout);
+	fputs("pmap-bench: ", stderr);
+	va_start(ap, format);
+	vfprintf(stderr, format, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	exit(code);
+}
+
+/* ---- Values ---------------------------------------------------------------------------------- */
+
+static void
+parse_arches(struct argp_state *state, struct plan *plan, char *list)
+{
+	for (char *name = strtok(list, ","); name != NULL; name = strtok(NULL, ",")) {
+		bool known = false;
+
+		for (unsigned int i = 0; i < FRONT_ARCHES; i++) {
+			if (strcmp(name, front_arches[i]) == 0)
+				known = plan->pl_arch[i] = true;
+		}
+		if (!known)
+			argp_error(state, "--arch: '%s' is none of ept, ept-noad, rvi", name);
+	}
+}
+
+static void
+parse_time(struct argp_state *state, struct plan *plan, const char *text)
+{
+	char *end;
+	const double value = strtod(text, &end);
+	double ms;
+
+	if (strcmp(end, "ms") == 0)
+		ms = value;
+	else if (*end == '\0' || strcmp(end, "s") == 0)
+		ms = value * 1000;
+	else
+		ms = -1;
+	if (end == text || !(ms >= 1 && ms <= 600000))
+		argp_error(state, "--time: '%s' is not a time from 1ms to 600s", text);
+	plan->pl_ms = (unsigned int)ms;
+}
+
+static void
+parse_cpus(struct argp_state *state, struct plan *plan, const char *text)
+{
+	char *end;
+	const long n = strtol(text, &end, 10);
+
+	if (end == text || *end != '\0' || n < 1 || n > 64)
+		argp_error(state, "--cpus: '%s' is not a number from 1 to 64", text);
+	plan->pl_cpus = (unsigned int)n;
+}
+
+static error_t
+parse(int key, char *arg, struct argp_state *state)
+{
+	struct plan *const plan = state->input;
+
+	switch (key) {
+	case 'a':
+		parse_arches(state, plan, arg);
+		return 0;
+	case 'n':
+		parse_cpus(state, plan, arg);
+		return 0;
+	case 't':
+		parse_time(state, plan, arg);
+		return 0;
+	case KEY_TIER:
+		plan->pl_native = strcmp(arg, "native") == 0 || strcmp(arg, "both") == 0;
+		plan->pl_kernel = strcmp(arg, "kernel") == 0 || strcmp(arg, "both") == 0;
+		if (!plan->pl_native && !plan->pl_kernel)
+			argp_error(state, "--tier: '%s' is none of native, kernel, both", arg);
+		return 0;
+	case 'j':
+		plan->pl_json = arg;
+		return 0;
+	case KEY_SVG:
+		plan->pl_svg = arg;
+		return 0;
+	case KEY_HTML:
+		plan->pl_html = arg;
+		return 0;
+	case KEY_COMPARE:
+		plan->pl_compare = arg;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (plan->pl_nnames == FRONT_NAMES_MAX)
+			argp_error(state, "more than %d names", FRONT_NAMES_MAX);
+		plan->pl_names[plan->pl_nnames++] = arg;
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp argp = {
+	.options = options,
+	.parser = parse,
+	.args_doc = "[NAME...]",
+	.doc = "Measures the page-table core against what the machine allows.\v"
+	       "NAME is a row, or the beginning of several (fault, unmap.one); `pmap-bench list' "
+	       "shows them. What counts is the ratio to the limit, which is measured in the same "
+	       "process in turn with the row. Exit codes: 0, 64 wrong usage, 66 no such file, 70 a "
+	       "result was wrong, 73 a file could not be written, 75 the machine cannot do it.",
+};
+
+/* ---- Verbs ----------------------------------------------------------------------------------- */
+
+static int
+verb_list(void)
+{
+	json_t *const rows = suite_list();
+	json_t *row;
+	size_t i;
+
+	json_array_foreach(rows, i, row)
+		printf("%-20s %s\n%-20s limit: %s\n", record_text(row, "name"),
+		       record_text(row, "what"), "", record_text(row, "limit"));
+	json_decref(rows);
+	return 0;
+}
+
+static int
+verb_run(int argc, char **argv)
+{
+	static struct plan plan = {.pl_native = true, .pl_kernel = true, .pl_ms = 1000};
+	json_t *report;
+	bool any = false;
+
+	plan.pl_cpus = machine_cpus();
+	argp_err_exit_status = EX_USAGE;
+	argp_parse(&argp, argc, argv, 0, NULL, &plan);
+	for (unsigned int i = 0; i < FRONT_ARCHES; i++)
+		any |= plan.pl_arch[i];
+	for (unsigned int i = 0; i < FRONT_ARCHES; i++)
+		plan.pl_arch[i] |= !any;
+	if (plan.pl_cpus > machine_cpus())
+		front_fail(EX_TEMPFAIL, "--cpus %u: this machine has %u for us", plan.pl_cpus,
+			   machine_cpus());
+
+	report = suite_run(&plan);
+	table_tail(stdout, report);
+	if (plan.pl_compare != NULL)
+		compare_reports(stdout, plan.pl_compare, report);
+	fflush(stdout);
+	if (plan.pl_json != NULL &&
+	    json_dump_file(report, plan.pl_json, JSON_INDENT(1) | JSON_REAL_PRECISION(8)) != 0)
+		front_fail(EX_CANTCREAT, "%s: %s", plan.pl_json, strerror(errno));
+	if (plan.pl_svg != NULL && !page_svg(plan.pl_svg, report))
+		front_fail(EX_CANTCREAT, "%s: %s", plan.pl_svg, strerror(errno));
+	if (plan.pl_html != NULL && !page_html(plan.pl_html, report))
+		front_fail(EX_CANTCREAT, "%s: %s", plan.pl_html, strerror(errno));
+	json_decref(report);
+	return 0;
+}
+
+static void
+usage(FILE *out)
+{
+	fputs("usage: pmap-bench list               the rows, and their limits\n"
+	      "       pmap-bench run [NAME...]      run them; --help tells more\n"
+	      "       pmap-bench cost [OPTION...]   shootdowns on large machines, simulated\n",
+	      out);
+}
+
+int
+main(int argc, char **argv)
+{
+	const char *const verb = argc > 1 ? argv[1] : "";
+
+	if (strcmp(verb, "list") == 0 && argc == 2)
+		return verb_list();
+	if (strcmp(verb, "run") == 0) {
+		argv[1] = (char *)"pmap-bench run";
+		return verb_run(argc - 1, argv + 1);
+	}
+	if (strcmp(verb, "cost") == 0)
+		spawn_become("pmap-cost", argv + 1);
+	if (strcmp(verb, "--version") == 0) {
+		puts("pmap-bench " BENCH_VERSION);
+		return 0;
+	}
+	if (strcmp(verb, "--help") == 0 || strcmp(verb, "help") == 0) {
+		usage(stdout);
+		return 0;
+	}
+	usage(stderr);
+	return EX_USAGE;
+}
