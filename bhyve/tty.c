@@ -6,6 +6,7 @@
 #define _GNU_SOURCE /* accept4, posix_openpt */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,10 +179,15 @@ tty_accept(struct tty *tty)
 {
 	const int fd = accept4(tty->ty_listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
+	struct pollfd client = {.fd = tty->ty_in};
+
 	if (fd == -1)
 		return;
+	/* One at a time; but one that has left may not have been noticed yet. */
+	if (tty->ty_in != -1 && poll(&client, 1, 0) == 1 && (client.revents & POLLHUP) != 0)
+		tty_hangup(tty);
 	if (tty->ty_in != -1)
-		close(fd); /* one at a time */
+		close(fd);
 	else
 		tty->ty_in = tty->ty_out = fd;
 }
