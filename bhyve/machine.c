@@ -27,6 +27,7 @@
 #include "machine.h"
 #include "mem.h"
 #include "mevent.h"
+#include "pci_machine.h"
 #include "pm.h"
 
 #define MEMORY_DEFAULT "256M"
@@ -93,6 +94,7 @@ void
 machine_destroy(struct machine *ma)
 {
 	mevent_stop();
+	pci_machine_stop();
 	lpc_fini();
 	inout_fini();
 	mem_fini();
@@ -181,6 +183,7 @@ machine_create(struct machine *ma, struct config *config, const char *name)
 			 VMMAPI_OPEN_EXCLUSIVE,
 		.maxcpu = ma->ma_ncpus,
 	};
+	const char *why = "";
 	bool wired;
 	int error;
 
@@ -202,6 +205,10 @@ machine_create(struct machine *ma, struct config *config, const char *name)
 	}
 	if (set_clock(ma, config) || lpc_init(ma, config))
 		return -1;
+	if (pci_machine_start(ma->ma_ctx, config, &why)) {
+		complain("%s", why);
+		return -1;
+	}
 	return open_vcpus(ma);
 }
 
@@ -251,6 +258,27 @@ map_file(const char *option, const char *path, const uint8_t **bytes, size_t *n)
 	return 0;
 }
 
+/* Everywhere the same, and harmless to a guest that looks for none. */
+static int
+build_tables(struct machine *ma, struct config *config, uint64_t *rsdp)
+{
+	const struct dma dma = guest_dma(ma->ma_ctx);
+	struct acpi_cfg cfg = {.ac_ncpus = ma->ma_ncpus};
+	int error;
+
+	for (unsigned int i = 0; i < 4; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "lpc.com%u.path", i + 1);
+		cfg.ac_com[i] = config_get(config, name) != NULL;
+	}
+	pci_machine_windows(&cfg);
+	error = acpi_build(&cfg, &dma, rsdp);
+	if (error)
+		complain("no ACPI tables: %s", strerror(-error));
+	return error ? -1 : 0;
+}
+
 int
 machine_load(struct machine *ma, struct config *config)
 {
@@ -264,6 +292,8 @@ machine_load(struct machine *ma, struct config *config)
 	size_t bytes;
 
 	if (ma->ma_ncpus > 1 && check_unrestricted(ma, "more than one vCPU"))
+		return -1;
+	if (build_tables(ma, config, &ld.ld_rsdp))
 		return -1;
 	if (kernel == NULL)
 		return check_unrestricted(ma, "a boot ROM");

@@ -181,6 +181,23 @@ parse_one(struct config *config, int option, const char *value)
 	}
 }
 
+/* What no PC is without: a bridge to make a bus of it, and one to what -l adds. */
+static int
+add_bridges(struct config *config)
+{
+	static const char *const firsts[] = {"pci.0", "pci.0:0", "pci.0:0:0"};
+	static const char *const lasts[] = {"pci.31", "pci.31:0", "pci.0:31:0"};
+	bool first = false, last = false;
+
+	for (unsigned int i = 0; i < 3; i++) {
+		first = first || config_get(config, firsts[i]) != NULL;
+		last = last || config_get(config, lasts[i]) != NULL;
+	}
+	if (!first && config_set(config, firsts[0], "hostbridge"))
+		return -1;
+	return !last && config_set(config, lasts[0], "lpc") ? -1 : 0;
+}
+
 int
 options_parse(struct config *config, int argc, char **argv, const char **name)
 {
@@ -203,6 +220,8 @@ options_parse(struct config *config, int argc, char **argv, const char **name)
 	*name = optind < argc ? argv[optind] : config_get(config, "name");
 	if (argc - optind > 1)
 		return wrong(config, "one machine at a time: what is '%s'?", argv[optind + 1]);
+	if (add_bridges(config))
+		return -1;
 	if (config_get(config, "config.dump") != NULL) {
 		config_dump(config, stdout);
 		return 1;
