@@ -49,7 +49,7 @@ compare_time(FILE *out, const json_t *was, const json_t *is)
 
 	if (fabs(change) <= noise)
 		return false;
-	fprintf(out, "%-20s %-8s %-6s ratio %.3g, was %.3g: %s by %.0f %% (noise %.0f %%)\n",
+	fprintf(out, "%-23s %-8s %-6s ratio %.3g, was %.3g: %s by %.0f %% (noise %.0f %%)\n",
 		record_text(is, "name"), record_text(is, "arch"), record_text(is, "tier"),
 		record_ratio(is), old, change > 0 ? "slower" : "faster", fabs(change) * 100,
 		noise * 100);
@@ -72,7 +72,7 @@ compare_counts(FILE *out, const json_t *was, const json_t *is)
 		/* What was written with eight digits is equal in seven. */
 		if (fabs(a - b) <= 1e-7 * fmax(fabs(a), fabs(b)))
 			continue;
-		fprintf(out, "%-20s %-8s %-6s %s %.6g, was %.6g\n", record_text(is, "name"),
+		fprintf(out, "%-23s %-8s %-6s %s %.6g, was %.6g\n", record_text(is, "name"),
 			record_text(is, "arch"), record_text(is, "tier"), key, b, a);
 		changed = true;
 	}

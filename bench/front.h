@@ -39,11 +39,16 @@ _Noreturn void front_fail(int code, const char *format, ...) __attribute__((form
 
 /* ---- Workers (spawn.c) ----------------------------------------------------------------------- */
 
+#define SPAWN_ARGS_MAX 80
+
 /*
- * What the worker of a tier prints when started so; NULL if it failed, with *code what it ended
- * with (it has said why).
+ * What a program beside this one prints when started so; NULL if it failed, with *code what it
+ * ended with (it has said why).
  */
+json_t *spawn_json(const char *program, const char *const *args, int *code);
 json_t *spawn_worker(const char *tier, const char *const *args, int *code);
+/* Its output, line by line, as an array of strings. */
+json_t *spawn_lines(const char *program, const char *const *args, int *code);
 /* Becomes another program beside this one. */
 _Noreturn void spawn_become(const char *name, char **argv);
 
@@ -53,6 +58,16 @@ _Noreturn void spawn_become(const char *name, char **argv);
 json_t *suite_list(void);
 /* Runs what is planned; the report. Ends the program if it cannot. */
 json_t *suite_run(const struct plan *plan);
+
+/* A name that was given is a row, or its beginning up to a dot; *by_name: the row itself. */
+bool suite_wanted(const struct plan *plan, const char *row, bool *by_name);
+
+/* ---- Shootdowns (inv_front.c) ---------------------------------------------------------------- */
+
+/* Adds the rows of pmap-inv to the list. */
+void inv_front_list(json_t *rows);
+/* Runs those of the list that are wanted, and all comparisons if no rows were named. */
+void inv_front_run(const struct plan *plan, const json_t *rows, json_t *report);
 
 /* ---- The machine (machine.c) ----------------------------------------------------------------- */
 
@@ -76,7 +91,8 @@ unsigned int compare_reports(FILE *out, const char *old_path, const json_t *repo
 
 /* Pictures in a folder, a page of everything; false and errno if they cannot be written. */
 bool page_svg(const char *folder, const json_t *report);
-bool page_html(const char *path, const json_t *report);
+/* pictures: the folder of those that others made, or NULL. */
+bool page_html(const char *path, const char *pictures, const json_t *report);
 
 /* Of a record: best value by best limit. */
 double record_ratio(const json_t *record);

@@ -176,7 +176,7 @@ verb_list(void)
 	size_t i;
 
 	json_array_foreach(rows, i, row)
-		printf("%-20s %s\n%-20s limit: %s\n", record_text(row, "name"),
+		printf("%-23s %s\n%-23s limit: %s\n", record_text(row, "name"),
 		       record_text(row, "what"), "", record_text(row, "limit"));
 	json_decref(rows);
 	return 0;
@@ -210,7 +210,7 @@ verb_run(int argc, char **argv)
 		front_fail(EX_CANTCREAT, "%s: %s", plan.pl_json, strerror(errno));
 	if (plan.pl_svg != NULL && !page_svg(plan.pl_svg, report))
 		front_fail(EX_CANTCREAT, "%s: %s", plan.pl_svg, strerror(errno));
-	if (plan.pl_html != NULL && !page_html(plan.pl_html, report))
+	if (plan.pl_html != NULL && !page_html(plan.pl_html, plan.pl_svg, report))
 		front_fail(EX_CANTCREAT, "%s: %s", plan.pl_html, strerror(errno));
 	json_decref(report);
 	return 0;

@@ -9,6 +9,7 @@
 #include "bench/front.h"
 
 #include <errno.h>
+#include <glob.h>
 #include <limits.h>
 #include <math.h>
 #include <stdint.h>
@@ -201,8 +202,35 @@ put_row(FILE *out, const json_t *record)
 	fputs("</td></tr>\n", out);
 }
 
+/* Pictures that pmap-inv wrote beside ours. */
 static void
-put_page(FILE *out, const json_t *report)
+put_others(FILE *out, const char *folder)
+{
+	char pattern[PATH_MAX];
+	glob_t found;
+
+	snprintf(pattern, sizeof(pattern), "%s/*.svg", folder);
+	if (glob(pattern, 0, NULL, &found) != 0)
+		return;
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		const char *const slash = strrchr(found.gl_pathv[i], '/');
+		char text[4096];
+		size_t n;
+		FILE *in;
+
+		if (strncmp(slash + 1, "ratios-", 7) == 0)
+			continue;
+		in = fopen(found.gl_pathv[i], "r");
+		while (in != NULL && (n = fread(text, 1, sizeof(text), in)) > 0)
+			fwrite(text, 1, n, out);
+		if (in != NULL)
+			fclose(in);
+	}
+	globfree(&found);
+}
+
+static void
+put_page(FILE *out, const char *pictures, const json_t *report)
 {
 	json_t *record;
 	size_t i;
@@ -224,6 +252,8 @@ put_page(FILE *out, const json_t *report)
 		for (unsigned int a = 0; a < FRONT_ARCHES; a++)
 			put_bars(out, report, front_arches[a], tiers[t]);
 	}
+	if (pictures != NULL && json_object_get(report, "invalidation") != NULL)
+		put_others(out, pictures);
 	fputs("<div class=\"scroll\"><table><tr><th>row<th>type<th>tier<th>best<th>median<th>limit"
 	      "<th>unit<th>ratio<th>to reach<th>counts</tr>\n",
 	      out);
@@ -245,12 +275,12 @@ put_page(FILE *out, const json_t *report)
 }
 
 bool
-page_html(const char *path, const json_t *report)
+page_html(const char *path, const char *pictures, const json_t *report)
 {
 	FILE *const out = fopen(path, "w");
 
 	if (out == NULL)
 		return false;
-	put_page(out, report);
+	put_page(out, pictures, report);
 	return fclose(out) == 0;
 }

@@ -267,7 +267,7 @@ take_turn(struct crowd *cr, unsigned int cpu)
 static void
 pass_turn(struct crowd *cr, unsigned int cpu)
 {
-	const unsigned int next = (cpu + 1) % cr->cr_n;
+	unsigned int next = (cpu + 1) % cr->cr_n;
 
 	/* Not the form that is counted. */
 	if (counting(cr->cr_b))

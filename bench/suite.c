@@ -41,12 +41,12 @@ suite_list(void)
 
 	if (rows == NULL)
 		front_fail(code, "the rows could not be listed");
+	inv_front_list(rows);
 	return rows;
 }
 
-/* A name is a row, or its beginning up to a dot. */
-static bool
-wanted(const struct plan *plan, const char *row, bool *by_name)
+bool
+suite_wanted(const struct plan *plan, const char *row, bool *by_name)
 {
 	*by_name = false;
 	for (unsigned int i = 0; i < plan->pl_nnames; i++) {
@@ -71,7 +71,7 @@ check_names(const struct plan *plan, const json_t *rows)
 		size_t k;
 
 		json_array_foreach(rows, k, row) any |=
-			wanted(&one, record_text(row, "name"), &by_name);
+			suite_wanted(&one, record_text(row, "name"), &by_name);
 		if (!any)
 			front_fail(EX_USAGE, "'%s': there is no such row; try: pmap-bench list",
 				   plan->pl_names[i]);
@@ -244,7 +244,7 @@ suite_run(const struct plan *plan)
 		char why[128];
 		bool by_name;
 
-		if (!wanted(plan, name, &by_name))
+		if (!suite_wanted(plan, name, &by_name) || json_object_get(row, "inv") != NULL)
 			continue;
 		if (!cannot(plan, row, why, sizeof(why))) {
 			run_arches(plan, row, records);
@@ -254,9 +254,10 @@ suite_run(const struct plan *plan)
 			front_fail(EX_TEMPFAIL, "%s cannot run here: %s", name, why);
 		json_array_append_new(skipped, json_pack("{s:s, s:s}", "name", name, "why", why));
 	}
-	machine_after(run);
 	json_object_set_new(report, "rows", records);
 	json_object_set_new(report, "skipped", skipped);
+	inv_front_run(plan, rows, report);
+	machine_after(run);
 	json_decref(rows);
 	return report;
 }

@@ -12,7 +12,7 @@
 void
 table_head(FILE *out)
 {
-	fprintf(out, "%-20s %-8s %-6s %11s %11s  %-9s %8s %8s  %s\n", "row", "type", "tier", "best",
+	fprintf(out, "%-23s %-8s %-6s %11s %11s  %-9s %8s %8s  %s\n", "row", "type", "tier", "best",
 		"limit", "unit", "ratio", "to reach", "counts");
 }
 
@@ -37,7 +37,7 @@ table_row(FILE *out, const json_t *record)
 	number(limit, sizeof(limit), record_real(json_object_get(record, "limit"), "best"));
 	number(ratio, sizeof(ratio), record_ratio(record));
 	number(target, sizeof(target), record_real(record, "target"));
-	fprintf(out, "%-20s %-8s %-6s %11s %11s  %-9s %8s %8s%s", record_text(record, "name"),
+	fprintf(out, "%-23s %-8s %-6s %11s %11s  %-9s %8s %8s%s", record_text(record, "name"),
 		record_text(record, "arch"), record_text(record, "tier"), best, limit,
 		record_text(record, "unit"), ratio, target,
 		json_is_true(json_object_get(record, "reached")) ? "  " : "! ");
