@@ -110,10 +110,14 @@ vmop_has_devices(const struct space *sp)
 	return has_devices(sp, false);
 }
 
+/* Rights that are being gained may be refused, those being lost may be gone: neither is sure. */
 bool
 vmop_device_writes(const struct space *sp, const struct region *rg, bool surely)
 {
-	return rg->rg_wired && (region_rights(rg) & PMAP_PROT_W) != 0 && has_devices(sp, surely);
+	const unsigned int rights =
+		surely ? rg->rg_prot & (unsigned int)~rg->rg_gaining : region_rights(rg);
+
+	return rg->rg_wired && (rights & PMAP_PROT_W) != 0 && has_devices(sp, surely);
 }
 
 /* Whatever a device could write may be in the log from here on. */
