@@ -165,12 +165,31 @@ hostop_peek(struct space *sp, gpa_t start, gpa_t stop)
 
 /* ---- Superpages ----------------------------------------------------------------------------- */
 
+/* What may execute is vmspace's affair where superpages may not; it does not tell of its flush. */
+static int
+promote(struct space *sp, gpa_t gpa, bool *deferred)
+{
+	const bool may_defer = (pmap_flags(sp->sp_pmap) & PMAP_DEFER) != 0;
+	struct pmap_gather g;
+	int error;
+
+	if (sp->sp_nx || sp->sp_nx_changing) {
+		*deferred = may_defer;
+		return vm_promote(sp->sp_vs, gpa, 1);
+	}
+	pmap_gather_begin(&g, sp->sp_pmap);
+	error = pmap_promote(sp->sp_pmap, gpa, 1, &g);
+	*deferred = !g.pg_flush && may_defer;
+	pmap_gather_finish(&g);
+	return error;
+}
+
 void
 hostop_promote(struct space *sp, gpa_t start, gpa_t stop)
 {
 	const gpa_t base = start & ~(REGION_BYTES - 1);
 	struct oracle_tlb_op op;
-	struct pmap_gather g;
+	bool deferred;
 	int error;
 
 	(void)stop;
@@ -180,12 +199,7 @@ hostop_promote(struct space *sp, gpa_t start, gpa_t stop)
 	world_tick(sp->sp_world, WC_PROMOTE);
 	sp->sp_log_users++;
 	oracle_tlb_op_begin(&op, pmap_root(sp->sp_pmap));
-	pmap_gather_begin(&g, sp->sp_pmap);
-	error = pmap_promote(sp->sp_pmap, start, 1, &g);
-
-	const bool deferred = !g.pg_flush && (pmap_flags(sp->sp_pmap) & PMAP_DEFER) != 0;
-
-	pmap_gather_finish(&g);
+	error = promote(sp, start, &deferred);
 	space_observe(sp);
 	if (deferred)
 		oracle_tlb_op_defer(&op);
