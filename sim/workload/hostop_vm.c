@@ -433,6 +433,7 @@ set_wired(struct space *sp, gpa_t start, bool wired, enum world_count c)
 
 	hostop_begin(&ho, sp, rg->rg_base, region_end(rg), c);
 	if (!rg->rg_absent) {
+		rg->rg_wiring = wired;
 		error = wired ? vm_wire_memmap(sp->sp_vs, rg->rg_base, len)
 			      : vm_unwire_memmap(sp->sp_vs, rg->rg_base, len);
 		if (error == -EFAULT && rg->rg_seg->sg_kind == SEG_SYSMEM)
@@ -448,6 +449,7 @@ set_wired(struct space *sp, gpa_t start, bool wired, enum world_count c)
 		} else if (wired && vmop_has_devices(sp)) {
 			vmop_may_be_logged(sp); /* devices have seen a part of it */
 		}
+		rg->rg_wiring = false;
 	}
 	hostop_judge(&ho);
 	hostop_end(&ho);

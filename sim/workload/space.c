@@ -127,6 +127,7 @@ space_renew(struct space *sp)
 		rg->rg_prot = rg->rg_shown ? rg->rg_prot_max : 0;
 		rg->rg_losing = 0;
 		rg->rg_gaining = 0;
+		rg->rg_wiring = false;
 		rg->rg_wired = false;
 	}
 }

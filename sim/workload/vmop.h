@@ -152,6 +152,9 @@ void vmop_devices_run(struct world *w, bool run);
 /* Whatever a device of a space could write may be in the log from here on. */
 void vmop_may_be_logged(struct space *sp);
 
+/* vm_attach_device() that is to be refused. */
+int vmop_attach_nothing(struct space *sp, uint64_t device);
+
 /* ---- vmop_hostile.c ------------------------------------------------------------------------- */
 
 hostop_fn vmop_hostile, vmop_hostile_alone;

@@ -95,6 +95,8 @@ vmop_create(struct world *w)
 static bool
 has_devices(const struct space *sp, bool surely)
 {
+	if (sp->sp_attaching != 0 && !surely)
+		return true;
 	for (unsigned int i = 0; i < SIM_DEVICES; i++) {
 		const struct dma_device *const dd = &sp->sp_world->wo_vmops->vo_devices[i];
 
@@ -117,7 +119,9 @@ vmop_device_writes(const struct space *sp, const struct region *rg, bool surely)
 	const unsigned int rights =
 		surely ? rg->rg_prot & (unsigned int)~rg->rg_gaining : region_rights(rg);
 
-	return rg->rg_wired && (rights & PMAP_PROT_W) != 0 && has_devices(sp, surely);
+	const bool wired = rg->rg_wired || (rg->rg_wiring && !surely);
+
+	return wired && (rights & PMAP_PROT_W) != 0 && has_devices(sp, surely);
 }
 
 /* Whatever a device could write may be in the log from here on. */
@@ -132,6 +136,19 @@ vmop_may_be_logged(struct space *sp)
 	}
 }
 
+/* For a while all that is wired is the device's that the guest will not get. */
+int
+vmop_attach_nothing(struct space *sp, uint64_t device)
+{
+	int error;
+
+	sp->sp_attaching++;
+	error = vm_attach_device(sp->sp_vs, device);
+	sp->sp_attaching--;
+	vmop_may_be_logged(sp);
+	return error;
+}
+
 /* One that is somebody's already, whose end waits meanwhile: refused. */
 static void
 attach_refused(struct space *sp, unsigned int device, struct space *owner)
@@ -141,7 +158,7 @@ attach_refused(struct space *sp, unsigned int device, struct space *owner)
 	if (owner->sp_closing)
 		return;
 	owner->sp_users++;
-	error = vm_attach_device(sp->sp_vs, device);
+	error = vmop_attach_nothing(sp, device);
 	if (error == 0 || (error != (owner == sp ? -EEXIST : -EBUSY) && !vmop_excused(error) &&
 			   !(error == -ENXIO && !sp->sp_world->wo_iommu)))
 		sim_violation("CK-API", "I40",

@@ -339,13 +339,7 @@ copy_hole(const struct hostile *hs)
 static int
 attach_unknown(const struct hostile *hs)
 {
-	int error;
-
-	/* For a while all that is wired is the device's that there is not. */
-	vmop_may_be_logged(hs->hs_space);
-	error = vm_attach_device(hs->hs_vs, SIM_DEVICES + hs->hs_odd);
-	vmop_may_be_logged(hs->hs_space);
-	return error;
+	return vmop_attach_nothing(hs->hs_space, SIM_DEVICES + hs->hs_odd);
 }
 
 static int

@@ -136,6 +136,7 @@ map_region(struct space *sp, struct region *rg)
 	if (shown_elsewhere(sp, rg))
 		return;
 	region_unsettle(rg, rg->rg_prot_max);
+	rg->rg_wiring = wired;
 	space_op_begin(sp, &op);
 	error = rg->rg_seg->sg_kind == SEG_WINDOW
 			? vm_map_mmio(sp->sp_vs, rg->rg_base, len, rg->rg_seg->sg_hpa + first)
@@ -149,6 +150,7 @@ map_region(struct space *sp, struct region *rg)
 	if (error != 0 && wired)
 		vmop_may_be_logged(sp);
 	region_settled(rg, error == 0 ? rg->rg_prot_max : 0, error == 0 && wired);
+	rg->rg_wiring = false;
 	space_op_end(sp, &op, rg->rg_base, region_end(rg));
 	vmop_tick(sp->sp_world, wired && error == 0 ? VO_MAP_WIRED : VO_MAP);
 }

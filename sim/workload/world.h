@@ -101,6 +101,7 @@ struct region {
 	uint8_t rg_prot;     /* granted */
 	uint8_t rg_losing;   /* being taken away: may be used until that is over */
 	uint8_t rg_gaining;  /* of rg_prot: being given, may be denied until that is over */
+	bool rg_wiring;	     /* being wired: devices may reach it already */
 	uint8_t rg_prot_max; /* when it was made */
 	uint64_t rg_changes; /* of its rights, begun or over */
 	enum pt_memattr rg_memattr;
@@ -165,6 +166,7 @@ struct space {
 	unsigned int sp_log_users; /* fibers that count on it to stay on or off */
 	bool sp_nx;		   /* execute control is on, for sure */
 	bool sp_nx_changing;
+	unsigned int sp_attaching; /* attachments under way that will be refused */
 	bool sp_many;	       /* somebody shows more maps than there are regions */
 	gpa_t sp_many_base;    /* where: nothing else is near */
 	bool sp_renewed;       /* a segment was freed: what is held of it is in the accounts */
