@@ -102,6 +102,23 @@ hostop_begin(struct hostop *ho, struct space *sp, gpa_t start, gpa_t end, enum w
 	pmap_gather_begin(&ho->ho_gather, sp->sp_pmap);
 }
 
+static bool
+log_settled(void *arg)
+{
+	const struct space *const sp = arg;
+
+	return !sp->sp_log_changing;
+}
+
+void
+hostop_begin_bare(struct hostop *ho, struct space *sp, gpa_t start, gpa_t end, enum world_count c)
+{
+	while (sp->sp_log_changing)
+		sim_wait_until("the dirty log to be on or off", log_settled, sp);
+	sp->sp_log_users++;
+	hostop_begin(ho, sp, start, end, c);
+}
+
 /*
  * A shootdown of more steps than so many times the square of the number of CPUs waits for
  * somebody who was not made to hurry. With kicks 100 times the square is as slow as it gets, as
@@ -157,6 +174,13 @@ hostop_end(struct hostop *ho)
 	oracle_check_range(ho->ho_range.ra_space, ho->ho_range.ra_start, ho->ho_range.ra_end);
 	hostop_give(&ho->ho_range);
 	STORY(done(0));
+}
+
+void
+hostop_end_bare(struct hostop *ho)
+{
+	hostop_end(ho);
+	ho->ho_range.ra_space->sp_log_users--;
 }
 
 void

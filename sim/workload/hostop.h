@@ -38,6 +38,13 @@ struct hostop {
 /* Counts it, takes its pages, and begins it for the oracle of translations. */
 void hostop_begin(struct hostop *ho, struct space *sp, gpa_t start, gpa_t end, enum world_count c);
 
+/*
+ * The same for one that takes M out of the tables, or a right to write, with nobody told. vmspace
+ * does so only where a log that begins can see it; so the log is neither on its way nor moved.
+ */
+void hostop_begin_bare(struct hostop *ho, struct space *sp, gpa_t start, gpa_t end,
+		       enum world_count c);
+
 /* The shootdown of ho_gather, and its judgment. */
 void hostop_flush(struct hostop *ho);
 
@@ -46,6 +53,7 @@ void hostop_judge(struct hostop *ho);
 
 /* Looks at the pages, and gives them back. */
 void hostop_end(struct hostop *ho);
+void hostop_end_bare(struct hostop *ho);
 
 /* What never fails for a valid range: CK-API I41. */
 void hostop_must(int error, const char *what);

@@ -24,7 +24,7 @@ hostop_remove(struct space *sp, gpa_t start, gpa_t stop)
 	struct hostop ho;
 	gpa_t at = start;
 
-	hostop_begin(&ho, sp, start, stop, WC_REMOVE);
+	hostop_begin_bare(&ho, sp, start, stop, WC_REMOVE);
 	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
 		const struct region *const rg = &sp->sp_regions[r];
 
@@ -38,7 +38,7 @@ hostop_remove(struct space *sp, gpa_t start, gpa_t stop)
 	if (at < stop)
 		hostop_must(pmap_remove(sp->sp_pmap, at, stop, &ho.ho_gather), "pmap_remove");
 	hostop_flush(&ho);
-	hostop_end(&ho);
+	hostop_end_bare(&ho);
 }
 
 /* ---- Accessed and modified ------------------------------------------------------------------ */
@@ -54,11 +54,11 @@ hostop_clear_modify(struct space *sp, gpa_t start, gpa_t stop)
 {
 	struct hostop ho;
 
-	hostop_begin(&ho, sp, start, stop, WC_CLEAR_MODIFY);
+	hostop_begin_bare(&ho, sp, start, stop, WC_CLEAR_MODIFY);
 	hostop_must(pmap_clear_modify(sp->sp_pmap, start, stop, &ho.ho_gather),
 		    "pmap_clear_modify");
 	hostop_flush(&ho);
-	hostop_end(&ho);
+	hostop_end_bare(&ho);
 }
 
 struct used_before {
@@ -87,14 +87,14 @@ hostop_age(struct space *sp, gpa_t start, gpa_t stop)
 	struct hostop ho;
 
 	stop = clamp_span(start, stop);
-	hostop_begin(&ho, sp, start, stop, WC_AGE);
+	hostop_begin_bare(&ho, sp, start, stop, WC_AGE);
 	hostop_pages(&ho.ho_range, record_used, &ub);
 	hostop_must(pmap_harvest(sp->sp_pmap, start, stop, PMAP_HARVEST_ACCESSED, bitmap, NULL,
 				 &ho.ho_gather),
 		    "pmap_harvest");
 	hostop_flush(&ho);
 	oracle_aged(sp, start, stop, bitmap, used);
-	hostop_end(&ho);
+	hostop_end_bare(&ho);
 }
 
 static void
@@ -113,12 +113,12 @@ hostop_referenced(struct space *sp, gpa_t start, gpa_t stop)
 	uint64_t referenced;
 	struct hostop ho;
 
-	hostop_begin(&ho, sp, start, stop, WC_REFERENCED);
+	hostop_begin_bare(&ho, sp, start, stop, WC_REFERENCED);
 	hostop_must(pmap_ts_referenced(sp->sp_pmap, start, stop, &referenced, &ho.ho_gather),
 		    "pmap_ts_referenced");
 	hostop_flush(&ho);
 	hostop_pages(&ho.ho_range, forget_used, NULL);
-	hostop_end(&ho);
+	hostop_end_bare(&ho);
 }
 
 static void

@@ -194,10 +194,10 @@ protect_range(struct space *sp, gpa_t start, gpa_t stop)
 
 	if (!((pmap_fmt(sp->sp_pmap)->pf_prot_ok >> prot) & 1))
 		return;
-	hostop_begin(&ho, sp, start, stop, WC_PROTECT);
+	hostop_begin_bare(&ho, sp, start, stop, WC_PROTECT);
 	hostop_must(pmap_protect(sp->sp_pmap, start, stop, prot, &ho.ho_gather), "pmap_protect");
 	hostop_flush(&ho);
-	hostop_end(&ho);
+	hostop_end_bare(&ho);
 }
 
 void

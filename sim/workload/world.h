@@ -167,11 +167,11 @@ struct space {
 	bool sp_nx;		   /* execute control is on, for sure */
 	bool sp_nx_changing;
 	unsigned int sp_attaching; /* attachments under way that will be refused */
-	bool sp_many;	       /* somebody shows more maps than there are regions */
-	gpa_t sp_many_base;    /* where: nothing else is near */
-	bool sp_renewed;       /* a segment was freed: what is held of it is in the accounts */
-	uint64_t sp_ghost_gen; /* the generation, never wrapped */
-	uint64_t sp_last_gen;  /* as last read */
+	bool sp_many;		   /* somebody shows more maps than there are regions */
+	gpa_t sp_many_base;	   /* where: nothing else is near */
+	bool sp_renewed;	   /* a segment was freed: what is held of it is in the accounts */
+	uint64_t sp_ghost_gen;	   /* the generation, never wrapped */
+	uint64_t sp_last_gen;	   /* as last read */
 };
 
 /* What a CPU is doing, as far as others must know. */
