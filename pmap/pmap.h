@@ -317,7 +317,8 @@ void pmap_guest_exit(struct pmap_slot *s);
 
 /*
  * PT_X86: this CPU loads the pmap into CR3, or unloads it; and the handler of the kick while it is
- * loaded. They flush as needed through host_invlpg() and host_flush_tlb(). Interrupts off.
+ * loaded. They flush as needed through host_invlpg() and host_flush_tlb(). Interrupts off, but for
+ * an initiator that calls its own handler.
  */
 void pmap_activate(struct pmap *pm, struct pmap_slot *s);
 void pmap_deactivate(struct pmap_slot *s);

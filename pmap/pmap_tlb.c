@@ -208,22 +208,26 @@ pmap_deactivate(struct pmap_slot *s)
 	pmap_guest_exit(s);
 }
 
+/*
+ * Also called by an initiator that has the pmap loaded, which may be interrupted anywhere in here by
+ * a kick for a later generation. So the state is read before the generation, and exchanged only if
+ * it is still that: an older acknowledgement in the place of a newer one would never be renewed,
+ * since its kick has been taken. What this call then leaves in ps_seen is older than what has been
+ * flushed, never newer.
+ */
 void
 pmap_kicked(struct pmap *pm, struct pmap_slot *s)
 {
+	uint64_t state = host_load_acquire(&s->ps_state);
 	const uint64_t gen = host_load_acquire(&pm->pm_gen);
-	const uint64_t state = host_load(&s->ps_state);
 
 	if (state == SLOT_IDLE || state == SLOT_ACTIVE_ACK(gen))
 		return;
 	s->ps_ack = gen;
 	s->ps_forced = host_load(&s->ps_force);
 	flush_local(pm, s);
-	/*
-	 * Here the flush comes before the acknowledgement: the next instruction may use the pmap.
-	 * If a kick came in between, ps_ack is its generation, and its flush covers ours.
-	 */
-	host_store_release(&s->ps_state, SLOT_ACTIVE_ACK(s->ps_ack));
+	/* Here the flush comes before the acknowledgement: the next instruction may use the pmap. */
+	host_cas(&s->ps_state, &state, SLOT_ACTIVE_ACK(gen));
 }
 
 /* ---- Generations ---------------------------------------------------------------------------- */
