@@ -22,6 +22,24 @@ struct flushes {
 	uint64_t fl_npages;
 };
 
+/* A CPU that the next flush is interrupted on, by the kick of a generation after it. */
+static struct {
+	struct pmap *in_pmap;
+	struct pmap_slot *in_slot;
+} interrupted;
+
+static void
+interrupt(void)
+{
+	struct pmap *const pm = interrupted.in_pmap;
+
+	interrupted.in_pmap = NULL;
+	if (pm == NULL)
+		return;
+	pmap_invalidate_all(pm);
+	pmap_kicked(pm, interrupted.in_slot);
+}
+
 static void
 on_invlpg(void *arg, uint64_t va, uint64_t npages)
 {
@@ -30,6 +48,7 @@ on_invlpg(void *arg, uint64_t va, uint64_t npages)
 	f->fl_ranges++;
 	f->fl_va = va;
 	f->fl_npages = npages;
+	interrupt();
 }
 
 static void
@@ -39,6 +58,7 @@ on_flush(void *arg, bool global)
 
 	f->fl_full += !global;
 	f->fl_global += global;
+	interrupt();
 }
 
 /* Whether exactly this was flushed; forgets it. */
@@ -148,6 +168,33 @@ own_cpu(struct fx *x, struct pmap_slot *s, struct flushes *f)
 Test(tlb_x86, pages_up_to_a_threshold_then_everything)
 {
 	each_x86(own_cpu);
+}
+
+/* An initiator that is its own handler has interrupts on: the newer acknowledgement stays. */
+static void
+kicked_meanwhile(struct fx *x, struct pmap_slot *s, struct flushes *f)
+{
+	struct pmap_slot own = {0}; /* on no list, so that nobody waits for it */
+
+	(void)s;
+	pmap_activate(x->fx_pm, &own);
+	pmap_invalidate_all(x->fx_pm);
+	*f = (struct flushes){0};
+	interrupted.in_pmap = x->fx_pm;
+	interrupted.in_slot = &own;
+	pmap_kicked(x->fx_pm, &own);
+	fx_assert(f->fl_full + f->fl_global == 2);
+	fx_assert(host_load(&own.ps_state) >> 1 == pmap_generation(x->fx_pm));
+	*f = (struct flushes){0};
+	/* All is flushed and acknowledged: a kick finds nothing left to do. */
+	pmap_kicked(x->fx_pm, &own);
+	fx_assert(flushed_nothing(f));
+	pmap_deactivate(&own);
+}
+
+Test(tlb_x86, an_acknowledgement_replaces_no_newer_one)
+{
+	each_x86(kicked_meanwhile);
 }
 
 /* An unlinked table is flushed for, though none of its pages was accessed. */
