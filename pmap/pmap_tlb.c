@@ -209,9 +209,9 @@ pmap_deactivate(struct pmap_slot *s)
 }
 
 /*
- * Also called by an initiator that has the pmap loaded, which may be interrupted anywhere in here by
- * a kick for a later generation. So the state is read before the generation, and exchanged only if
- * it is still that: an older acknowledgement in the place of a newer one would never be renewed,
+ * Also called by an initiator that has the pmap loaded, which may be interrupted anywhere in here
+ * by a kick for a later generation. So the state is read before the generation, and exchanged only
+ * if it is still that: an older acknowledgement in the place of a newer one would never be renewed,
  * since its kick has been taken. What this call then leaves in ps_seen is older than what has been
  * flushed, never newer.
  */
@@ -226,7 +226,7 @@ pmap_kicked(struct pmap *pm, struct pmap_slot *s)
 	s->ps_ack = gen;
 	s->ps_forced = host_load(&s->ps_force);
 	flush_local(pm, s);
-	/* Here the flush comes before the acknowledgement: the next instruction may use the pmap. */
+	/* The flush comes before the acknowledgement: the next instruction may use the pmap. */
 	host_cas(&s->ps_state, &state, SLOT_ACTIVE_ACK(gen));
 }
 
