@@ -188,11 +188,27 @@ reap_chunk(struct vm_object *ob, struct vm_chunk *ch, uint64_t first)
 	vm_pager_discard(ob, first + from, n - from);
 }
 
+/*
+ * The stand-in for a window's pages goes as they would: who has found the object in an epoch
+ * section and comes late must not share it, since sharers keep nothing from being freed.
+ */
+static void
+end_window(struct vm_object *ob)
+{
+	uint64_t state;
+
+	while (!vm_page_own(&ob->ob_window, &state))
+		vm_page_wait(ob, &ob->ob_window, false);
+	vm_page_disown(ob, &ob->ob_window, VP_RESIDENT, 0);
+}
+
 void
 vm_object_terminate(struct vm_object *ob)
 {
 	vm_object_unclock(ob);
 	host_xchg(&ob->ob_dead, 1);
+	if (ob->ob_type == OBJT_SG)
+		end_window(ob);
 	for (uint64_t n = 0; n < chunk_count(ob); n++) {
 		struct vm_chunk *const ch = chunk_at(ob, n);
 
