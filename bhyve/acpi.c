@@ -143,7 +143,7 @@ add_mcfg(struct tables *tb)
 	if (table == NULL)
 		return NULL;
 	put(table + 44, PCI_ECAM_BASE, 8);
-	table[55] = 255; /* the last bus */
+	/* First and last bus: 0. There is no other, and guests look for devices on each. */
 	finish(table, "MCFG", 1, bytes);
 	return table;
 }

@@ -31,7 +31,7 @@ add_windows(struct aml *aml, const struct acpi_cfg *cfg)
 
 	aml_name(aml, "_CRS");
 	resources = aml_resources(aml);
-	aml_window_bus(aml, 0, 255);
+	aml_window_bus(aml, 0, 0);
 	aml_io(aml, 0xcf8, 8);
 	aml_window_io(aml, 0, 0xcf7);
 	aml_window_io(aml, 0xd00, 0xffff);
