@@ -24,6 +24,7 @@
 #define ARG_BYTES (1ull << 14) /* as many as an ioctl's number can tell */
 
 struct fuzzer {
+	bool pc; /* the machine has interrupt hardware */
 	struct kt_vm *vm;
 	int segment_fd;
 	uint64_t state;
@@ -82,23 +83,24 @@ number(struct fuzzer *f)
 
 /* All calls but those that the loop makes with care (RUN), or that would end the test (DESTROY). */
 static const unsigned long commands[] = {
-	VMM_ALLOC_MEMSEG,   VMM_GET_MEMSEG,    VMM_MMAP_MEMSEG,
-	VMM_MUNMAP_MEMSEG,  VMM_MMAP_GETNEXT,  VMM_PROTECT_MEMMAP,
-	VMM_WIRE_MEMMAP,    VMM_UNWIRE_MEMMAP, VMM_DISCARD,
-	VMM_PAGEOUT,	    VMM_DIRTY_LOG,     VMM_EXEC_CONTROL,
-	VMM_GET_GPA_PMAP,   VMM_PAGE_INFO,     VMM_HARVEST,
-	VMM_SUPER,	    VMM_ACCOUNTS,      VMM_DUMP,
-	VMM_STATS,	    VMM_STAT_DESC,     VMM_GET_REGS,
-	VMM_SET_REGS,	    VMM_GET_DESC,      VMM_SET_DESC,
-	VMM_GET_FIELD,	    VMM_SET_FIELD,     VMM_GET_CAPABILITY,
-	VMM_SET_CAPABILITY, VMM_INJECT,	       VMM_GET_INTINFO,
-	VMM_ACTIVATE_CPU,   VMM_GET_CPUS,      VMM_SUSPEND,
-	VMM_REINIT,	    VMM_GLA2GPA,       VMM_COPY,
-	VMM_SET_PLATFORM,   VMM_IRQ_LINE,      VMM_MSI,
-	VMM_APIC_ACCESS,    VMM_RTC,	       VMM_APIC_STATE,
-	VMMCTL_VERSION,	    VMMCTL_NEXT,
+	VMM_ALLOC_MEMSEG, VMM_GET_MEMSEG,     VMM_MMAP_MEMSEG,	  VMM_MUNMAP_MEMSEG,
+	VMM_MMAP_GETNEXT, VMM_PROTECT_MEMMAP, VMM_WIRE_MEMMAP,	  VMM_UNWIRE_MEMMAP,
+	VMM_DISCARD,	  VMM_PAGEOUT,	      VMM_DIRTY_LOG,	  VMM_EXEC_CONTROL,
+	VMM_GET_GPA_PMAP, VMM_PAGE_INFO,      VMM_HARVEST,	  VMM_SUPER,
+	VMM_ACCOUNTS,	  VMM_DUMP,	      VMM_STATS,	  VMM_STAT_DESC,
+	VMM_GET_REGS,	  VMM_SET_REGS,	      VMM_GET_DESC,	  VMM_SET_DESC,
+	VMM_GET_FIELD,	  VMM_SET_FIELD,      VMM_GET_CAPABILITY, VMM_SET_CAPABILITY,
+	VMM_INJECT,	  VMM_GET_INTINFO,    VMM_ACTIVATE_CPU,	  VMM_GET_CPUS,
+	VMM_SUSPEND,	  VMM_REINIT,	      VMM_GLA2GPA,	  VMM_COPY,
+	VMM_SET_PLATFORM, VMM_IRQ_LINE,	      VMMCTL_VERSION,	  VMMCTL_NEXT,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+/* And those on interrupt hardware, for a machine that has it. */
+static const unsigned long hardware[] = {
+	VMM_SET_PLATFORM, VMM_IRQ_LINE, VMM_MSI, VMM_APIC_ACCESS, VMM_RTC, VMM_APIC_STATE,
+};
+#define HARDWARE (sizeof(hardware) / sizeof(hardware[0]))
 
 static void
 fill(struct fuzzer *f, uint64_t *words, size_t bytes)
@@ -127,7 +129,8 @@ call(struct fuzzer *f)
 {
 	static const char *const names[] = {"", "", "", "a", "framebuffer", "x/y"};
 	uint64_t words[ARG_BYTES / 8];
-	unsigned long cmd = commands[next(f) % COMMANDS];
+	unsigned long cmd =
+		f->pc && next(f) % 2 ? hardware[next(f) % HARDWARE] : commands[next(f) % COMMANDS];
 	const uint64_t r = next(f);
 	void *arg = words;
 	int fd = f->vm->fd;
@@ -138,6 +141,10 @@ call(struct fuzzer *f)
 	if (cmd == VMM_ALLOC_MEMSEG)
 		snprintf(((struct vmm_memseg *)words)->name, VMM_SEG_NAME_BYTES, "%s",
 			 names[next(f) % 6]);
+	if (cmd == VMM_MSI && r % 4)
+		words[0] = 0xfee00000 | (r & 0xff00c);
+	if (cmd == VMM_APIC_ACCESS && r % 4)
+		words[1] = (r % 8 < 4 ? VMM_LAPIC_GPA : VMM_IOAPIC_GPA) + (r >> 8 & 0xff0);
 	if (cmd == VMM_SUSPEND && r % 16)
 		return;
 	if (r % 37 == 0)
@@ -235,16 +242,18 @@ make(struct kt_vm *vm, uint64_t seed)
 }
 
 static void
-random_calls(void)
+calls_at_random(bool pc)
 {
 	const struct sigaction action = {.sa_handler = on_alarm};
 	const struct itimerval clock = {{0, 3000}, {0, 3000}};
 	const char *const given = getenv("FUZZ_SEED");
 	const uint64_t seed = given ? strtoull(given, NULL, 0) : 20260711;
-	struct kt_vm *const vm = kt_boot(2, 16 * MIB);
+	struct kt_vm *const vm =
+		pc ? kt_boot_pc(2, VMM_PLATFORM_HALT_DETECT) : kt_boot(2, 16 * MIB);
 	struct fuzzer fuzzers[THREADS];
 	pthread_t threads[THREADS];
-	const uint64_t calls = kt_platform()->kind == VMM_CPU_SVM ? CALLS : CALLS_SLOW;
+	const uint64_t calls =
+		(kt_platform()->kind == VMM_CPU_SVM ? CALLS : CALLS_SLOW) / (pc ? 5 : 1);
 	uint64_t successes = 0;
 
 	kt_memory(vm, 4 * MIB);
@@ -255,6 +264,7 @@ random_calls(void)
 	for (int i = 0; i < THREADS; i++) {
 		fuzzers[i] = make(vm, seed + (uint64_t)i * 7919);
 		fuzzers[i].wanted = calls / THREADS;
+		fuzzers[i].pc = pc;
 	}
 	KT_EQ(setitimer(ITIMER_REAL, &clock, NULL), 0);
 	for (int i = 0; i < THREADS; i++)
@@ -274,8 +284,21 @@ random_calls(void)
 	}
 }
 
+static void
+random_calls(void)
+{
+	calls_at_random(false);
+}
+
+static void
+hardware_calls(void)
+{
+	calls_at_random(true);
+}
+
 static const struct kt_case cases[] = {
 	{.name = "random-calls", .run = random_calls, .seconds = 600},
+	{.name = "hardware-calls", .run = hardware_calls, .seconds = 600},
 };
 
 KT_MAIN(cases)
