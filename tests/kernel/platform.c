@@ -337,37 +337,53 @@ wait_for_sipi(void *arg)
 	return NULL;
 }
 
-/* The second vCPU begins in real mode where SIPI says; another SIPI means nothing then. */
+static void
+init_and_sipi(struct kt_cpu *bsp, int id)
+{
+	apic_write(bsp, VMM_LAPIC_GPA + 0x310, (uint32_t)id << 24);
+	apic_write(bsp, VMM_LAPIC_GPA + 0x300, 0xc500);
+	apic_write(bsp, VMM_LAPIC_GPA + 0x300, 0x8500);
+	apic_write(bsp, VMM_LAPIC_GPA + 0x300, 0x4600 | GUEST_REAL >> 12);
+	apic_write(bsp, VMM_LAPIC_GPA + 0x300, 0x4600 | GUEST_REAL >> 12);
+}
+
+/*
+ * Others begin in real mode where SIPI says, whether their thread waits for it already or comes
+ * later; a second SIPI means nothing then.
+ */
 static void
 startup(void)
 {
 	struct kt_vm *const vm = kt_boot_pc(1, 0);
 	struct kt_cpu *const bsp = &vm->cpus[0];
-	struct kt_cpu *const ap = kt_activate(vm, 1);
 	struct vmm_apic_state state;
-	struct vmm_desc cs = {0};
 	uint64_t real = 0;
-	pthread_t thread;
 
 	KT_OK(vm_get_capability(bsp->vcpu, VMM_CAP_UNRESTRICTED_GUEST, &real));
 	if (!real)
 		kt_not_applicable("this CPU runs no guest in real mode");
-	KT_OK(vm_apic_state(ap->vcpu, &state));
-	KT_EQ(state.waits_for_sipi, 1);
-	KT_EQ(pthread_create(&thread, NULL, wait_for_sipi, ap), 0);
-	kt_sleep_ms(20);
-	apic_write(bsp, VMM_LAPIC_GPA + 0x310, 1u << 24);
-	apic_write(bsp, VMM_LAPIC_GPA + 0x300, 0xc500); /* INIT */
-	apic_write(bsp, VMM_LAPIC_GPA + 0x300, 0x8500);
-	apic_write(bsp, VMM_LAPIC_GPA + 0x300, 0x4600 | GUEST_REAL >> 12);
-	apic_write(bsp, VMM_LAPIC_GPA + 0x300, 0x4600 | GUEST_REAL >> 12);
-	KT_EQ(pthread_join(thread, NULL), 0);
-	KT_EQ(ap->exit.u.inout.port, GUEST_PORT_DONE);
-	KT_OK(kt_get_desc(ap, VMM_REG_CS, &cs));
-	KT_EQ(cs.base, GUEST_REAL);
-	KT_EQ(kt_reg(ap, VMM_REG_CS), GUEST_REAL >> 4);
-	KT_OK(vm_apic_state(ap->vcpu, &state));
-	KT_EQ(state.waits_for_sipi, 0);
+	for (int id = 1; id <= 2; id++) {
+		struct kt_cpu *const ap = kt_activate(vm, id);
+		struct vmm_desc cs = {0};
+		pthread_t thread;
+
+		KT_OK(vm_apic_state(ap->vcpu, &state));
+		KT_EQ(state.waits_for_sipi, 1);
+		if (id == 2)
+			init_and_sipi(bsp, id);
+		KT_EQ(pthread_create(&thread, NULL, wait_for_sipi, ap), 0);
+		if (id == 1) {
+			kt_sleep_ms(20);
+			init_and_sipi(bsp, id);
+		}
+		KT_EQ(pthread_join(thread, NULL), 0);
+		KT_EQ(ap->exit.u.inout.port, GUEST_PORT_DONE);
+		KT_OK(kt_get_desc(ap, VMM_REG_CS, &cs));
+		KT_EQ(cs.base, GUEST_REAL);
+		KT_EQ(kt_reg(ap, VMM_REG_CS), GUEST_REAL >> 4);
+		KT_OK(vm_apic_state(ap->vcpu, &state));
+		KT_EQ(state.waits_for_sipi, 0);
+	}
 }
 
 /* Halted for ever, one vCPU and the other never started: told, if that was asked for. */
@@ -407,7 +423,7 @@ static const struct kt_case cases[] = {
 	{.name = "messages", .run = messages, .seconds = 300},
 	{.name = "levels", .run = levels},
 	{.name = "priorities", .run = priorities},
-	{.name = "startup", .run = startup},
+	{.name = "startup", .run = startup, .seconds = 60},
 	{.name = "at-rest", .run = at_rest},
 };
 
