@@ -39,7 +39,6 @@ static const struct {
 } plain[] = {
 	{'m', "memory.size", NULL},
 	{'U', "uuid", NULL},
-	{'G', "gdb.port", NULL},
 	{OPT_KERNEL, "kernel", NULL},
 	{OPT_INITRD, "initrd", NULL},
 	{OPT_APPEND, "cmdline", NULL},
@@ -52,7 +51,6 @@ static const struct {
 	{'u', "rtc.use_localtime", "false"},
 	{'W', "virtio_msix", "false"},
 	{'x', "x86.x2apic", "true"},
-	{'a', "x86.x2apic", "false"},
 };
 
 static void
@@ -73,10 +71,10 @@ help(void)
 	      "  -w              unknown model-specific registers read 0, and are no fault\n"
 	      "  -e              unknown ports end the machine\n"
 	      "  -u              the guest's clock has UTC, not local time\n"
-	      "  -W              virtio without MSI-X\n"
-	      "  -x, -a          the local APIC is offered as x2APIC (always), or as xAPIC\n"
+	      "  -W              devices without MSI-X\n"
+	      "  -x              the local APIC is offered as x2APIC, too (always)\n"
 	      "  -p VCPU:CPU     pin a vCPU to a host's CPU\n"
-	      "  -U UUID         the machine's identity\n"
+	      "  -U UUID         the machine's identity: kept, and not shown to the guest\n"
 	      "  -k FILE         a configuration: lines of VARIABLE=VALUE\n"
 	      "  -o VAR=VALUE    a variable; -o config.dump=1 shows all, and ends\n"
 	      "Exit status: 0 reboot, 1 power-off, 2 halt, 3 triple fault, 4 error;\n"
@@ -204,7 +202,7 @@ options_parse(struct config *config, int argc, char **argv, const char **name)
 	int option, result;
 
 	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":c:m:s:l:AHPSwWuxaek:o:U:p:G:h", longs, NULL)) !=
+	while ((option = getopt_long(argc, argv, ":c:m:s:l:AHPSwWuxek:o:U:p:h", longs, NULL)) !=
 	       -1) {
 		char text[64];
 

@@ -185,6 +185,7 @@ struct pci_bus {
 	uint64_t pb_mem64_next;
 	uint64_t pb_mem64_base;
 	unsigned int pb_lines[PCI_GSIS]; /* how many devices hold the line high */
+	bool pb_no_msix;		 /* -W: devices are offered none, and use INTx */
 	bool pb_up;
 	char pb_why[256];
 };
@@ -240,7 +241,8 @@ int pci_alloc_bar_own(struct pci_dev *dev, unsigned int index, enum pci_bar_kind
 		      uint64_t bytes);
 /* Appends a capability, its header included; its offset, or -ENOSPC. */
 int pci_add_cap(struct pci_dev *dev, const void *cap, size_t bytes);
-/* MSI-X with its table and pending bits in a memory BAR of its own. */
+/* MSI-X with its table and pending bits in a memory BAR of its own; nothing, where the user wants
+ * none. */
 int pci_add_msix(struct pci_dev *dev, unsigned int bar, unsigned int vectors);
 /* Gives it INTA#. */
 void pci_add_intx(struct pci_dev *dev);

@@ -37,6 +37,8 @@ pci_add_msix(struct pci_dev *dev, unsigned int bar, unsigned int vectors)
 
 	if (vectors == 0 || vectors > MSIX_VECTORS_MAX)
 		return pci_fail(dev, -EINVAL, "MSI-X has 1 to %d vectors", MSIX_VECTORS_MAX);
+	if (dev->pd_bus->pb_no_msix)
+		return 0;
 	error = pci_alloc_bar(dev, bar, PCI_BAR_MEM32, MSIX_BAR_BYTES);
 	if (error != 0)
 		return error;

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "guest_mem.h"
@@ -158,6 +159,7 @@ pci_machine_start(struct vmctx *ctx, const struct config *config, const char **w
 	pci_bus_init(&bus, &hooks, vm_get_highmem_base(ctx) + vm_get_highmem_size(ctx));
 	machine = ctx;
 	made = true;
+	bus.pb_no_msix = strcmp(config_get_or(config, "virtio_msix", "true"), "false") == 0;
 	*why = pci_why(&bus);
 	error = plug_all(config);
 	if (error == 0)
