@@ -79,21 +79,29 @@ compare_counts(FILE *out, const json_t *was, const json_t *is)
 	return changed;
 }
 
+json_t *
+compare_open(const char *path)
+{
+	json_error_t error;
+	json_t *const old = json_load_file(path, 0, &error);
+
+	if (old == NULL)
+		front_fail(EX_NOINPUT, "%s: %s", path, error.text);
+	if (strcmp(record_text(old, "format"), FRONT_FORMAT) != 0)
+		front_fail(EX_DATAERR, "%s: not a report of pmap-bench (format %s)", path,
+			   FRONT_FORMAT);
+	return old;
+}
+
 unsigned int
 compare_reports(FILE *out, const char *old_path, const json_t *report)
 {
-	json_error_t error;
-	json_t *const old = json_load_file(old_path, 0, &error);
+	json_t *const old = compare_open(old_path);
 	unsigned int changed = 0;
 	unsigned int common = 0;
 	json_t *record;
 	size_t i;
 
-	if (old == NULL)
-		front_fail(EX_NOINPUT, "%s: %s", old_path, error.text);
-	if (strcmp(record_text(old, "format"), FRONT_FORMAT) != 0)
-		front_fail(EX_DATAERR, "%s: not a report of pmap-bench (format %s)", old_path,
-			   FRONT_FORMAT);
 	fprintf(out, "\ncompared with %s (ratios; beyond the spread of both, and 5 %%):\n",
 		old_path);
 	json_array_foreach(json_object_get(report, "rows"), i, record)

@@ -86,8 +86,14 @@ void table_head(FILE *out);
 void table_row(FILE *out, const json_t *record);
 void table_tail(FILE *out, const json_t *report);
 
-/* How many rows changed, by its rule; or the end of the program if the file is none. */
+/* An older report; or the end of the program if the file is none. */
+json_t *compare_open(const char *path);
+/* How many rows changed, by its rule. */
 unsigned int compare_reports(FILE *out, const char *old_path, const json_t *report);
+
+struct plot;
+/* The picture of rows with several CPUs, until the next call; false if there are none. */
+bool scaling_draw(const json_t *report, const char *arch, const char *tier, struct plot *p);
 
 /* Pictures in a folder, a page of everything; false and errno if they cannot be written. */
 bool page_svg(const char *folder, const json_t *report);

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 
 const char *const front_arches[FRONT_ARCHES] = {"ept", "ept-noad", "rvi"};
@@ -26,7 +27,7 @@ enum {
 static const struct argp_option options[] = {
 	{"arch", 'a', "LIST", 0, "Types: any of ept, ept-noad, rvi, by commas (default: all)", 0},
 	{"cpus", 'n', "N", 0, "CPUs for rows that use several (default: all there are)", 0},
-	{"time", 't', "T", 0, "Time for each row, type and tier: 500ms, 2s, or seconds (1s)", 0},
+	{"time", 't', "T", 0, "Time for each row, type and tier: 500ms, 2s, or seconds (500ms)", 0},
 	{"tier", KEY_TIER, "TIER", 0,
 	 "native: all that this CPU has; kernel: general registers only; both (default)", 0},
 	{"json", 'j', "FILE", 0, "Write the report", 0},
@@ -182,10 +183,31 @@ verb_list(void)
 	return 0;
 }
 
+/* Minutes of measuring are not to be lost to a name that cannot be. */
+static void
+check_files(const struct plan *plan)
+{
+	const char *const files[] = {plan->pl_json, plan->pl_html};
+
+	for (unsigned int i = 0; i < 2; i++) {
+		FILE *const out = files[i] != NULL ? fopen(files[i], "a") : NULL;
+
+		if (files[i] == NULL)
+			continue;
+		if (out == NULL)
+			front_fail(EX_CANTCREAT, "%s: %s", files[i], strerror(errno));
+		fclose(out);
+	}
+	if (plan->pl_svg != NULL && mkdir(plan->pl_svg, 0777) != 0 && errno != EEXIST)
+		front_fail(EX_CANTCREAT, "%s: %s", plan->pl_svg, strerror(errno));
+	if (plan->pl_compare != NULL)
+		json_decref(compare_open(plan->pl_compare));
+}
+
 static int
 verb_run(int argc, char **argv)
 {
-	static struct plan plan = {.pl_native = true, .pl_kernel = true, .pl_ms = 1000};
+	static struct plan plan = {.pl_native = true, .pl_kernel = true, .pl_ms = 500};
 	json_t *report;
 	bool any = false;
 
@@ -200,6 +222,7 @@ verb_run(int argc, char **argv)
 		front_fail(EX_TEMPFAIL, "--cpus %u: this machine has %u for us", plan.pl_cpus,
 			   machine_cpus());
 
+	check_files(&plan);
 	report = suite_run(&plan);
 	table_tail(stdout, report);
 	if (plan.pl_compare != NULL)

@@ -7,6 +7,7 @@
  */
 
 #include "bench/front.h"
+#include "bench/plot.h"
 
 #include <errno.h>
 #include <glob.h>
@@ -26,11 +27,12 @@
 /* Colors by day and by night. */
 #define STYLE                                                                                  \
 	"<style>:root{--ink:#1c2330;--dim:#667085;--line:#d8dde6;--ok:#2a7f62;--miss:#c2603a;" \
-	"--mark:#1c2330;--bg:#fff}@media(prefers-color-scheme:dark){:root{--ink:#e6e9ef;"      \
-	"--dim:#98a2b3;--line:#3a4150;--ok:#4fb38f;--miss:#e08a62;--mark:#fff;--bg:#14171d}}"  \
-	"text{font:12px system-ui,sans-serif;fill:var(--ink)}.d{fill:var(--dim)}"              \
-	".l{stroke:var(--line)}.o{fill:var(--ok)}.m{fill:var(--miss)}"                         \
-	".t{stroke:var(--mark);stroke-width:2}</style>"
+	"--bg:#fff}@media(prefers-color-scheme:dark){:root{--ink:#e6e9ef;--dim:#98a2b3;"       \
+	"--line:#3a4150;--ok:#4fb38f;--miss:#e08a62;--bg:#14171d}}"                            \
+	".ratios text{font:12px system-ui,sans-serif;fill:var(--ink)}"                         \
+	".ratios .dim{fill:var(--dim)}.ratios .line{stroke:var(--line)}"                       \
+	".ratios .ok{fill:var(--ok)}.ratios .miss{fill:var(--miss)}"                           \
+	".ratios .mark{stroke:var(--ink);stroke-width:2}</style>"
 
 static void
 put_text(FILE *out, const char *text)
@@ -75,12 +77,12 @@ put_bar(FILE *out, const json_t *record, unsigned int y)
 	fprintf(out,
 		"</text><rect class=\"%s\" x=\"%d\" y=\"%u\" width=\"%.1f\" height=\"12\" rx=\"2\">"
 		"<title>",
-		json_is_true(json_object_get(record, "reached")) ? "o" : "m", LEFT, y + 1,
+		json_is_true(json_object_get(record, "reached")) ? "ok" : "miss", LEFT, y + 1,
 		end - LEFT);
 	put_text(out, record_text(record, "what"));
-	fprintf(out, "</title></rect><text x=\"%.1f\" y=\"%u\" class=\"d\">%.3g</text>", end + 5,
+	fprintf(out, "</title></rect><text x=\"%.1f\" y=\"%u\" class=\"dim\">%.3g</text>", end + 5,
 		y + 11, ratio);
-	fprintf(out, "<path class=\"t\" d=\"M%.1f %uv16\"/>\n",
+	fprintf(out, "<path class=\"mark\" d=\"M%.1f %uv16\"/>\n",
 		place(record_real(record, "target")), y - 1);
 }
 
@@ -98,7 +100,8 @@ put_bars(FILE *out, const json_t *report, const char *arch, const char *tier)
 	if (n == 0)
 		return false;
 	fprintf(out,
-		"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %u\" width=\"%d\" "
+		"<svg class=\"ratios\" xmlns=\"http://www.w3.org/2000/svg\" "
+		"viewBox=\"0 0 %d %u\" width=\"%d\" "
 		"role=\"img\">" STYLE "<text x=\"0\" y=\"14\"><tspan font-weight=\"600\">%s, %s"
 		"</tspan>: ratio to the limit; the mark is what is to be reached</text>\n",
 		LEFT + WIDTH + RIGHT, 56 + n * BAR, LEFT + WIDTH + RIGHT, arch, tier);
@@ -106,7 +109,7 @@ put_bars(FILE *out, const json_t *report, const char *arch, const char *tier)
 		const double x = place(pow(10, decade));
 
 		fprintf(out,
-			"<path class=\"l\" d=\"M%.1f 40V%u\"/><text class=\"d\" x=\"%.1f\" "
+			"<path class=\"line\" d=\"M%.1f 40V%u\"/><text class=\"dim\" x=\"%.1f\" "
 			"y=\"36\" text-anchor=\"middle\">%g</text>\n",
 			x, 44 + n * BAR, x, pow(10, decade));
 	}
@@ -126,6 +129,8 @@ static const char *const tiers[] = {"native", "kernel"};
 bool
 page_svg(const char *folder, const json_t *report)
 {
+	struct plot scaling;
+
 	if (mkdir(folder, 0777) != 0 && errno != EEXIST)
 		return false;
 	for (unsigned int a = 0; a < FRONT_ARCHES; a++) {
@@ -141,6 +146,11 @@ page_svg(const char *folder, const json_t *report)
 				return false;
 			any = put_bars(out, report, front_arches[a], tiers[t]);
 			if (fclose(out) != 0 || (!any && remove(path) != 0))
+				return false;
+			snprintf(path, sizeof(path), "%s/scaling-%s-%s.svg", folder,
+				 front_arches[a], tiers[t]);
+			if (scaling_draw(report, front_arches[a], tiers[t], &scaling) &&
+			    !plot_write(&scaling, path))
 				return false;
 		}
 	}
@@ -218,7 +228,7 @@ put_others(FILE *out, const char *folder)
 		size_t n;
 		FILE *in;
 
-		if (strncmp(slash + 1, "ratios-", 7) == 0)
+		if (strncmp(slash + 1, "ratios-", 7) == 0 || strncmp(slash + 1, "scaling-", 8) == 0)
 			continue;
 		in = fopen(found.gl_pathv[i], "r");
 		while (in != NULL && (n = fread(text, 1, sizeof(text), in)) > 0)
@@ -232,6 +242,7 @@ put_others(FILE *out, const char *folder)
 static void
 put_page(FILE *out, const char *pictures, const json_t *report)
 {
+	struct plot scaling;
 	json_t *record;
 	size_t i;
 
@@ -251,6 +262,12 @@ put_page(FILE *out, const char *pictures, const json_t *report)
 	for (unsigned int t = 0; t < 2; t++) {
 		for (unsigned int a = 0; a < FRONT_ARCHES; a++)
 			put_bars(out, report, front_arches[a], tiers[t]);
+	}
+	for (unsigned int a = 0; a < FRONT_ARCHES; a++) {
+		if (scaling_draw(report, front_arches[a], "native", &scaling)) {
+			plot_put(&scaling, out);
+			break;
+		}
 	}
 	if (pictures != NULL && json_object_get(report, "invalidation") != NULL)
 		put_others(out, pictures);

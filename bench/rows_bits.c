@@ -13,14 +13,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BYTES GIB
-#define PAGES (BYTES / PAGE)
 #define CHUNK (128 * MIB) /* of a round of migration */
 
-/* Which pages were written to: every nth; 0: none. */
+/* Which pages were written to: every nth; 0: none. Of 1 GiB, or of more than caches hold. */
 #define EVERY(n) (n)
+#define COLD (1u << 16)
+#define COLD_BYTES (16 * GIB)
 
 struct state {
+	uint64_t st_bytes;
+	uint64_t st_pages;
 	uint64_t *st_words; /* for the limit */
 	uint64_t *st_bitmap;
 	unsigned int st_every;
@@ -34,21 +36,23 @@ setup(struct bench *b)
 
 	if (st == NULL)
 		bench_lacks(b, "there is no memory");
-	st->st_every = b->b_row->br_param;
-	st->st_words = bench_alloc(b, PAGES * sizeof(uint64_t));
-	st->st_bitmap = bench_alloc(b, PAGES / 8);
-	b->b_units = b->b_limit_units = 1;
+	st->st_every = b->b_row->br_param & ~COLD;
+	st->st_bytes = (b->b_row->br_param & COLD) && b->b_tier != BENCH_COUNT ? COLD_BYTES : GIB;
+	st->st_pages = st->st_bytes / PAGE;
+	st->st_words = bench_alloc(b, st->st_pages * sizeof(uint64_t));
+	st->st_bitmap = bench_alloc(b, st->st_pages / 8);
+	b->b_units = b->b_limit_units = (double)(st->st_bytes / GIB);
 	b->b_state = st;
 	bench_pmap(b, 0);
-	bench_tables(b, PAGES / 512 + 64);
-	for (gpa_t gpa = 0; gpa < BYTES; gpa += PAGE)
+	bench_tables(b, st->st_pages / 512 + 64);
+	for (gpa_t gpa = 0; gpa < st->st_bytes; gpa += PAGE)
 		bench_enter(b, gpa, 0, PMAP_PROT_R);
 }
 
 static uint64_t
 expected(const struct state *st)
 {
-	return st->st_every ? PAGES / st->st_every : 0;
+	return st->st_every ? st->st_pages / st->st_every : 0;
 }
 
 /* ---- Limits ---------------------------------------------------------------------------------- */
@@ -58,8 +62,8 @@ expected(const struct state *st)
 static void
 prepare(struct state *st)
 {
-	memset(st->st_words, 0, PAGES * sizeof(uint64_t));
-	for (uint64_t i = 0; st->st_every && i < PAGES; i += st->st_every)
+	memset(st->st_words, 0, st->st_pages * sizeof(uint64_t));
+	for (uint64_t i = 0; st->st_every && i < st->st_pages; i += st->st_every)
 		st->st_words[i] = BIT;
 }
 
@@ -72,7 +76,7 @@ scan_limit(struct bench *b)
 
 	prepare(st);
 	bench_begin(b);
-	sink = limit_scan(st->st_words, PAGES, BIT);
+	sink = limit_scan(st->st_words, st->st_pages, BIT);
 	bench_end(b);
 	bench_check(b, sink == expected(st), "the limit counted wrong");
 }
@@ -97,7 +101,7 @@ clear_limit(struct bench *b)
 
 	prepare(st);
 	bench_begin(b);
-	limit_clear(st->st_words, PAGES, ~BIT);
+	limit_clear(st->st_words, st->st_pages, ~BIT);
 	bench_end(b);
 }
 
@@ -108,7 +112,7 @@ locked_limit(struct bench *b)
 
 	prepare(st);
 	bench_begin(b);
-	limit_and(st->st_words, PAGES, ~BIT);
+	limit_and(st->st_words, st->st_pages, ~BIT);
 	bench_end(b);
 }
 
@@ -117,18 +121,18 @@ locked_limit(struct bench *b)
 static void
 touch(struct bench *b, struct state *st)
 {
-	bench_touch(b, 0, BYTES, 1, false);
+	bench_touch(b, 0, st->st_bytes, 1, false);
 	if (st->st_every)
-		bench_touch(b, 0, BYTES, st->st_every, true);
+		bench_touch(b, 0, st->st_bytes, st->st_every, true);
 }
 
 static uint64_t
-bits_in(const uint64_t *bitmap)
+bits_in(const struct state *st)
 {
 	uint64_t n = 0;
 
-	for (uint64_t i = 0; i < PAGES / 64; i++)
-		n += (uint64_t)__builtin_popcountll(bitmap[i]);
+	for (uint64_t i = 0; i < st->st_pages / 64; i++)
+		n += (uint64_t)__builtin_popcountll(st->st_bitmap[i]);
 	return n;
 }
 
@@ -141,15 +145,15 @@ harvest_round(struct bench *b)
 	bool modified;
 
 	touch(b, st);
-	memset(st->st_bitmap, 0, PAGES / 8);
+	memset(st->st_bitmap, 0, st->st_pages / 8);
 	bench_begin(b);
 	pmap_gather_begin(&g, b->b_pm);
-	pmap_harvest(b->b_pm, 0, BYTES, PMAP_HARVEST_MODIFIED, st->st_bitmap, &found, &g);
+	pmap_harvest(b->b_pm, 0, st->st_bytes, PMAP_HARVEST_MODIFIED, st->st_bitmap, &found, &g);
 	pmap_gather_finish(&g);
 	bench_end(b);
-	bench_check(b, found == expected(st) && bits_in(st->st_bitmap) == found,
+	bench_check(b, found == expected(st) && bits_in(st) == found,
 		    "the dirty pages found are not those written to");
-	pmap_is_modified(b->b_pm, 0, BYTES, &modified);
+	pmap_is_modified(b->b_pm, 0, st->st_bytes, &modified);
 	bench_check(b, !modified, "pages stayed dirty");
 }
 
@@ -163,15 +167,15 @@ protect_round(struct bench *b)
 	struct pmap_leaf leaf;
 
 	/* Writable again: enters over what is there, with a right more. */
-	for (gpa_t gpa = 0; gpa < BYTES; gpa += PAGE)
+	for (gpa_t gpa = 0; gpa < st->st_bytes; gpa += PAGE)
 		bench_enter(b, gpa, 0, PMAP_PROT_R);
 	touch(b, st);
 	bench_begin(b);
 	pmap_gather_begin(&g, b->b_pm);
-	pmap_protect(b->b_pm, 0, BYTES, PMAP_PROT_RX, &g);
+	pmap_protect(b->b_pm, 0, st->st_bytes, PMAP_PROT_RX, &g);
 	pmap_gather_finish(&g);
 	bench_end(b);
-	for (gpa_t gpa = 0; gpa < BYTES; gpa += 997 * PAGE)
+	for (gpa_t gpa = 0; gpa < st->st_bytes; gpa += 997 * PAGE)
 		bench_check(b,
 			    pmap_extract(b->b_pm, gpa, &leaf) == 0 &&
 				    !(leaf.pl_prot & PMAP_PROT_W) && !leaf.pl_modified,
@@ -181,16 +185,17 @@ protect_round(struct bench *b)
 static void
 age_round(struct bench *b)
 {
+	struct state *const st = b->b_state;
 	struct pmap_gather g;
 	uint64_t found;
 
-	touch(b, b->b_state);
+	touch(b, st);
 	bench_begin(b);
 	pmap_gather_begin(&g, b->b_pm);
-	pmap_ts_referenced(b->b_pm, 0, BYTES, &found, &g);
+	pmap_ts_referenced(b->b_pm, 0, st->st_bytes, &found, &g);
 	pmap_gather_finish(&g);
 	bench_end(b);
-	bench_check(b, found == PAGES, "pages that were accessed were not found");
+	bench_check(b, found == st->st_pages, "pages that were accessed were not found");
 }
 
 /* ---- A round of migration -------------------------------------------------------------------- */
@@ -205,7 +210,7 @@ writer(struct bench *b, struct state *st)
 	const pt_entry_t bits = f->pf_a | f->pf_m | (f->pf_emulated_ad ? f->pf_hw_x : 0);
 
 	for (gpa_t at = 0; !__atomic_load_n(&st->st_stop, __ATOMIC_RELAXED);
-	     at = (at + 512 * PAGE) % BYTES) {
+	     at = (at + 512 * PAGE) % st->st_bytes) {
 		struct host_word *const words = bench_table(b, at, 0);
 
 		for (unsigned int i = 0; i < HOST_TABLE_WORDS; i += 64)
@@ -226,8 +231,8 @@ migrate(struct pair *pa)
 	struct state *const st = b->b_state;
 	const uint64_t start = bench_thread_ns();
 
-	memset(st->st_bitmap, 0, PAGES / 8);
-	for (gpa_t gpa = 0; gpa < BYTES; gpa += CHUNK) {
+	memset(st->st_bitmap, 0, st->st_pages / 8);
+	for (gpa_t gpa = 0; gpa < st->st_bytes; gpa += CHUNK) {
 		struct pmap_gather g;
 
 		pmap_gather_begin(&g, b->b_pm);
@@ -277,7 +282,7 @@ migration_round(struct bench *b)
 	pmap_stats(b->b_pm, &after);
 	bench_check(b, after.st_shootdowns - before.st_shootdowns <= pa.pa_gathers,
 		    "more than one shootdown for a chunk");
-	found = bits_in(st->st_bitmap);
+	found = bits_in(st);
 	bench_check(b, found >= expected(st), "pages were written to, and not found");
 }
 
@@ -289,6 +294,9 @@ const struct bench_row bench_rows_bits[] = {
 	{"harvest.sparse", "dirty pages of 1 GiB, one in 64", SCAN, "us/GiB",
 	 .br_target = {1.5, 1.5}, .br_mib = 16, .br_param = EVERY(64), .br_setup = setup,
 	 .br_limit_round = scan_limit, .br_round = harvest_round},
+	{"harvest.sparse.cold", "dirty pages of 16 GiB, one in 64, more tables than caches hold",
+	 SCAN, "us/GiB", .br_target = {1.5, 1.5}, .br_mib = 160, .br_param = EVERY(64) | COLD,
+	 .br_setup = setup, .br_limit_round = scan_limit, .br_round = harvest_round},
 	{"harvest.dense", "dirty pages of 1 GiB, all of them", COPY, "us/GiB",
 	 .br_target = {2.2, 4.2}, .br_mib = 16, .br_param = EVERY(1), .br_setup = setup,
 	 .br_limit_round = clear_limit, .br_round = harvest_round},
@@ -307,6 +315,9 @@ const struct bench_row bench_rows_bits[] = {
 	{"age.live", "accessed pages of 1 GiB, all of them, one in 64 dirty", LOCK, "us/GiB",
 	 .br_target = {0.1, 0.1}, .br_mib = 16, .br_param = EVERY(64), .br_setup = setup,
 	 .br_limit_round = locked_limit, .br_round = age_round},
+	{"wrprot.live.cold", "16 GiB write-protected, one page in 64 dirty", LOCK, "us/GiB",
+	 .br_target = {0.1, 0.1}, .br_mib = 160, .br_param = EVERY(64) | COLD, .br_setup = setup,
+	 .br_limit_round = locked_limit, .br_round = protect_round},
 	{"mig.round", "1 GiB harvested in chunks of 128 MiB while its guest writes", COPY, "us/GiB",
 	 .br_target = {4.2, 4.2}, .br_cpus = 2, .br_mib = 16, .br_param = EVERY(64),
 	 .br_setup = setup, .br_limit_round = clear_limit, .br_round = migration_round},
