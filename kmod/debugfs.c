@@ -119,6 +119,7 @@ debugfs_init(void)
 {
 	root = debugfs_create_dir("vmm", NULL);
 	debugfs_create_file("pageout", 0400, root, NULL, &pageout_fops);
+	selfbench_add(root);
 	return 0;
 }
 
@@ -126,4 +127,5 @@ void
 debugfs_exit(void)
 {
 	debugfs_remove_recursive(root);
+	selfbench_forget();
 }

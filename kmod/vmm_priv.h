@@ -249,7 +249,7 @@ int mappings_vm_init(struct vm *vm);
 void mappings_vm_end(struct vm *vm);  /* no call is being made any more; user space gets SIGBUS */
 void mappings_vm_free(struct vm *vm); /* with the last reference */
 
-/* ---- sysctl.c, debugfs.c --------------------------------------------------------------------- */
+/* ---- sysctl.c, debugfs.c, selfbench.c -------------------------------------------------------- */
 
 int sysctl_init(void);
 void sysctl_exit(void);
@@ -257,5 +257,9 @@ int debugfs_init(void);
 void debugfs_exit(void);
 void debugfs_vm_add(struct vm *vm);
 void debugfs_vm_remove(struct vm *vm);
+
+struct dentry;
+void selfbench_add(struct dentry *dir);
+void selfbench_forget(void);
 
 #endif /* KMOD_VMM_PRIV_H */
