@@ -267,7 +267,10 @@ run_entries(struct selfbench *sb, struct pmap_slot *s)
 	pmap_slot_detach(sb->sb_pm, s);
 }
 
-/* A CPU that is "in the guest": nothing but the clock's generation ends its stay. */
+/*
+ * A CPU that is "in the guest": nothing but the clock's generation ends its stay, so it may have
+ * left before anybody kicks it.
+ */
 struct pretender {
 	struct pmap *pr_pm;
 	struct pmap_slot *pr_slot;

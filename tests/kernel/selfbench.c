@@ -113,7 +113,9 @@ shootdowns(void)
 		kt_not_applicable("there is one CPU only");
 	}
 	KT_EQ(count("inv.in", "shootdowns"), SINGLES);
-	KT_EQ(count("inv.in", "kicks"), SINGLES);
+	/* One that saw the generation before it was kicked has left already. */
+	KT_TRUE(count("inv.in", "kicks") <= SINGLES);
+	KT_TRUE(count("inv.in", "kicks") > 0);
 	KT_TRUE(count("inv.in", "found") >= SINGLES);
 }
 
