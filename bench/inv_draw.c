@@ -199,11 +199,12 @@ draw_heat_signal(const struct inv_report *re, FILE *to)
 static const struct {
 	const char *name;
 	void (*draw)(const struct inv_report *re, FILE *to);
+	unsigned int least; /* processors that it takes for more than a point */
 } pictures[] = {
-	{"inv-latency-flag.svg", draw_heat_flag},
-	{"inv-latency-signal.svg", draw_heat_signal},
-	{"inv-batch.svg", draw_batch},
-	{"inv-scaling.svg", draw_scaling},
+	{"inv-latency-flag.svg", draw_heat_flag, 2},
+	{"inv-latency-signal.svg", draw_heat_signal, 2},
+	{"inv-batch.svg", draw_batch, 2},
+	{"inv-scaling.svg", draw_scaling, 3},
 };
 #define PICTURES (sizeof(pictures) / sizeof(pictures[0]))
 
@@ -214,6 +215,8 @@ inv_out_svg(const struct inv_report *re, const char *dir)
 		char path[4096];
 		FILE *to;
 
+		if (re->re_processors < pictures[i].least)
+			continue;
 		snprintf(path, sizeof(path), "%s/%s", dir, pictures[i].name);
 		to = fopen(path, "w");
 		if (to != NULL)
@@ -264,7 +267,8 @@ inv_out_html(const struct inv_report *re, const char *path)
 		re->re_processors, re->re_type);
 	put_rows(re, to);
 	for (unsigned int i = 0; i < PICTURES; i++)
-		pictures[i].draw(re, to);
+		if (re->re_processors >= pictures[i].least)
+			pictures[i].draw(re, to);
 	if (fclose(to) != 0) {
 		fprintf(stderr, "pmap-inv: cannot write %s: %s\n", path, strerror(errno));
 		return false;

@@ -20,6 +20,12 @@
 void
 inv_out_rows(const struct inv_report *re)
 {
+	double load;
+
+	if (getloadavg(&load, 1) == 1 && load > re->re_processors + 0.5)
+		printf("the load is %.1f on %u processors: threads wait for each other's, and "
+		       "figures are worth little\n",
+		       load, re->re_processors);
 	printf("%-24s %10s %10s %10s %7s %7s %7s  %s\n", "row", "best", "median", "limit", "ratio",
 	       "median", "target", "unit, count, verdict");
 	for (unsigned int i = 0; i < re->re_nrows; i++) {

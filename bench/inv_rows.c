@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BUDGET_NS UINT64_C(300000000)
 #define BLOCK 64 /* gathers or faults timed together where nobody waits */
 
 /* ---- Parts ---------------------------------------------------------------------------------- */
@@ -32,7 +33,8 @@ median_of(struct crew *c, const struct inv_row *row, const struct inv_scheme *sc
 					.iu_pages = pages,
 					.iu_block = block,
 					.iu_gathers = row->rw_gathers,
-					.iu_in_guest = in_guest};
+					.iu_in_guest = in_guest,
+					.iu_budget_ns = BUDGET_NS};
 	const int error = inv_run(c, &setup, r);
 
 	*ns = (double)hist_at(&r->ir_latency, 500);
@@ -102,7 +104,8 @@ run_storm(struct crew *c, struct inv_row *row, double *value, double *limit)
 					.iu_initiators = row->rw_n,
 					.iu_pages = 1,
 					.iu_gathers = row->rw_gathers,
-					.iu_in_guest = 100};
+					.iu_in_guest = 100,
+					.iu_budget_ns = BUDGET_NS};
 	const int error = inv_run(c, &setup, &r);
 
 	if (error != 0)

@@ -157,6 +157,13 @@ bare_main(struct crew_member *me, void *arg)
 	host_posix_set_hooks(NULL);
 }
 
+/* On a machine with other things to do a kick may take a whole slice of time to be answered. */
+static uint64_t
+end_of(const struct inv_setup *setup)
+{
+	return setup->iu_budget_ns != 0 ? inv_now_ns() + setup->iu_budget_ns : ~UINT64_C(0);
+}
+
 /* ---- Initiators ----------------------------------------------------------------------------- */
 
 static void
@@ -175,7 +182,12 @@ initiate(struct initiator *me)
 
 	const unsigned int block = iu->iu_block != 0 ? iu->iu_block : 1;
 
+	const uint64_t end = end_of(iu);
+
 	for (unsigned int i = 0; i < iu->iu_gathers && me->in_error == 0; i += block) {
+		if (inv_now_ns() > end)
+			break;
+
 		/* Not the same entries again and again. */
 		const gpa_t gpa = base + (gpa_t)(i % 64) * iu->iu_pages * HOST_PAGE_SIZE;
 
@@ -217,8 +229,13 @@ kick_bare(struct run *ru, struct hist *h)
 	uint64_t was[CREW_MAX];
 	const unsigned int n = ru->ru_setup->iu_vcpus;
 
+	const uint64_t end = end_of(ru->ru_setup);
+
 	for (unsigned int k = 0; k < ru->ru_setup->iu_gathers; k++) {
 		const uint64_t from = inv_now_ns();
+
+		if (from > end)
+			break;
 
 		for (unsigned int i = 0; i < n; i++) {
 			was[i] = host_load(&ru->ru_bare[i].acks);

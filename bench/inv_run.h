@@ -32,6 +32,7 @@ struct inv_setup {
 	unsigned int iu_block;	    /* gathers timed together, and divided; 0: one */
 	unsigned int iu_gathers;    /* of each initiator */
 	unsigned int iu_in_guest;   /* percent of the CPUs' turns */
+	uint64_t iu_budget_ns;	    /* gathers that would begin later are left out; 0: none */
 };
 
 struct inv_result {

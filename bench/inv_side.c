@@ -38,7 +38,8 @@ inv_sides(struct inv_side sides[INV_SIDE_MAX], unsigned int processors, enum pt_
 					  .iu_initiators = 1,
 					  .iu_pages = 1,
 					  .iu_gathers = kick == INV_POLLED ? 2000 : 200,
-					  .iu_in_guest = 100};
+					  .iu_in_guest = 100,
+					  .iu_budget_ns = 100000000};
 
 		for (unsigned int i = 0; i < 3; i++) {
 			setup.iu_in_guest = shares[i];

@@ -70,6 +70,10 @@ put_number(FILE *to, double v)
 	static const char *const units[] = {"", "k", "M", "G"};
 	unsigned int u = 0;
 
+	if (v < 10000 && v == floor(v)) {
+		fprintf(to, "%.0f", v);
+		return;
+	}
 	while (v >= 1000 && u < 3) {
 		v /= 1000;
 		u++;
