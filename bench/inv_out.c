@@ -138,7 +138,7 @@ static json_t *
 one_row(const struct inv_row *row)
 {
 	json_t *const o = json_pack("{s:s,s:s,s:s,s:f}", "name", row->rw_name, "unit", row->rw_unit,
-				    "limit", row->rw_limit, "target", row->rw_target);
+				    "limit_is", row->rw_limit, "target", row->rw_target);
 
 	if (row->rw_refused != NULL) {
 		json_object_set_new(o, "refused", json_string(row->rw_refused));

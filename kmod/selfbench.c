@@ -20,6 +20,7 @@
 #include <linux/seq_file.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
+#include <asm/hardirq.h>
 
 #include "host/host_linux.h"
 #include "kmod/vmm_priv.h"
@@ -268,9 +269,12 @@ run_entries(struct selfbench *sb, struct pmap_slot *s)
 }
 
 /*
- * A CPU that is "in the guest": nothing but the clock's generation ends its stay, so it may have
- * left before anybody kicks it.
+ * A CPU that is "in the guest": what ends its stay is a reschedule interrupt, which is what kicks
+ * are. Now and then Linux sends one of its own; that ends it, too. Should none be counted, a new
+ * generation ends it after a while, and there is a kick less.
  */
+#define PATIENCE 10000000
+
 struct pretender {
 	struct pmap *pr_pm;
 	struct pmap_slot *pr_slot;
@@ -283,15 +287,21 @@ pretend(void *arg)
 	struct pretender *const pr = arg;
 
 	while (!kthread_should_stop()) {
+		unsigned int interrupts, turns = 0;
 		u64 gen;
 
 		preempt_disable();
+		interrupts = this_cpu_read(irq_stat.irq_resched_count);
 		if (pmap_guest_enter(pr->pr_pm, pr->pr_slot))
 			pmap_guest_flushed(pr->pr_slot);
 		gen = pr->pr_slot->ps_ack;
 		smp_store_release(&pr->pr_stays, pr->pr_stays + 1);
-		while (pmap_generation(pr->pr_pm) == gen && !kthread_should_stop())
+		while (this_cpu_read(irq_stat.irq_resched_count) == interrupts &&
+		       !kthread_should_stop()) {
+			if (pmap_generation(pr->pr_pm) != gen && ++turns == PATIENCE)
+				break;
 			cpu_relax();
+		}
 		pmap_guest_exit(pr->pr_slot);
 		preempt_enable();
 		cond_resched();

@@ -113,9 +113,9 @@ shootdowns(void)
 		kt_not_applicable("there is one CPU only");
 	}
 	KT_EQ(count("inv.in", "shootdowns"), SINGLES);
-	/* One that saw the generation before it was kicked has left already. */
+	/* One that an interrupt of Linux's own had just ended is not kicked again. */
 	KT_TRUE(count("inv.in", "kicks") <= SINGLES);
-	KT_TRUE(count("inv.in", "kicks") > 0);
+	KT_TRUE(count("inv.in", "kicks") >= SINGLES * 3 / 4);
 	KT_TRUE(count("inv.in", "found") >= SINGLES);
 }
 
