@@ -113,9 +113,8 @@ shootdowns(void)
 		kt_not_applicable("there is one CPU only");
 	}
 	KT_EQ(count("inv.in", "shootdowns"), SINGLES);
-	/* One that an interrupt of Linux's own had just ended is not kicked again. */
+	/* Who has left for some other reason is not kicked; but nobody is kicked twice. */
 	KT_TRUE(count("inv.in", "kicks") <= SINGLES);
-	KT_TRUE(count("inv.in", "kicks") >= SINGLES * 3 / 4);
 	KT_TRUE(count("inv.in", "found") >= SINGLES);
 }
 
