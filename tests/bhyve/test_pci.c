@@ -101,6 +101,32 @@ Test(pci, several_functions_are_announced)
 	pci_bus_fini(&bus);
 }
 
+Test(pci, virtio_without_msix_has_a_line)
+{
+	struct pci_hooks none;
+	struct pci_bus bus;
+	uint64_t cap = 0, at = RIG_SLOT << 15;
+
+	rig = rig_new("virtio-rnd");
+	none = rig->rg_bus.pb_hooks;
+	pci_bus_init(&bus, &none, 0);
+	bus.pb_no_msix = true;
+	cr_assert_eq(pci_plug(&bus, "3,virtio-rnd"), 0);
+	cr_assert_eq(pci_bus_start(&bus), 0, "%s", pci_why(&bus));
+	for (pci_ecam_access(&bus, at + 0x34, 1, false, &cap); cap != 0;) {
+		uint64_t id = 0;
+
+		pci_ecam_access(&bus, at + cap, 1, false, &id);
+		cr_assert_eq(id, 9, "a capability that is not virtio's");
+		pci_ecam_access(&bus, at + cap + 1, 1, false, &cap);
+	}
+	pci_ecam_access(&bus, at + 0x3d, 1, false, &cap);
+	cr_assert_eq(cap, 1);
+	pci_msix_raise(bus.pb_devs[RIG_SLOT][0], 0);
+	cr_assert_eq(rig->rg_nmsis, 0);
+	pci_bus_fini(&bus);
+}
+
 Test(pci, ports_and_ecam_see_the_same)
 {
 	uint64_t value = 0;
