@@ -83,6 +83,9 @@ remove_then_read(struct xp *x)
 	read_first(x);
 }
 
+/* Generations in a turn, 0 left out, of the narrowest clock here: 8 bits, or even fewer. */
+#define TURN ((1u << (PMAP_GEN_BITS < 8 ? PMAP_GEN_BITS : 8)) - 1)
+
 /* ---- The clock turns ------------------------------------------------------------------------ */
 
 /*
@@ -98,7 +101,7 @@ almost_a_turn(struct xp *x)
 	xp_target(XP_PAGE(0));
 	xp_ran(sp, 0, 1, XP_PAGE(0));
 	remove_first(x);
-	for (unsigned int i = 0; i < 253; i++)
+	for (unsigned int i = 0; i < TURN - 2; i++)
 		invalidate(x);
 }
 

@@ -46,6 +46,18 @@ super_written(struct xp *x)
 	xp_ran(sp, 0, 1, XP_PAGE(0));
 }
 
+/* Single pages that agree in everything, with no flush left over from the split. */
+static void
+split_written(struct xp *x)
+{
+	struct space *const sp = xp_guest(x, SUPER_PAGES);
+
+	xp_write(sp, XP_PAGE(0));
+	hostop_demote(sp, XP_PAGE(0), XP_PAGE(1));
+	xp_target(XP_PAGE(0));
+	xp_ran(sp, 0, 1, XP_PAGE(0));
+}
+
 /* ---- vCPUs ---------------------------------------------------------------------------------- */
 
 static void
@@ -104,6 +116,12 @@ static void
 demote(struct xp *x)
 {
 	hostop_demote(x->xp_guest, XP_PAGE(0), XP_PAGE(1));
+}
+
+static void
+promote(struct xp *x)
+{
+	hostop_promote(x->xp_guest, XP_PAGE(0), XP_PAGE(1));
 }
 
 const struct xp_scenario xp_tables_scenarios[] = {
@@ -184,6 +202,20 @@ const struct xp_scenario xp_tables_scenarios[] = {
 		.xs_vcpus = 1,
 		.xs_set_up = super_written,
 		.xs_programs = {demote, write_once},
+		.xs_preemptions = EXPLORE_UNBOUNDED,
+		.xs_fills = 2,
+		.xs_frames = 2048,
+		.xs_vm_flags = VM_EAGER_RUNS,
+		.xs_unanswered = true,
+	},
+
+	{
+		.xs_info = {"xp-promote", "a vCPU writes a page while it is joined with others"},
+		.xs_mutant = "free-before-flush",
+		.xs_arches = EPT | NPT,
+		.xs_vcpus = 1,
+		.xs_set_up = split_written,
+		.xs_programs = {promote, write_once},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_frames = 2048,
