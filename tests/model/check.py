@@ -208,8 +208,16 @@ def cases(args, spin):
         yield replays, trace
 
 
+class Parser(argparse.ArgumentParser):
+    """Wrong usage ends with 64, as everywhere in this checkout."""
+
+    def error(self, message):
+        self.print_usage(sys.stderr)
+        self.exit(64, "check.py: %s\n" % message)
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = Parser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--spin", default="spin")
     parser.add_argument("--cc", default="cc")
     parser.add_argument("--trace-program", required=True)
