@@ -98,6 +98,13 @@ void xp_write(struct space *sp, gpa_t gpa);
  */
 void xp_ran(struct space *sp, unsigned int vcpu, unsigned int cpu, gpa_t gpa);
 
+/*
+ * Whole set-ups: a guest of one page that was read, or written, by the vCPU on CPU 1, where it is
+ * cached.
+ */
+void xp_one_read(struct xp *x);
+void xp_one_written(struct xp *x);
+
 /* An address that the hardware speculates about; HW_TARGETS_MAX at most. */
 void xp_target(gpa_t gpa);
 
@@ -112,6 +119,11 @@ void xp_run(struct xp *x, struct space *sp, unsigned int vcpu, unsigned int n,
 		static const gpa_t xp_accesses[][2] = {__VA_ARGS__};                            \
 		xp_run(x, sp, vcpu, sizeof(xp_accesses) / sizeof(xp_accesses[0]), xp_accesses); \
 	} while (0)
+
+/* Whole programs: vCPU 0 reads, or writes, the guest's first page; the host unmaps it. */
+void xp_read_first(struct xp *x);
+void xp_write_first(struct xp *x);
+void xp_remove_first(struct xp *x);
 
 /* ---- The tables, and running one ------------------------------------------------------------ */
 

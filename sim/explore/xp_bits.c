@@ -27,12 +27,6 @@ collect(struct xp *x)
 	hostop_clean(x->xp_guest, XP_PAGE(0), XP_PAGE(1));
 }
 
-static void
-write_first(struct xp *x)
-{
-	XP_RUN(x, x->xp_guest, 0, {XP_PAGE(0), PMAP_PROT_W});
-}
-
 const struct xp_scenario xp_bits_scenarios[] = {
 	{
 		.xs_info = {"xp-clean", "a vCPU writes while the dirty log is collected"},
@@ -40,7 +34,7 @@ const struct xp_scenario xp_bits_scenarios[] = {
 		.xs_arches = NESTED,
 		.xs_vcpus = 1,
 		.xs_set_up = written_on_1,
-		.xs_programs = {collect, write_first},
+		.xs_programs = {collect, xp_write_first},
 		.xs_program_choice = VM_DIRTY_CLEAR,
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,

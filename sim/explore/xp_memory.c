@@ -18,16 +18,6 @@
 
 /* ---- Guests --------------------------------------------------------------------------------- */
 
-static void
-one_read(struct xp *x)
-{
-	struct space *const sp = xp_guest(x, 1);
-
-	xp_warm(sp, XP_PAGE(0));
-	xp_target(XP_PAGE(0));
-	xp_ran(sp, 0, 1, XP_PAGE(0));
-}
-
 /* Their frames are no run, in whichever order the host gives them. */
 static void
 three_read(struct xp *x)
@@ -41,29 +31,7 @@ three_read(struct xp *x)
 	xp_ran(sp, 0, 1, XP_PAGE(0));
 }
 
-static void
-one_written(struct xp *x)
-{
-	struct space *const sp = xp_guest(x, 1);
-
-	xp_write(sp, XP_PAGE(0));
-	xp_target(XP_PAGE(0));
-	xp_ran(sp, 0, 1, XP_PAGE(0));
-}
-
 /* ---- vCPUs ---------------------------------------------------------------------------------- */
-
-static void
-read_first(struct xp *x)
-{
-	XP_RUN(x, x->xp_guest, 0, {XP_PAGE(0), PMAP_PROT_R});
-}
-
-static void
-write_first(struct xp *x)
-{
-	XP_RUN(x, x->xp_guest, 0, {XP_PAGE(0), PMAP_PROT_W});
-}
 
 /* ---- Devices -------------------------------------------------------------------------------- */
 
@@ -168,7 +136,7 @@ static void
 read_if_there(struct xp *x)
 {
 	sim_touch_ghost(x->xp_guest);
-	read_first(x);
+	xp_read_first(x);
 }
 
 static void
@@ -189,13 +157,7 @@ bounce_and_read(struct xp *x)
 {
 	cpu_bounce(&x->xp_world);
 	XP_RUN(x, x->xp_world.wo_spaces[0], 0, {XP_PAGE(0), PMAP_PROT_R});
-	read_first(x);
-}
-
-static void
-remove_first(struct xp *x)
-{
-	hostop_remove(x->xp_guest, XP_PAGE(0), XP_PAGE(1));
+	xp_read_first(x);
 }
 
 const struct xp_scenario xp_memory_scenarios[] = {
@@ -206,7 +168,7 @@ const struct xp_scenario xp_memory_scenarios[] = {
 		.xs_arches = NESTED,
 		.xs_vcpus = 1,
 		.xs_set_up = three_and_a_device,
-		.xs_programs = {wire, read_first},
+		.xs_programs = {wire, xp_read_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_iommu = true,
@@ -220,8 +182,8 @@ const struct xp_scenario xp_memory_scenarios[] = {
 		.xs_mutant = "no-initiator-fence",
 		.xs_arches = NESTED,
 		.xs_vcpus = 1,
-		.xs_set_up = one_written,
-		.xs_programs = {discard, write_first},
+		.xs_set_up = xp_one_written,
+		.xs_programs = {discard, xp_write_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_unanswered = true,
@@ -231,8 +193,8 @@ const struct xp_scenario xp_memory_scenarios[] = {
 		.xs_mutant = "change-after-flush",
 		.xs_arches = NESTED,
 		.xs_vcpus = 1,
-		.xs_set_up = one_written,
-		.xs_programs = {migrate, write_first},
+		.xs_set_up = xp_one_written,
+		.xs_programs = {migrate, xp_write_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_unanswered = true,
@@ -243,7 +205,7 @@ const struct xp_scenario xp_memory_scenarios[] = {
 		.xs_arches = NESTED,
 		.xs_vcpus = 1,
 		.xs_set_up = framebuffer,
-		.xs_programs = {move, read_first},
+		.xs_programs = {move, xp_read_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_unanswered = true,
@@ -265,7 +227,7 @@ const struct xp_scenario xp_memory_scenarios[] = {
 		.xs_mutant = "root-reuse",
 		.xs_arches = NESTED,
 		.xs_vcpus = 1,
-		.xs_set_up = one_read,
+		.xs_set_up = xp_one_read,
 		.xs_programs = {destroy, read_if_there},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
@@ -277,7 +239,7 @@ const struct xp_scenario xp_memory_scenarios[] = {
 		.xs_arches = NESTED,
 		.xs_vcpus = 1,
 		.xs_set_up = two_guests,
-		.xs_programs = {remove_first, bounce_and_read},
+		.xs_programs = {xp_remove_first, bounce_and_read},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_unanswered = true,

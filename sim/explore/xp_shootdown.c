@@ -12,21 +12,9 @@
 #define NESTED (1u << SIM_ARCH_EPT | 1u << SIM_ARCH_EPT_NOAD | 1u << SIM_ARCH_NPT)
 
 static void
-remove_first(struct xp *x)
-{
-	hostop_remove(x->xp_guest, XP_PAGE(0), XP_PAGE(1));
-}
-
-static void
 remove_second(struct xp *x)
 {
 	hostop_remove(x->xp_guest, XP_PAGE(1), XP_PAGE(2));
-}
-
-static void
-read_first(struct xp *x)
-{
-	XP_RUN(x, x->xp_guest, 0, {XP_PAGE(0), PMAP_PROT_R});
 }
 
 /* ---- Enter and exit against unmap ----------------------------------------------------------- */
@@ -47,7 +35,7 @@ ran_on_1(struct xp *x)
 static void
 read_then_remove(struct xp *x)
 {
-	read_first(x);
+	xp_read_first(x);
 	remove_second(x);
 }
 
@@ -79,14 +67,14 @@ ran_on_0_then_1(struct xp *x)
 static void
 remove_then_read(struct xp *x)
 {
-	remove_first(x);
-	read_first(x);
+	xp_remove_first(x);
+	xp_read_first(x);
 }
+
+/* ---- The clock turns ------------------------------------------------------------------------ */
 
 /* Generations in a turn, 0 left out, of the narrowest clock here: 8 bits, or even fewer. */
 #define TURN ((1u << (PMAP_GEN_BITS < 8 ? PMAP_GEN_BITS : 8)) - 1)
-
-/* ---- The clock turns ------------------------------------------------------------------------ */
 
 /*
  * The CPU has cached a page, which then goes; and the clock is turned on until one more generation
@@ -100,7 +88,7 @@ almost_a_turn(struct xp *x)
 	xp_warm(sp, XP_PAGE(0));
 	xp_target(XP_PAGE(0));
 	xp_ran(sp, 0, 1, XP_PAGE(0));
-	remove_first(x);
+	xp_remove_first(x);
 	for (unsigned int i = 0; i < TURN - 2; i++)
 		invalidate(x);
 }
@@ -113,7 +101,7 @@ const struct xp_scenario xp_shootdown_scenarios[] = {
 		.xs_arches = NESTED,
 		.xs_vcpus = 1,
 		.xs_set_up = ran_on_1,
-		.xs_programs = {remove_first, read_first},
+		.xs_programs = {xp_remove_first, xp_read_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_unanswered = true,
@@ -124,7 +112,7 @@ const struct xp_scenario xp_shootdown_scenarios[] = {
 		.xs_arches = NESTED,
 		.xs_vcpus = 1,
 		.xs_set_up = ran_on_1,
-		.xs_programs = {remove_first, read_then_remove},
+		.xs_programs = {xp_remove_first, read_then_remove},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_unanswered = true,
@@ -135,7 +123,7 @@ const struct xp_scenario xp_shootdown_scenarios[] = {
 		.xs_arches = NESTED,
 		.xs_vcpus = 1,
 		.xs_set_up = ran_on_0_then_1,
-		.xs_programs = {remove_then_read, read_first},
+		.xs_programs = {remove_then_read, xp_read_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_unanswered = true,
@@ -147,7 +135,7 @@ const struct xp_scenario xp_shootdown_scenarios[] = {
 		.xs_arches = NESTED,
 		.xs_vcpus = 1,
 		.xs_set_up = ran_on_1,
-		.xs_programs = {remove_first, read_first},
+		.xs_programs = {xp_remove_first, xp_read_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 1,
 		.xs_faults = 1u << SIM_FAULT_ENTRY,
@@ -160,7 +148,7 @@ const struct xp_scenario xp_shootdown_scenarios[] = {
 		.xs_arches = NESTED,
 		.xs_vcpus = 1,
 		.xs_set_up = almost_a_turn,
-		.xs_programs = {invalidate, read_first},
+		.xs_programs = {invalidate, xp_read_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_unanswered = true,

@@ -17,26 +17,6 @@
 /* ---- Guests --------------------------------------------------------------------------------- */
 
 static void
-one_written(struct xp *x)
-{
-	struct space *const sp = xp_guest(x, 1);
-
-	xp_write(sp, XP_PAGE(0));
-	xp_target(XP_PAGE(0));
-	xp_ran(sp, 0, 1, XP_PAGE(0));
-}
-
-static void
-one_read(struct xp *x)
-{
-	struct space *const sp = xp_guest(x, 1);
-
-	xp_warm(sp, XP_PAGE(0));
-	xp_target(XP_PAGE(0));
-	xp_ran(sp, 0, 1, XP_PAGE(0));
-}
-
-static void
 super_written(struct xp *x)
 {
 	struct space *const sp = xp_guest(x, SUPER_PAGES);
@@ -59,18 +39,6 @@ split_written(struct xp *x)
 }
 
 /* ---- vCPUs ---------------------------------------------------------------------------------- */
-
-static void
-read_once(struct xp *x)
-{
-	XP_RUN(x, x->xp_guest, 0, {XP_PAGE(0), PMAP_PROT_R});
-}
-
-static void
-write_once(struct xp *x)
-{
-	XP_RUN(x, x->xp_guest, 0, {XP_PAGE(0), PMAP_PROT_W});
-}
 
 static void
 fetch_once(struct xp *x)
@@ -130,8 +98,8 @@ const struct xp_scenario xp_tables_scenarios[] = {
 		.xs_mutant = "skip-write",
 		.xs_arches = EPT | NPT,
 		.xs_vcpus = 1,
-		.xs_set_up = one_read,
-		.xs_programs = {protect_first, write_once},
+		.xs_set_up = xp_one_read,
+		.xs_programs = {protect_first, xp_write_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_unanswered = true,
@@ -141,7 +109,7 @@ const struct xp_scenario xp_tables_scenarios[] = {
 		.xs_mutant = "skip-execute",
 		.xs_arches = EPT | NPT,
 		.xs_vcpus = 1,
-		.xs_set_up = one_read,
+		.xs_set_up = xp_one_read,
 		.xs_programs = {protect_first, fetch_once},
 		.xs_program_choice = 1, /* the map loses it, too */
 		.xs_preemptions = EXPLORE_UNBOUNDED,
@@ -153,8 +121,8 @@ const struct xp_scenario xp_tables_scenarios[] = {
 		.xs_mutant = "skip-modified",
 		.xs_arches = EPT | NPT,
 		.xs_vcpus = 1,
-		.xs_set_up = one_written,
-		.xs_programs = {clear_modify, write_once},
+		.xs_set_up = xp_one_written,
+		.xs_programs = {clear_modify, xp_write_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_unanswered = true,
@@ -165,8 +133,8 @@ const struct xp_scenario xp_tables_scenarios[] = {
 		.xs_mutant = "write-without-read",
 		.xs_arches = NOAD | EPT | NPT,
 		.xs_vcpus = 1,
-		.xs_set_up = one_written,
-		.xs_programs = {age, read_once},
+		.xs_set_up = xp_one_written,
+		.xs_programs = {age, xp_read_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_unanswered = true,
@@ -176,8 +144,8 @@ const struct xp_scenario xp_tables_scenarios[] = {
 		.xs_mutant = "drain-no-flush",
 		.xs_arches = NOAD | EPT | NPT,
 		.xs_vcpus = 1,
-		.xs_set_up = one_read,
-		.xs_programs = {age_and_drain, read_once},
+		.xs_set_up = xp_one_read,
+		.xs_programs = {age_and_drain, xp_read_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_flags = PMAP_DEFER,
@@ -188,8 +156,8 @@ const struct xp_scenario xp_tables_scenarios[] = {
 		.xs_mutant = "free-before-flush",
 		.xs_arches = EPT | NOAD | NPT,
 		.xs_vcpus = 1,
-		.xs_set_up = one_read,
-		.xs_programs = {remove_all, read_once},
+		.xs_set_up = xp_one_read,
+		.xs_programs = {remove_all, xp_read_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_unanswered = true,
@@ -201,7 +169,7 @@ const struct xp_scenario xp_tables_scenarios[] = {
 		.xs_arches = EPT | NPT,
 		.xs_vcpus = 1,
 		.xs_set_up = super_written,
-		.xs_programs = {demote, write_once},
+		.xs_programs = {demote, xp_write_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_frames = 2048,
@@ -215,7 +183,7 @@ const struct xp_scenario xp_tables_scenarios[] = {
 		.xs_arches = EPT | NPT,
 		.xs_vcpus = 1,
 		.xs_set_up = split_written,
-		.xs_programs = {promote, write_once},
+		.xs_programs = {promote, xp_write_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_frames = 2048,
