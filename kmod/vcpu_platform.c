@@ -111,6 +111,7 @@ access_end(struct vcpu_platform *vp, unsigned long flags, u64 deadline_before)
 		platform_arm(&vp->vp_timer, deadline);
 	vp->vp_vcpu->vc_cr8 = vp->vp_lapic.la_tpr >> 4;
 	spin_unlock_irqrestore(&vp->vp_lock, flags);
+	platform_tick_again(vp->vp_machine); /* it may have been an EOI */
 }
 
 /* ---- Accesses -------------------------------------------------------------------------------- */

@@ -150,14 +150,63 @@ platform_ioapic_access(struct platform *pl, u64 offset, bool write, u32 *value)
 	spin_unlock_irqrestore(&pl->pl_lock, flags);
 }
 
+/* ---- Ticks that are owed --------------------------------------------------------------------- */
+
+/*
+ * A vCPU that the host did not run for some periods of the PIT would lose them, as a CPU does that
+ * has interrupts off for so long; but it did nothing of the kind, and kernels count ticks to see
+ * whether the timer works. So missed ticks come again, each when the one before was accepted; of
+ * a long pause the last ones only.
+ */
+#define TICKS_OWED_MAX 50u
+
+/* pl_lock held. */
+static bool
+tick_waits(struct platform *pl)
+{
+	const int vector = ioapic_vector(&pl->pl_ioapic, VMM_PIT_PIN);
+	unsigned int id;
+
+	if (pic_requested(&pl->pl_pic, PIT_IRQ))
+		return true;
+	for (id = 0; vector >= 0 && id < pl->pl_vm->vm_maxcpu; id++)
+		if (READ_ONCE(pl->pl_lapics[id]) && lapic_requested(pl->pl_lapics[id], vector))
+			return true;
+	return false;
+}
+
+/* pl_lock held. */
+static void
+tick(struct platform *pl)
+{
+	if (pl->pl_ticks == 0 || tick_waits(pl))
+		return;
+	WRITE_ONCE(pl->pl_ticks, pl->pl_ticks - 1);
+	pulse(pl, VMM_PIT_PIN);
+}
+
+void
+platform_tick_again(struct platform *pl)
+{
+	unsigned long flags;
+
+	if (!READ_ONCE(pl->pl_ticks))
+		return;
+	spin_lock_irqsave(&pl->pl_lock, flags);
+	tick(pl);
+	spin_unlock_irqrestore(&pl->pl_lock, flags);
+}
+
 /* ---- Timers ---------------------------------------------------------------------------------- */
 
 /* pl_lock held; so the next two. */
 static void
 run_pit(struct platform *pl)
 {
-	if (pit_run(&pl->pl_pit, platform_now()))
-		pulse(pl, VMM_PIT_PIN);
+	const u64 n = pit_run(&pl->pl_pit, platform_now());
+
+	WRITE_ONCE(pl->pl_ticks, min_t(u64, pl->pl_ticks + n, TICKS_OWED_MAX));
+	tick(pl);
 	platform_arm(&pl->pl_pit_timer, pit_deadline(&pl->pl_pit));
 }
 
@@ -205,6 +254,8 @@ port_byte(struct platform *pl, u16 port, bool in, u8 *byte)
 			*byte = pit_read(&pl->pl_pit, port, now);
 		else
 			pit_write(&pl->pl_pit, port, *byte, now);
+		if (!in && (port == 0x40 || port == 0x43))
+			WRITE_ONCE(pl->pl_ticks, 0); /* of how it was set before */
 		platform_arm(&pl->pl_pit_timer, pit_deadline(&pl->pl_pit));
 	} else if (pic_has_port(port)) {
 		if (in)
@@ -212,6 +263,7 @@ port_byte(struct platform *pl, u16 port, bool in, u8 *byte)
 		else
 			pic_write(&pl->pl_pic, port, *byte);
 		pic_changed(pl);
+		tick(pl);
 	} else if (rtc_has_port(port)) {
 		if (in)
 			*byte = rtc_read(&pl->pl_rtc, port, now);
@@ -340,6 +392,7 @@ platform_reset(struct vm *vm)
 	ioapic_reset(&pl->pl_ioapic);
 	pic_reset(&pl->pl_pic);
 	pl->pl_intr = false;
+	pl->pl_ticks = 0;
 	pit_reset(&pl->pl_pit, platform_now());
 	rtc_reset(&pl->pl_rtc, platform_now());
 	platform_arm(&pl->pl_pit_timer, PLAT_NEVER);

@@ -42,7 +42,8 @@ struct platform {
 	struct rtc pl_rtc;
 	struct hrtimer pl_pit_timer;
 	struct hrtimer pl_rtc_timer;
-	bool pl_intr; /* the 8259's output; read without the lock */
+	unsigned int pl_ticks; /* of the PIT that are owed to a guest that was late */
+	bool pl_intr;	       /* the 8259's output; read without the lock */
 	unsigned int pl_turn;
 	struct lapic *pl_lapics[VMM_MAXCPU]; /* published like vm_vcpus */
 	unsigned long pl_dead;		     /* vCPUs that only an NMI, INIT or SIPI can wake */
@@ -68,6 +69,8 @@ platform_now(void)
 void platform_send(struct platform *pl, int from, const struct apic_msg *msg);
 /* A local APIC ended a level-triggered interrupt. */
 void platform_eoi(struct platform *pl, u8 vector);
+/* Something was accepted or ended: a tick that is owed may come now. */
+void platform_tick_again(struct platform *pl);
 /* The 8259's vector; from now on it is in service. Interrupts off. */
 u8 platform_pic_accept(struct platform *pl);
 void platform_ioapic_access(struct platform *pl, u64 offset, bool write, u32 *value);

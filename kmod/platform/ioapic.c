@@ -91,6 +91,12 @@ ioapic_eoi(struct ioapic *io, uint8_t vector)
 	}
 }
 
+int
+ioapic_vector(const struct ioapic *io, unsigned int pin)
+{
+	return io->io_redir[pin] & REDIR_MASKED ? -1 : REDIR_VECTOR(io->io_redir[pin]);
+}
+
 /* ---- Registers ------------------------------------------------------------------------------- */
 
 /*

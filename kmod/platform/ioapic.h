@@ -27,6 +27,9 @@ void ioapic_set_line(struct ioapic *io, unsigned int pin, bool high);
 /* A local APIC ended a level-triggered interrupt of that vector: those still high come again. */
 void ioapic_eoi(struct ioapic *io, uint8_t vector);
 
+/* The vector of a pin, or -1: masked. */
+int ioapic_vector(const struct ioapic *io, unsigned int pin);
+
 /* Registers of its page, 32 bits wide; offset within it. */
 uint32_t ioapic_read(const struct ioapic *io, unsigned int offset);
 void ioapic_write(struct ioapic *io, unsigned int offset, uint32_t value);

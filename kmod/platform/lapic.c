@@ -58,6 +58,12 @@ lapic_pending(const struct lapic *la)
 	return (uint32_t)vector >> 4 > lapic_ppr(la) >> 4 ? vector : -1;
 }
 
+bool
+lapic_requested(const struct lapic *la, uint8_t vector)
+{
+	return host_load(&la->la_irr[vector / 64]) >> vector % 64 & 1;
+}
+
 void
 lapic_accept(struct lapic *la, uint8_t vector)
 {

@@ -111,6 +111,7 @@ void lapic_lint0(struct lapic *la);
 
 /* The vector that is due, by priority, or -1; it goes from requested to in service. */
 int lapic_pending(const struct lapic *la);
+bool lapic_requested(const struct lapic *la, uint8_t vector); /* any context */
 void lapic_accept(struct lapic *la, uint8_t vector);
 
 /* ---- Registers: the owner's, and under the timer's lock -------------------------------------- */

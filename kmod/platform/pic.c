@@ -112,6 +112,14 @@ pic_output(const struct pic *pic)
 	return wanted(&pic->pi_chips[0], true) < 8;
 }
 
+bool
+pic_requested(const struct pic *pic, unsigned int irq)
+{
+	const struct pic_chip *const ch = &pic->pi_chips[irq / 8];
+
+	return ch->ch_irr & (uint8_t)~ch->ch_imr & BIT8(irq % 8);
+}
+
 uint8_t
 pic_accept(struct pic *pic)
 {

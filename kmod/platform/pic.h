@@ -44,6 +44,9 @@ void pic_set_line(struct pic *pic, unsigned int irq, bool high);
 bool pic_output(const struct pic *pic);
 uint8_t pic_accept(struct pic *pic);
 
+/* Whether an input's request waits to be accepted, and is not masked. */
+bool pic_requested(const struct pic *pic, unsigned int irq);
+
 /* Ports 20, 21, A0, A1, 4D0, 4D1. */
 bool pic_has_port(uint16_t port);
 uint8_t pic_read(struct pic *pic, uint16_t port);

@@ -3,8 +3,6 @@
 
 /*
  * 8254. A counter is what it was loaded with and when; what it shows is computed from the time.
- * Periods that passed while nobody could run the model are one interrupt, as they are for a CPU
- * that has interrupts off for so long.
  */
 
 #include "kmod/platform/pit.h"
@@ -86,6 +84,15 @@ output(const struct pit_counter *pc, uint64_t now_ns)
 
 /* ---- Interrupts ------------------------------------------------------------------------------ */
 
+/* Of modes 2 and 3, as it is served. */
+static uint64_t
+period_of(const struct pit_counter *pc)
+{
+	const uint64_t least = plat_ticks(PERIOD_MIN_NS, PIT_HZ);
+
+	return pc->pc_reload < least ? (least / pc->pc_reload + 1) * pc->pc_reload : pc->pc_reload;
+}
+
 /* The first time after now at which counter 0's output rises. Its gate is always high. */
 static uint64_t
 next_edge(const struct pit_counter *pc, uint64_t now_ns)
@@ -96,9 +103,7 @@ next_edge(const struct pit_counter *pc, uint64_t now_ns)
 		return PLAT_NEVER;
 	ticks = elapsed(pc, now_ns);
 	if (pc->pc_mode == 2 || pc->pc_mode == 3) {
-		period = pc->pc_reload;
-		if (period < plat_ticks(PERIOD_MIN_NS, PIT_HZ))
-			period *= plat_ticks(PERIOD_MIN_NS, PIT_HZ) / period + 1;
+		period = period_of(pc);
 		return pc->pc_start_ns + plat_ticks_ns((ticks / period + 1) * period, PIT_HZ);
 	}
 	/* Mode 4 rises one period after it fell. */
@@ -112,13 +117,20 @@ pit_deadline(const struct pit *pit)
 	return pit->pt_edge_ns;
 }
 
-bool
+uint64_t
 pit_run(struct pit *pit, uint64_t now_ns)
 {
+	const struct pit_counter *const pc = &pit->pt_counters[0];
+	uint64_t n = 1, period;
+
 	if (now_ns < pit->pt_edge_ns)
-		return false;
-	pit->pt_edge_ns = next_edge(&pit->pt_counters[0], now_ns);
-	return true;
+		return 0;
+	if (pc->pc_mode == 2 || pc->pc_mode == 3) {
+		period = period_of(pc);
+		n += elapsed(pc, now_ns) / period - elapsed(pc, pit->pt_edge_ns) / period;
+	}
+	pit->pt_edge_ns = next_edge(pc, now_ns);
+	return n;
 }
 
 /* ---- Written --------------------------------------------------------------------------------- */

@@ -44,8 +44,8 @@ bool pit_has_port(uint16_t port); /* 40 to 43, 61 */
 uint8_t pit_read(struct pit *pit, uint16_t port, uint64_t now_ns);
 void pit_write(struct pit *pit, uint16_t port, uint8_t value, uint64_t now_ns);
 
-/* When counter 0's output rises next; and whether it has since this was asked last. */
+/* When counter 0's output rises next; and how often it has since this was asked last. */
 uint64_t pit_deadline(const struct pit *pit);
-bool pit_run(struct pit *pit, uint64_t now_ns);
+uint64_t pit_run(struct pit *pit, uint64_t now_ns);
 
 #endif /* KMOD_PLATFORM_PIT_H */
