@@ -20,6 +20,8 @@ emulate_once(struct pmap *pm, const struct pt_cursor *c, unsigned int access)
 	const struct pt_fmt *const f = &pm->pm_fmt;
 	pt_entry_t old = c->pc_pte;
 
+	HOST_ASSERT(!pmap_is_reference(pm) || host_lock_held(&c->pc_table->pd_lock));
+
 	/* Read again under the lock, it may be a table by now: a superpage was split. */
 	if (pte_is_frozen(f, old) || pte_is_table(f, old, c->pc_level))
 		return -EAGAIN;

@@ -119,6 +119,7 @@ audit_tree(struct audit *a)
 	unsigned int wired[PT_LEVELS_MAX] = {0};
 	unsigned int level = f->pf_levels - 1u;
 
+	HOST_ASSERT(host_epoch_held());
 	path[level] = a->au_pm->pm_root;
 	a->au_found.st_tables = 1;
 	while (level < f->pf_levels && a->au_what == NULL) {

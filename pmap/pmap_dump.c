@@ -78,6 +78,7 @@ put_table(struct dump *d, const struct pt_page *t)
 	char buf[DUMP_LINE_BYTES];
 	struct pt_text line;
 
+	HOST_ASSERT(host_epoch_held());
 	put_run(d);
 	pt_text_init(&line, buf, sizeof(buf));
 	indent(&line, d, t->pd_level + 1);

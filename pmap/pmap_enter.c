@@ -85,6 +85,7 @@ leaf_entered(struct enter *e, struct pt_page *t)
 	const unsigned int n = e->e_spares != NULL ? pt_spares_needed(e->e_map->pa_level) : 0;
 
 	if (n != 0) {
+		HOST_ASSERT(host_lock_held(&t->pd_lock));
 		pt_spares_move(&e->e_spares, &t->pd_spares, n);
 		pmap_count(e->e_pm, PMAP_C_SPARES, n);
 	}

@@ -102,14 +102,22 @@ pmap_vpids_init(struct pmap_vpids *v, uint32_t count)
 	return 0;
 }
 
+/* The word that a VPID's bit is in. With the lock held. */
+static uint64_t *
+used_word(struct pmap_vpids *v, uint32_t vpid)
+{
+	HOST_ASSERT(host_lock_held(&v->vp_lock));
+	return &v->vp_used[vpid / 64];
+}
+
 /* The first free VPID in [start, end), or 0. */
 static uint32_t
-find_free(const struct pmap_vpids *v, uint32_t start, uint32_t end)
+find_free(struct pmap_vpids *v, uint32_t start, uint32_t end)
 {
 	uint32_t vpid = start;
 
 	while (vpid < end) {
-		uint64_t open = ~v->vp_used[vpid / 64] >> (vpid % 64);
+		uint64_t open = ~*used_word(v, vpid) >> (vpid % 64);
 
 		if (open == 0) {
 			vpid = (vpid / 64 + 1) * 64;
@@ -131,7 +139,7 @@ pmap_vpid_alloc(struct pmap_vpids *v, uint16_t *vpid)
 	if (found == 0)
 		found = find_free(v, 1, v->vp_hint);
 	if (found != 0) {
-		v->vp_used[found / 64] |= (uint64_t)1 << (found % 64);
+		*used_word(v, found) |= (uint64_t)1 << (found % 64);
 		v->vp_hint = found + 1 < v->vp_count ? found + 1 : 1;
 	}
 	host_unlock(&v->vp_lock);
@@ -149,8 +157,8 @@ pmap_vpid_free(struct pmap_vpids *v, uint16_t vpid)
 
 	HOST_ASSERT(vpid != 0 && vpid < v->vp_count);
 	host_lock(&v->vp_lock);
-	was_used = (v->vp_used[vpid / 64] & bit) != 0;
-	v->vp_used[vpid / 64] &= ~bit;
+	was_used = (*used_word(v, vpid) & bit) != 0;
+	*used_word(v, vpid) &= ~bit;
 	host_unlock(&v->vp_lock);
 	HOST_ASSERT(was_used);
 }

@@ -17,6 +17,7 @@
 
 /*
  * Replaces slot `index` of a table, which was seen to hold `old`, by way of a flushed frozen slot.
+ * That takes no stamp: whoever comes by waits for the slot, and so for the flush.
  */
 static bool
 break_before_make(struct pt_page *t, unsigned int index, pt_entry_t *old, struct pmap_gather *g)
@@ -29,23 +30,28 @@ break_before_make(struct pt_page *t, unsigned int index, pt_entry_t *old, struct
 	}
 	const uint64_t size = pt_level_size(t->pd_level);
 
-	pmap_stamp(t, t->pd_gpa + index * size, size);
 	pmap_gather_add(g, t->pd_gpa + index * size, size);
 	return true;
+}
+
+/* A table with a frozen slot is not unlinked, and a frozen slot is nobody else's. */
+static void
+refill_slot(struct pt_page *t, unsigned int index, pt_entry_t pte_new)
+{
+	pt_entry_t frozen = t->pd_pmap->pm_fmt.pf_frozen;
+
+	HOST_ASSERT(host_lock_held(&t->pd_lock) && !t->pd_dead);
+	const bool made = pte_cas(&t->pd_words[index], &frozen, pte_new);
+	HOST_ASSERT(made);
 }
 
 /* The flush of a frozen slot, and its refilling. Holds no lock on entry and exit. */
 static void
 make(struct pt_page *t, unsigned int index, pt_entry_t pte_new, struct pmap_gather *g)
 {
-	pt_entry_t frozen = t->pd_pmap->pm_fmt.pf_frozen;
-
 	pmap_gather_finish(g);
 	host_lock(&t->pd_lock);
-	/* A table with a frozen slot is not unlinked, and a frozen slot is nobody else's. */
-	HOST_ASSERT(!t->pd_dead);
-	const bool made = pte_cas(&t->pd_words[index], &frozen, pte_new);
-	HOST_ASSERT(made);
+	refill_slot(t, index, pte_new);
 	host_unlock(&t->pd_lock);
 }
 

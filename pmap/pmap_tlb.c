@@ -88,22 +88,44 @@ slot_of(uint64_t word)
 	return (struct pmap_slot *)(uintptr_t)word;
 }
 
+/* The list, to change it. Whoever only reads it needs an epoch section instead. */
+static struct host_word *
+slots_locked(struct pmap *pm)
+{
+	HOST_ASSERT(host_lock_held(&pm->pm_slots_lock));
+	return &pm->pm_slots;
+}
+
+static struct pmap_slot *
+first_slot(const struct pmap *pm)
+{
+	HOST_ASSERT(host_epoch_held());
+	return slot_of(host_load_acquire(&pm->pm_slots));
+}
+
+static struct pmap_slot *
+next_slot(const struct pmap_slot *s)
+{
+	return slot_of(host_load_acquire(&s->ps_next));
+}
+
 void
 pmap_slot_attach(struct pmap *pm, struct pmap_slot *s)
 {
 	host_lock(&pm->pm_slots_lock);
-	host_store(&s->ps_next, host_load(&pm->pm_slots));
-	host_store_release(&pm->pm_slots, (uint64_t)(uintptr_t)s);
+	host_store(&s->ps_next, host_load(slots_locked(pm)));
+	host_store_release(slots_locked(pm), (uint64_t)(uintptr_t)s);
 	host_unlock(&pm->pm_slots_lock);
 }
 
 void
 pmap_slot_detach(struct pmap *pm, struct pmap_slot *s)
 {
-	struct host_word *link = &pm->pm_slots;
+	struct host_word *link;
 
 	HOST_ASSERT(host_load(&s->ps_state) == SLOT_IDLE);
 	host_lock(&pm->pm_slots_lock);
+	link = slots_locked(pm);
 	while (slot_of(host_load(link)) != s)
 		link = &slot_of(host_load(link))->ps_next;
 	host_store_release(link, host_load(&s->ps_next));
@@ -254,8 +276,7 @@ static void
 force_slots(struct pmap *pm)
 {
 	host_epoch_enter();
-	for (struct pmap_slot *s = slot_of(host_load_acquire(&pm->pm_slots)); s != NULL;
-	     s = slot_of(host_load_acquire(&s->ps_next)))
+	for (struct pmap_slot *s = first_slot(pm); s != NULL; s = next_slot(s))
 		host_fetch_add(&s->ps_force, 1);
 	host_epoch_exit();
 }
@@ -300,9 +321,7 @@ slots_passed(struct pmap *pm, uint64_t gen, uint64_t kicked[KICKED_WORDS])
 {
 	bool passed = true;
 
-	HOST_ASSERT(host_epoch_held());
-	for (struct pmap_slot *s = slot_of(host_load_acquire(&pm->pm_slots)); s != NULL;
-	     s = slot_of(host_load_acquire(&s->ps_next))) {
+	for (struct pmap_slot *s = first_slot(pm); s != NULL; s = next_slot(s)) {
 		const uint64_t state = host_load_acquire(&s->ps_state);
 
 		if (state == SLOT_IDLE || (state != SLOT_ACTIVE && gen_reached(state >> 1, gen)))
@@ -365,6 +384,21 @@ free_tables(struct pt_page *list)
 	}
 }
 
+/* What pm_pending_lock guards, of what was deferred. */
+static struct pt_page **
+limbo_of(struct pmap *pm)
+{
+	HOST_ASSERT(host_lock_held(&pm->pm_pending_lock));
+	return &pm->pm_limbo;
+}
+
+static uint64_t *
+backlog_gen_of(struct pmap *pm)
+{
+	HOST_ASSERT(host_lock_held(&pm->pm_pending_lock));
+	return &pm->pm_backlog_gen;
+}
+
 /*
  * Frees what earlier gathers deferred and generations completed since have covered. After every
  * generation, so that none of it grows so old that a clock of few bits would take it for new.
@@ -373,9 +407,10 @@ static void
 reap_limbo(struct pmap *pm)
 {
 	struct pt_page *free_list = NULL;
-	struct pt_page **link = &pm->pm_limbo;
+	struct pt_page **link;
 
 	host_lock(&pm->pm_pending_lock);
+	link = limbo_of(pm);
 
 	const uint64_t done = host_load_acquire(&pm->pm_completed);
 
@@ -559,14 +594,14 @@ defer(struct pmap *pm, struct pmap_gather *g)
 
 			g->pg_tables = t->pd_next;
 			t->pd_limbo_gen = gen;
-			t->pd_next = pm->pm_limbo;
-			pm->pm_limbo = t;
+			t->pd_next = *limbo_of(pm);
+			*limbo_of(pm) = t;
 			pm->pm_nlimbo++;
 		}
 		first = !pm->pm_backlogged;
 		pm->pm_backlogged = true;
-		if (pm->pm_backlog_gen == 0 || gen_reached(gen, pm->pm_backlog_gen))
-			pm->pm_backlog_gen = gen;
+		if (*backlog_gen_of(pm) == 0 || gen_reached(gen, *backlog_gen_of(pm)))
+			*backlog_gen_of(pm) = gen;
 		kept = true;
 	}
 	host_unlock(&pm->pm_pending_lock);
@@ -601,7 +636,7 @@ pmap_drain(struct pmap *pm)
 	host_lock(&pm->pm_pending_lock);
 
 	/* Another drain may be under way, and not through: what counts is the generation. */
-	const uint64_t gen = pm->pm_backlog_gen;
+	const uint64_t gen = *backlog_gen_of(pm);
 
 	pm->pm_backlogged = false;
 	host_unlock(&pm->pm_pending_lock);
@@ -612,8 +647,8 @@ pmap_drain(struct pmap *pm)
 	reap_limbo(pm);
 
 	host_lock(&pm->pm_pending_lock);
-	if (pm->pm_backlog_gen == gen)
-		pm->pm_backlog_gen = 0;
+	if (*backlog_gen_of(pm) == gen)
+		*backlog_gen_of(pm) = 0;
 	host_unlock(&pm->pm_pending_lock);
 	host_epoch_drain();
 }

@@ -30,6 +30,14 @@ resident_account(struct vm_object *ob)
 
 /* ---- Runs ------------------------------------------------------------------------------------ */
 
+/* What ch_lock guards. */
+static hpa_t *
+run_of(struct vm_chunk *ch)
+{
+	HOST_ASSERT(host_lock_held(&ch->ch_lock));
+	return &ch->ch_run;
+}
+
 static bool
 take_from_run(struct vm_object *ob, struct vm_chunk *ch, unsigned int i, hpa_t *hpa)
 {
@@ -37,10 +45,10 @@ take_from_run(struct vm_object *ob, struct vm_chunk *ch, unsigned int i, hpa_t *
 	bool taken;
 
 	host_lock(&ch->ch_lock);
-	taken = ch->ch_run != 0 && (ch->ch_free[i / 64] & bit) != 0;
+	taken = *run_of(ch) != 0 && (ch->ch_free[i / 64] & bit) != 0;
 	if (taken) {
 		ch->ch_free[i / 64] &= ~bit;
-		*hpa = ch->ch_run + i * HOST_PAGE_SIZE;
+		*hpa = *run_of(ch) + i * HOST_PAGE_SIZE;
 	}
 	host_unlock(&ch->ch_lock);
 	if (taken)
@@ -109,11 +117,11 @@ reserve_run(struct vm_object *ob, struct vm_chunk *ch, uint64_t first)
 	}
 	host_fetch_add(&ob->ob_account->ac_reserved, VM_CHUNK_PAGES);
 	host_lock(&ch->ch_lock);
-	mine = ch->ch_run == 0;
+	mine = *run_of(ch) == 0;
 	for (unsigned int w = 0; mine && w < VM_BITMAP_WORDS; w++)
 		ch->ch_free[w] = ~(uint64_t)0;
 	if (mine)
-		ch->ch_run = base;
+		*run_of(ch) = base;
 	host_unlock(&ch->ch_lock);
 	if (!mine) {
 		put_run(ob, first, base);
@@ -132,8 +140,8 @@ vm_run_break(struct vm_object *ob, struct vm_chunk *ch, uint64_t first)
 	hpa_t base;
 
 	host_lock(&ch->ch_lock);
-	base = ch->ch_run;
-	ch->ch_run = 0;
+	base = *run_of(ch);
+	*run_of(ch) = 0;
 	for (unsigned int w = 0; w < VM_BITMAP_WORDS; w++) {
 		bits[w] = base != 0 ? ch->ch_free[w] : 0;
 		ch->ch_free[w] = 0;
@@ -233,7 +241,7 @@ vm_frame_free(struct vm_object *ob, uint64_t index, hpa_t hpa, bool dirty)
 
 	host_lock(&ch->ch_lock);
 	reserved =
-		ob->ob_pager == NULL && ch->ch_run != 0 && hpa == ch->ch_run + i * HOST_PAGE_SIZE;
+		*run_of(ch) != 0 && ob->ob_pager == NULL && hpa == *run_of(ch) + i * HOST_PAGE_SIZE;
 	if (reserved)
 		ch->ch_free[i / 64] |= (uint64_t)1 << i % 64;
 	host_unlock(&ch->ch_lock);

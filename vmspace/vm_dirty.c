@@ -82,7 +82,7 @@ begin_log(struct vmspace *vs, bool initially_set)
 	host_mutex_lock(&vs->vs_sweep);
 	pmap_gather_begin(&g, vs->vs_pmap);
 	for (unsigned int i = 0; i < map->mp_n; i++)
-		pmap_clear_modify(vs->vs_pmap, map->mp_entries[i].me_start,
+		pmap_clear_modify(vm_swept_pmap(vs), map->mp_entries[i].me_start,
 				  map->mp_entries[i].me_end, &g);
 	pmap_gather_finish(&g);
 	for (unsigned int i = 0; i < VM_MAX_MEMSEGS; i++) {
@@ -341,8 +341,8 @@ vm_harvest(struct vmspace *vs, gpa_t gpa, uint64_t len, unsigned int how, uint64
 		return -EINVAL;
 	host_mutex_lock(&vs->vs_sweep);
 	pmap_gather_begin(&g, vs->vs_pmap);
-	error = pmap_harvest(vs->vs_pmap, gpa, gpa + len, how | PMAP_HARVEST_NOTE, bitmap, found,
-			     &g);
+	error = pmap_harvest(vm_swept_pmap(vs), gpa, gpa + len, how | PMAP_HARVEST_NOTE, bitmap,
+			     found, &g);
 	pmap_gather_finish(&g);
 	host_mutex_unlock(&vs->vs_sweep);
 	return error;

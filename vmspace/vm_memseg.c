@@ -15,6 +15,7 @@
 static struct vm_seg *
 find_seg(struct vmspace *vs, int ident)
 {
+	HOST_ASSERT(host_mutex_held(&vs->vs_lock));
 	for (unsigned int i = 0; i < VM_MAX_MEMSEGS; i++) {
 		if (vs->vs_segs[i].sg_object != NULL && vs->vs_segs[i].sg_ident == ident)
 			return &vs->vs_segs[i];

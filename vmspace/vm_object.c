@@ -25,14 +25,16 @@ static void
 clock_insert(struct vm_object *ob)
 {
 	struct vm_system *const sys = ob->ob_sys;
+	struct vm_object **first;
 
 	host_lock(&sys->sy_lock);
-	if (sys->sy_clock == NULL) {
+	first = vm_system_clock(sys);
+	if (*first == NULL) {
 		ob->ob_clock_next = ob->ob_clock_prev = ob;
-		sys->sy_clock = ob;
+		*first = ob;
 	} else {
-		ob->ob_clock_next = sys->sy_clock;
-		ob->ob_clock_prev = sys->sy_clock->ob_clock_prev;
+		ob->ob_clock_next = *first;
+		ob->ob_clock_prev = (*first)->ob_clock_prev;
 		ob->ob_clock_prev->ob_clock_next = ob;
 		ob->ob_clock_next->ob_clock_prev = ob;
 	}
@@ -43,11 +45,13 @@ void
 vm_object_unclock(struct vm_object *ob)
 {
 	struct vm_system *const sys = ob->ob_sys;
+	struct vm_object **first;
 
 	host_lock(&sys->sy_lock);
+	first = vm_system_clock(sys);
 	if (ob->ob_clock_next != NULL) {
-		if (sys->sy_clock == ob)
-			sys->sy_clock = ob->ob_clock_next != ob ? ob->ob_clock_next : NULL;
+		if (*first == ob)
+			*first = ob->ob_clock_next != ob ? ob->ob_clock_next : NULL;
 		ob->ob_clock_prev->ob_clock_next = ob->ob_clock_next;
 		ob->ob_clock_next->ob_clock_prev = ob->ob_clock_prev;
 		ob->ob_clock_next = ob->ob_clock_prev = NULL;

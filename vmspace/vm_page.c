@@ -28,6 +28,14 @@ vm_page_share(struct vm_page *pg)
 	return true;
 }
 
+/* Inside the section in which the page was let go: who waited may end the object at once. */
+static void
+wake(struct vm_object *ob)
+{
+	HOST_ASSERT(host_epoch_held());
+	host_event_post(&ob->ob_event);
+}
+
 /* Changes the state by taking off `minus`, clearing and setting bits; wakes who waits. */
 static void
 let_go(struct vm_object *ob, struct vm_page *pg, uint64_t minus, uint64_t clear, uint64_t set)
@@ -42,7 +50,7 @@ let_go(struct vm_object *ob, struct vm_page *pg, uint64_t minus, uint64_t clear,
 			next &= ~VP_WANTED;
 	} while (!host_cas(&pg->vp_state, &state, next));
 	if (state & ~next & VP_WANTED)
-		host_event_post(&ob->ob_event);
+		wake(ob);
 	host_epoch_exit();
 }
 

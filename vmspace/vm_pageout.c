@@ -59,11 +59,10 @@ age_chunk(struct vmspace *vs, const struct batch *ba, struct pmap_gather *g)
 {
 	struct vm_place place = {0};
 
-	HOST_ASSERT(host_mutex_held(&vs->vs_sweep));
 	while (vm_map_next_place(vs, ba->ba_object, ba->ba_first, VM_CHUNK_PAGES, &place)) {
 		uint64_t bitmap[VM_BITMAP_WORDS] = {0};
 
-		pmap_harvest(vs->vs_pmap, place.pl_gpa,
+		pmap_harvest(vm_swept_pmap(vs), place.pl_gpa,
 			     place.pl_gpa + place.pl_npages * HOST_PAGE_SIZE, PMAP_HARVEST_ACCESSED,
 			     bitmap, NULL, g);
 		for (unsigned int i = 0; i < place.pl_npages; i++) {
@@ -229,7 +228,7 @@ clock_object(struct vm_system *sys)
 	struct vm_object *ob;
 
 	host_lock(&sys->sy_lock);
-	ob = sys->sy_clock;
+	ob = *vm_system_clock(sys);
 	if (ob != NULL)
 		vm_object_ref(ob);
 	host_unlock(&sys->sy_lock);
@@ -241,8 +240,8 @@ static void
 clock_advance(struct vm_system *sys, struct vm_object *ob)
 {
 	host_lock(&sys->sy_lock);
-	if (sys->sy_clock == ob)
-		sys->sy_clock = ob->ob_clock_next;
+	if (*vm_system_clock(sys) == ob)
+		*vm_system_clock(sys) = ob->ob_clock_next;
 	host_unlock(&sys->sy_lock);
 }
 
@@ -253,7 +252,7 @@ clock_length(struct vm_system *sys)
 	unsigned int n = 0;
 
 	host_lock(&sys->sy_lock);
-	for (ob = sys->sy_clock; ob != NULL && (n == 0 || ob != sys->sy_clock);
+	for (ob = *vm_system_clock(sys); ob != NULL && (n == 0 || ob != *vm_system_clock(sys));
 	     ob = ob->ob_clock_next)
 		n++;
 	host_unlock(&sys->sy_lock);

@@ -83,6 +83,31 @@ struct vm_system {
 	struct vm_swap sy_swap;
 };
 
+/*
+ * What a lock guards is reached through functions that ask for it, here and in the files: a lock
+ * that is not taken is found by whoever comes by, not by whoever loses a race.
+ */
+static inline struct vm_account **
+vm_system_first_account(struct vm_system *sys)
+{
+	HOST_ASSERT(host_lock_held(&sys->sy_lock));
+	return &sys->sy_accounts;
+}
+
+static inline struct vmspace **
+vm_system_first_space(struct vm_system *sys)
+{
+	HOST_ASSERT(host_lock_held(&sys->sy_lock));
+	return &sys->sy_spaces;
+}
+
+static inline struct vm_object **
+vm_system_clock(struct vm_system *sys)
+{
+	HOST_ASSERT(host_lock_held(&sys->sy_lock));
+	return &sys->sy_clock;
+}
+
 /* VM_FAULT_NONE, VM_FAULT_GUEST_LIMIT or VM_FAULT_TOTAL_LIMIT. */
 enum vm_fault_reason vm_charge(struct vm_account *ac, uint64_t npages);
 void vm_uncharge(struct vm_account *ac, uint64_t npages);
@@ -335,6 +360,9 @@ int vm_swap_in(struct vm_object *ob, uint64_t index, hpa_t hpa);
 /* Gives a slot back, as it is in vp_slot. */
 void vm_swap_give(struct vm_swap *sw, uint64_t vp_slot);
 
+/* How many slots are in use. With sw_lock held. */
+uint64_t *vm_swap_used(struct vm_swap *sw);
+
 /* ---- Maps (vm_map.c) ------------------------------------------------------------------------- */
 
 struct vm_map_entry {
@@ -471,6 +499,14 @@ struct vmspace {
 	struct host_word vs_tables; /* table pages that are counted in sy_held */
 	struct vm_cpu_counters vs_counters[HOST_MAX_CPUS];
 };
+
+/* The tables, for those who collect A and M from them, join entries or split them. */
+static inline struct pmap *
+vm_swept_pmap(const struct vmspace *vs)
+{
+	HOST_ASSERT(host_mutex_held(&vs->vs_sweep));
+	return vs->vs_pmap;
+}
 
 #define VM_MODE_LOG (1u << 31) /* the dirty log is on; beside VM_* flags in vs_mode */
 

@@ -185,7 +185,7 @@ vm_super_promote(struct vmspace *vs, const struct vm_decision *d)
 	host_mutex_lock(&vs->vs_sweep);
 	pmap_gather_begin(&g, vs->vs_pmap);
 	if (is_allowed(vs, d) && !is_executing(vs, d))
-		error = pmap_promote(vs->vs_pmap, d->fl_gpa, 1, &g);
+		error = pmap_promote(vm_swept_pmap(vs), d->fl_gpa, 1, &g);
 	pmap_gather_finish(&g);
 	host_mutex_unlock(&vs->vs_sweep);
 	if (error == 0)
@@ -212,7 +212,7 @@ vm_promote(struct vmspace *vs, gpa_t gpa, unsigned int level)
 	pmap_gather_begin(&g, vs->vs_pmap);
 	if ((host_load(&vs->vs_mode) & (VM_MODE_LOG | VM_NO_SUPERPAGES)) == 0 &&
 	    !would_execute(vs, gpa))
-		error = pmap_promote(vs->vs_pmap, gpa, level, &g);
+		error = pmap_promote(vm_swept_pmap(vs), gpa, level, &g);
 	pmap_gather_finish(&g);
 	host_mutex_unlock(&vs->vs_sweep);
 	return error;
@@ -226,7 +226,7 @@ vm_demote(struct vmspace *vs, gpa_t gpa, unsigned int level)
 
 	host_mutex_lock(&vs->vs_sweep);
 	pmap_gather_begin(&g, vs->vs_pmap);
-	error = pmap_demote(vs->vs_pmap, gpa, level, &g);
+	error = pmap_demote(vm_swept_pmap(vs), gpa, level, &g);
 	pmap_gather_finish(&g);
 	host_mutex_unlock(&vs->vs_sweep);
 	return error;

@@ -54,6 +54,21 @@ vm_swap_destroy(struct vm_swap *sw)
 		host_free(sw->sw_bitmap, bitmap_bytes(sw));
 }
 
+/* What sw_lock guards: the count, and the word that a slot's bit is in. */
+uint64_t *
+vm_swap_used(struct vm_swap *sw)
+{
+	HOST_ASSERT(host_lock_held(&sw->sw_lock));
+	return &sw->sw_used;
+}
+
+static uint64_t *
+slot_word(const struct vm_swap *sw, uint64_t slot)
+{
+	HOST_ASSERT(host_lock_held(&sw->sw_lock));
+	return &sw->sw_bitmap[slot / 64];
+}
+
 /*
  * The longest stretch of free slots in [from, end), n at most, if it is longer than *best; where
  * it begins in *first.
@@ -66,7 +81,7 @@ search(const struct vm_swap *sw, uint64_t from, uint64_t end, unsigned int n, un
 	unsigned int run = 0;
 
 	for (uint64_t slot = from; slot < end && slot < stop && *best < n; slot++) {
-		const uint64_t word = sw->sw_bitmap[slot / 64];
+		const uint64_t word = *slot_word(sw, slot);
 
 		if (slot % 64 == 0 && word == ~(uint64_t)0) {
 			slot += 63;
@@ -89,15 +104,15 @@ take_slots(struct vm_swap *sw, unsigned int n, uint64_t *first)
 	unsigned int got = 0;
 
 	host_lock(&sw->sw_lock);
-	if (sw->sw_used < sw->sw_slots) {
+	if (*vm_swap_used(sw) < sw->sw_slots) {
 		search(sw, sw->sw_hand, sw->sw_slots, n, &got, first);
 		/* A stretch that is too short is good enough if it is this side of the end. */
 		if (got == 0)
 			search(sw, 0, sw->sw_hand, n, &got, first);
 	}
 	for (unsigned int i = 0; i < got; i++)
-		sw->sw_bitmap[(*first + i) / 64] |= (uint64_t)1 << (*first + i) % 64;
-	sw->sw_used += got;
+		*slot_word(sw, *first + i) |= (uint64_t)1 << (*first + i) % 64;
+	*vm_swap_used(sw) += got;
 	if (got != 0)
 		sw->sw_hand = *first + got < sw->sw_slots ? *first + got : 0;
 	host_unlock(&sw->sw_lock);
@@ -110,9 +125,9 @@ give_slot(struct vm_swap *sw, uint64_t slot)
 	const uint64_t bit = (uint64_t)1 << slot % 64;
 
 	host_lock(&sw->sw_lock);
-	HOST_ASSERT((sw->sw_bitmap[slot / 64] & bit) != 0);
-	sw->sw_bitmap[slot / 64] &= ~bit;
-	sw->sw_used--;
+	HOST_ASSERT((*slot_word(sw, slot) & bit) != 0);
+	*slot_word(sw, slot) &= ~bit;
+	--*vm_swap_used(sw);
 	host_unlock(&sw->sw_lock);
 }
 

@@ -61,8 +61,8 @@ vm_account_create(struct vm_system *sys, uint64_t limit_pages)
 	ac->ac_limit_pages = limit_pages != 0 ? limit_pages : ~(uint64_t)0;
 	host_store(&ac->ac_refs, 1);
 	host_lock(&sys->sy_lock);
-	ac->ac_next = sys->sy_accounts;
-	sys->sy_accounts = ac;
+	ac->ac_next = *vm_system_first_account(sys);
+	*vm_system_first_account(sys) = ac;
 	host_unlock(&sys->sy_lock);
 	return ac;
 }
@@ -77,12 +77,13 @@ void
 vm_account_unref(struct vm_account *ac)
 {
 	struct vm_system *const sys = ac->ac_sys;
-	struct vm_account **link = &sys->sy_accounts;
+	struct vm_account **link;
 
 	if (host_fetch_add(&ac->ac_refs, ~(uint64_t)0) != 1)
 		return;
 	HOST_ASSERT(host_load(&ac->ac_held) == 0 && host_load(&ac->ac_swapped) == 0);
 	host_lock(&sys->sy_lock);
+	link = vm_system_first_account(sys);
 	while (*link != ac)
 		link = &(*link)->ac_next;
 	*link = ac->ac_next;
@@ -157,13 +158,14 @@ vm_system_accounts(struct vm_system *sys, struct vm_accounts *out)
 {
 	*out = (struct vm_accounts){0};
 	host_lock(&sys->sy_lock);
-	for (const struct vm_account *ac = sys->sy_accounts; ac != NULL; ac = ac->ac_next)
+	for (const struct vm_account *ac = *vm_system_first_account(sys); ac != NULL;
+	     ac = ac->ac_next)
 		add_account(out, ac);
-	for (const struct vmspace *vs = sys->sy_spaces; vs != NULL; vs = vs->vs_next)
+	for (const struct vmspace *vs = *vm_system_first_space(sys); vs != NULL; vs = vs->vs_next)
 		out->va_tables += pmap_table_pages(vs->vs_pmap);
 	host_unlock(&sys->sy_lock);
 	host_lock(&sys->sy_swap.sw_lock);
-	out->va_slots = sys->sy_swap.sw_used;
+	out->va_slots = *vm_swap_used(&sys->sy_swap);
 	host_unlock(&sys->sy_swap.sw_lock);
 }
 

@@ -111,8 +111,8 @@ vmspace_create(struct vm_system *sys, const struct vmspace_config *cfg, struct v
 		return error;
 	}
 	host_lock(&sys->sy_lock);
-	vs->vs_next = sys->sy_spaces;
-	sys->sy_spaces = vs;
+	vs->vs_next = *vm_system_first_space(sys);
+	*vm_system_first_space(sys) = vs;
 	host_unlock(&sys->sy_lock);
 	vm_charge_tables(vs);
 	*out = vs;
@@ -122,9 +122,10 @@ vmspace_create(struct vm_system *sys, const struct vmspace_config *cfg, struct v
 static void
 unlink_space(struct vmspace *vs)
 {
-	struct vmspace **link = &vs->vs_sys->sy_spaces;
+	struct vmspace **link;
 
 	host_lock(&vs->vs_sys->sy_lock);
+	link = vm_system_first_space(vs->vs_sys);
 	while (*link != vs)
 		link = &(*link)->vs_next;
 	*link = vs->vs_next;
@@ -147,6 +148,14 @@ terminate_objects(struct vmspace *vs, const struct vm_map *map)
 	}
 }
 
+/* Pageout, which is not under way, does not come to this one again. */
+static void
+forget_object(struct vm_object *ob)
+{
+	HOST_ASSERT(host_mutex_held(&ob->ob_sys->sy_pageout));
+	vm_object_unclock(ob);
+}
+
 /* Pageout leaves the guest's objects alone from here on. */
 static void
 forget_objects(struct vmspace *vs)
@@ -154,7 +163,7 @@ forget_objects(struct vmspace *vs)
 	host_mutex_lock(&vs->vs_sys->sy_pageout);
 	for (unsigned int i = 0; i < VM_MAX_MEMSEGS; i++) {
 		if (vs->vs_segs[i].sg_object != NULL)
-			vm_object_unclock(vs->vs_segs[i].sg_object);
+			forget_object(vs->vs_segs[i].sg_object);
 	}
 	host_mutex_unlock(&vs->vs_sys->sy_pageout);
 }
