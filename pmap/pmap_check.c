@@ -135,12 +135,9 @@ audit_tree(struct audit *a)
 		const pt_entry_t pte = pte_load(&t->pd_words[index[level]++]);
 
 		if (pte_is_table(f, pte, level)) {
-			struct pt_page *const child = audit_table(a, gpa, pte, level);
-
-			if (child == NULL)
-				continue;
+			/* NULL: there is a finding, so this was the last turn. */
+			path[level - 1] = audit_table(a, gpa, pte, level);
 			level--;
-			path[level] = child;
 			index[level] = 0;
 			wired[level] = 0;
 		} else if (pte_is_leaf(f, pte, level)) {

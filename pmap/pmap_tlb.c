@@ -401,12 +401,12 @@ backlog_gen_of(struct pmap *pm)
 
 /*
  * Frees what earlier gathers deferred and generations completed since have covered. After every
- * generation, so that none of it grows so old that a clock of few bits would take it for new.
+ * generation, so that none of it grows so old that a clock of few bits would take it for new. What
+ * is not on the list any more is on its way through the epoch: pmap_drain() relies on it.
  */
 static void
 reap_limbo(struct pmap *pm)
 {
-	struct pt_page *free_list = NULL;
 	struct pt_page **link;
 
 	host_lock(&pm->pm_pending_lock);
@@ -422,12 +422,10 @@ reap_limbo(struct pmap *pm)
 			continue;
 		}
 		*link = t->pd_next;
-		t->pd_next = free_list;
-		free_list = t;
 		pm->pm_nlimbo--;
+		pt_page_free_after_epoch(t);
 	}
 	host_unlock(&pm->pm_pending_lock);
-	free_tables(free_list);
 }
 
 /*

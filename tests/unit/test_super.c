@@ -137,6 +137,27 @@ Test(super, promote_and_demote_change_no_translation)
 	fx_each(round_trip);
 }
 
+/* There are not tables enough for the spares of a wired 1 GiB: those that were had go back. */
+Test(super, spares_all_or_none)
+{
+	static const unsigned int nth[] = {3, 4, 300, 514, 515};
+
+	for (unsigned int i = 0; i < sizeof(nth) / sizeof(nth[0]); i++) {
+		const struct world_config cfg = {.wc_fail_table = nth[i]};
+		struct fx x;
+
+		world_begin(&cfg);
+		fx_open(&x, fx_format("ept"), 0);
+		fx_assert(fx_enter_wired(&x, AT & ~(GIB - 1), FX_HPA, PMAP_PROT_RW, 2) == -ENOMEM);
+		CHECK(world_tables_in_use() == 1);
+		fx_check(&x);
+		fx_assert(fx_enter_wired(&x, AT & ~(GIB - 1), FX_HPA, PMAP_PROT_RW, 2) == 0);
+		fx_assert(fx_stats(&x).st_spares == 513);
+		fx_close(&x);
+		world_end();
+	}
+}
+
 /* From 4 KiB to 1 GiB and back, wired and not: every spare has its place in the end. */
 static void
 all_the_way(struct fx *x)

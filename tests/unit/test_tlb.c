@@ -257,6 +257,41 @@ Test(tlb, an_initiator_waits_for_those_that_were_there_before)
 	each_nested(0, waits);
 }
 
+static void
+enter_superpage(void *arg)
+{
+	struct fx *x = arg;
+
+	fx_assert(fx_enter(x, AT, FX_HPA + 2 * MIB, PMAP_PROT_RW, PMAP_PROT_W, 1) == 0);
+}
+
+/* Pages make way for a superpage of other frames: nobody has both (clause 7). */
+static void
+makes_way(struct fx *x)
+{
+	struct scripted_cpu initiator;
+	struct vcpu v;
+	uint64_t kicks;
+
+	fx_assert(fx_enter(x, AT, FX_HPA, PMAP_PROT_RW, PMAP_PROT_W, 0) == 0);
+	scripted_start(&initiator);
+	vcpu_start(&v, x);
+	kicks = vcpu_run(&v, true);
+	scripted_tell(&initiator, enter_superpage, x);
+	await_kicks(v.vc_cpu.sc_cpu, kicks + 1);
+	fx_assert(fx_leaf(x, AT).pl_prot == 0);
+	vcpu_release(&v);
+	scripted_wait(&initiator);
+	fx_assert(fx_leaf(x, AT).pl_level == 1 && fx_leaf(x, AT).pl_hpa == FX_HPA + 2 * MIB);
+	vcpu_stop(&v);
+	scripted_stop(&initiator);
+}
+
+Test(tlb, what_makes_way_is_flushed_first)
+{
+	each_nested(0, makes_way);
+}
+
 /* Two that come while one is in flight share the next one. */
 static void
 merging(struct fx *x)

@@ -234,6 +234,23 @@ Test(tlb_x86, an_unlinked_table_is_flushed)
 	each_x86(tables);
 }
 
+/* No translation changed, but paging-structure caches still lead to the table that is gone. */
+static void
+joined(struct fx *x, struct pmap_slot *s, struct flushes *f)
+{
+	fill(x, 512);
+	pmap_activate(x->fx_pm, s);
+	*f = (struct flushes){0};
+	fx_assert(fx_promote(x, AT, 1) == 0);
+	fx_assert(flushed(f, AT, 1));
+	pmap_deactivate(s);
+}
+
+Test(tlb_x86, a_table_that_was_joined_away_is_flushed)
+{
+	each_x86(joined);
+}
+
 /* ---- Away for some time ---------------------------------------------------------------------- */
 
 static void

@@ -264,18 +264,20 @@ held(struct vf *x)
 	map(&y, RUN + 8);
 	fill(&y, RUN + 8, 1);
 	vf_pageout_all(&y);
+	vf_assert(host_vm_posix_pager_pages() == RUN + 8);
 	vf_errno(vm_gpa_hold(y.vf_vs, RAM + 510 * PAGE, 4 * PAGE, PMAP_PROT_RW, &h, NULL), 0);
 	vf_errno(vm_gpa_hold(y.vf_vs, RAM + 511 * PAGE, PAGE, PMAP_PROT_R, &one, NULL), 0);
 	vf_unmap(&y, RAM, RUN + 8);
 	vf_free_segment(&y, 0);
 	vf_assert(host_vm_posix_pages_in_use() == 4);
+	vf_assert(host_vm_posix_pager_pages() == 4); /* of the others nothing is kept */
 	vf_assert(vf_accounts(&y).va_resident == 4 && vf_accounts(&y).va_swapped == 0);
 	vf_check(&y);
 	vf_close(&y);
 	vf_assert(vf_system_accounts(x).va_resident == 4);
 	vm_hold_write(&h, PAGE, "still me", 8);
 	vm_gpa_release(&h);
-	vf_assert(host_vm_posix_pages_in_use() == 1);
+	vf_assert(host_vm_posix_pages_in_use() == 1 && host_vm_posix_pager_pages() == 1);
 	vm_hold_read(&one, 0, word, sizeof(word));
 	vf_assert(memcmp(word, "still me", 8) == 0);
 	vm_gpa_release(&one);

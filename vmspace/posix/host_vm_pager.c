@@ -31,10 +31,12 @@ struct host_pager {
 	pthread_mutex_t pr_mutex;
 	uint64_t pr_npages;
 	struct pager_page *pr_pages;
+	uint64_t pr_kept; /* that are pp_stored */
 	char *pr_store;
 };
 
 static struct host_word absent;
+static struct host_word kept; /* of all pagers */
 
 void
 host_vm_posix_set_pager(bool present)
@@ -46,6 +48,23 @@ bool
 host_vm_posix_has_pager(void)
 {
 	return host_load(&absent) == 0;
+}
+
+uint64_t
+host_vm_posix_pager_pages(void)
+{
+	return host_load(&kept);
+}
+
+/* With the mutex held. */
+static void
+set_stored(struct host_pager *p, uint64_t index, bool stored)
+{
+	if (p->pr_pages[index].pp_stored == stored)
+		return;
+	p->pr_pages[index].pp_stored = stored;
+	p->pr_kept += stored ? 1 : ~(uint64_t)0;
+	host_fetch_add(&kept, stored ? 1 : ~(uint64_t)0);
 }
 
 /* ---- Life ------------------------------------------------------------------------------------ */
@@ -93,6 +112,7 @@ void
 host_vm_posix_pager_destroy(struct host_pager *p)
 {
 	HOST_ASSERT(host_vm_may_sleep());
+	host_fetch_add(&kept, -p->pr_kept);
 	pthread_mutex_destroy(&p->pr_mutex);
 	munmap(p->pr_pages, p->pr_npages * sizeof(*p->pr_pages));
 	munmap(p->pr_store, p->pr_npages * HOST_PAGE_SIZE);
@@ -224,7 +244,7 @@ leave(struct host_pager *p, uint64_t index)
 
 	if (pp->pp_dirty) {
 		host_vm_copy_out(stored_bytes(p, index), host_vm_bytes(pp->pp_hpa), HOST_PAGE_SIZE);
-		pp->pp_stored = true;
+		set_stored(p, index, true);
 	}
 	host_vm_posix_page_free(pp->pp_hpa, 0);
 	pp->pp_dirty = false;
@@ -256,7 +276,7 @@ host_vm_posix_pager_discard(struct host_pager *p, uint64_t index, uint64_t npage
 	HOST_ASSERT(index <= p->pr_npages && npages <= p->pr_npages - index);
 	pthread_mutex_lock(&p->pr_mutex);
 	for (uint64_t i = index; i < index + npages; i++) {
-		p->pr_pages[i].pp_stored = false;
+		set_stored(p, i, false);
 		p->pr_pages[i].pp_dirty = false;
 		if (p->pr_pages[i].pp_got != 0)
 			memset(host_vm_bytes(p->pr_pages[i].pp_hpa), 0, HOST_PAGE_SIZE);

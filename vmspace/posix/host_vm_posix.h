@@ -78,6 +78,9 @@ void host_vm_posix_swap_stats(struct host_vm_posix_swap_stats *stats);
 /* Whether there are any; at the start there are. While there is no vmspace. */
 void host_vm_posix_set_pager(bool present);
 
+/* Contents that pagers keep outside of memory. */
+uint64_t host_vm_posix_pager_pages(void);
+
 /* ---- IOMMU ---------------------------------------------------------------------------------- */
 
 #define HOST_VM_POSIX_DEVICES 8 /* numbered from 0 */

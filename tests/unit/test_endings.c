@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * What ends while others still use it, in the simulator, over many orders of events: a segment that
+ * a fault is about to fill, and deferred tables that two CPUs free at the same time.
+ */
+
+#include "tests/unit/machine_util.h"
+#include "vmspace/vmspace.h"
+
+#define RAM ((gpa_t)0x40000000)
+#define LEN HOST_PAGE_SIZE
+#define SIZE ((gpa_t)1 << 21)
+#define HPA ((hpa_t)0x10000000)
+#define SEEDS 300
+#define ROUNDS 6
+
+static struct {
+	struct vm_system *sys;
+	struct vmspace *vs;
+	struct pmap *pmap;
+	uint64_t found;	  /* faults on a map that was there */
+	uint64_t missing; /* and on none */
+	uint64_t left;	  /* tables that were not freed by the drain */
+	int error;	  /* any other */
+	bool over;
+} t;
+
+static void
+must(int error)
+{
+	if (error != 0 && t.error == 0)
+		t.error = error;
+}
+
+static const struct pmap_config tables = {
+	.pc_type = PT_EPT,
+	.pc_flags = PMAP_PDE_SUPERPAGE | PMAP_DEFER,
+	.pc_caps = {.pc_levels = 4, .pc_leaf_levels = 2, .pc_phys_bits = 46},
+};
+
+/* Runs two programs on as many CPUs, over many seeds. */
+static void
+each_seed(program_fn set_up, program_fn one, program_fn other, program_fn tear_down,
+	  void (*look)(uint64_t seed))
+{
+	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+		struct sim_config cfg = config(2, seed);
+		struct sim_machine *const m = sim_machine_create(&cfg, NULL, 0);
+		struct sim_report r;
+
+		cr_assert_not_null(m);
+		memset(&t, 0, sizeof(t));
+		cr_assert_eq(sim_machine_call(m, set_up, NULL, &r), SIM_RUN_PASSED);
+		cr_assert_eq(sim_spawn(m, 0, one, NULL), 0);
+		cr_assert_eq(sim_spawn(m, 1, other, NULL), 0);
+		cr_assert_eq(sim_machine_run(m, &r), SIM_RUN_PASSED, "seed %llu: %s: %s",
+			     (unsigned long long)seed, r.sr_check, r.sr_message);
+		cr_assert_eq(sim_machine_call(m, tear_down, NULL, &r), SIM_RUN_PASSED,
+			     "seed %llu: %s: %s", (unsigned long long)seed, r.sr_check,
+			     r.sr_message);
+		cr_assert_eq(t.error, 0, "seed %llu: error %d", (unsigned long long)seed, t.error);
+		look(seed);
+		sim_machine_destroy(m);
+	}
+}
+
+/* ---- Segments -------------------------------------------------------------------------------- */
+
+static void
+begin_segment(void)
+{
+	must(vm_alloc_memseg(t.vs, 0, LEN, NULL));
+	must(vm_mmap_memseg(t.vs, RAM, 0, 0, LEN, PMAP_PROT_RW, 0));
+}
+
+static void
+end_segment(void)
+{
+	must(vm_munmap_memseg(t.vs, RAM, LEN));
+	must(vm_free_memseg(t.vs, 0));
+}
+
+static void
+set_up_segment(void *arg)
+{
+	const struct vm_system_config sc = {.vy_mem_limit_bytes = 4u << 20};
+	const struct vmspace_config cfg = {.vc_flags = VM_NO_SUPERPAGES, .vc_pmap = tables};
+
+	(void)arg;
+	must(vm_system_create(&sc, &t.sys));
+	must(vmspace_create(t.sys, &cfg, &t.vs));
+	begin_segment();
+}
+
+static void
+tear_down_segment(void *arg)
+{
+	char why[200];
+
+	(void)arg;
+	must(vm_system_check(t.sys, why, sizeof(why)));
+	vmspace_destroy(t.vs);
+	vm_system_destroy(t.sys);
+}
+
+static void
+fault_again_and_again(void *arg)
+{
+	(void)arg;
+	while (!t.over) {
+		const int error = vm_fault(t.vs, RAM, PMAP_PROT_W, NULL);
+
+		if (error == -EFAULT)
+			t.missing++;
+		else
+			must(error);
+		t.found += error == 0;
+	}
+}
+
+static void
+renew_segment(void *arg)
+{
+	(void)arg;
+	for (unsigned int round = 0; round < ROUNDS; round++) {
+		end_segment();
+		begin_segment();
+	}
+	t.over = true;
+}
+
+static uint64_t all_found;
+static uint64_t all_missing;
+
+static void
+look_at_faults(uint64_t seed)
+{
+	(void)seed;
+	all_found += t.found;
+	all_missing += t.missing;
+}
+
+/* A fault finds the map or finds none; what it fills for a segment that is ending is not lost. */
+Test(endings, a_segment_that_a_fault_is_about_to_fill)
+{
+	all_found = all_missing = 0;
+	each_seed(set_up_segment, fault_again_and_again, renew_segment, tear_down_segment,
+		  look_at_faults);
+	cr_assert(all_found > 0 && all_missing > 0);
+}
+
+/* ---- Deferred tables ------------------------------------------------------------------------- */
+
+static void
+set_up_tables(void *arg)
+{
+	(void)arg;
+	must(pmap_init(&tables, &t.pmap));
+}
+
+static void
+tear_down_tables(void *arg)
+{
+	(void)arg;
+	pmap_destroy(t.pmap);
+}
+
+static void
+defer_and_drain(void *arg)
+{
+	const struct pmap_mapping m = {.pa_gpa = RAM, .pa_hpa = HPA, .pa_prot = PMAP_PROT_RW};
+
+	(void)arg;
+	for (unsigned int round = 0; round < ROUNDS; round++) {
+		struct pmap_gather g;
+		struct pmap_stats st;
+
+		/* Nobody accessed it, so that only the table has to be flushed. */
+		must(pmap_enter(t.pmap, &m));
+		pmap_gather_begin(&g, t.pmap);
+		must(pmap_remove(t.pmap, RAM, RAM + SIZE, &g));
+		pmap_gather_finish(&g);
+		pmap_drain(t.pmap);
+		pmap_stats(t.pmap, &st);
+		t.left += st.st_limbo;
+	}
+	t.over = true;
+}
+
+static void
+flush_again_and_again(void *arg)
+{
+	(void)arg;
+	while (!t.over)
+		pmap_invalidate_all(t.pmap);
+}
+
+static void
+look_at_tables(uint64_t seed)
+{
+	cr_assert_eq(t.left, 0, "seed %llu: %llu tables left", (unsigned long long)seed,
+		     (unsigned long long)t.left);
+}
+
+/* Whoever drains has them freed on return, also those that another is about to free. */
+Test(endings, deferred_tables_are_gone_after_a_drain)
+{
+	each_seed(set_up_tables, defer_and_drain, flush_again_and_again, tear_down_tables,
+		  look_at_tables);
+}
