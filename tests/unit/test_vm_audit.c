@@ -203,6 +203,14 @@ wiring_extra(struct vf *x, bool undo)
 	add(&page(x, 0, NPAGES - 1)->vp_pins, step(undo) * VP_WIRING);
 }
 
+/* As many as there should be, and not where. */
+static void
+wiring_moved(struct vf *x, bool undo)
+{
+	add(&page(x, 0, NPAGES - 1)->vp_pins, -step(undo) * VP_WIRING);
+	add(&page(x, 0, NPAGES - 2)->vp_pins, step(undo) * VP_WIRING);
+}
+
 static void
 leaving(struct vf *x, bool undo)
 {
@@ -322,6 +330,7 @@ static const struct mistake {
 	{"wired, not mapped", "I32", wired_not_mapped},
 	{"a wiring lost", "I32", wiring_lost},
 	{"a wiring too many", "I32", wiring_extra},
+	{"a wiring of another page", "I32", wiring_moved},
 	{"a map leaving", "I38", leaving},
 	{"maps out of order", "I38", order},
 	{"beyond the segment", "I38", beyond_the_segment},

@@ -237,6 +237,60 @@ Test(vm_fault, no_table)
 	vf_each_swap(&o, no_table);
 }
 
+/*
+ * Tables that are gone are still counted when memory is short: nothing can be paged out then, and
+ * there is room all the same.
+ */
+static void
+tables_gone(struct vf *x)
+{
+	const unsigned int n = 20;
+
+	vf_segment(x, 0, 200, NULL);
+	vf_map(x, RAM, 0, 0, 200, PMAP_PROT_RW);
+	vf_poke(x, RAM, 1);
+	for (unsigned int i = 0; i < n; i++) {
+		vf_errno(vm_map_mmio(x->vf_vs, (i + 4) * GIB, GIB, FX_HPA), 0);
+		vf_errno(vm_fault(x->vf_vs, (i + 4) * GIB, PMAP_PROT_R, NULL), 0);
+	}
+	vmspace_drain(x->vf_vs);
+	for (unsigned int i = 0; i < n; i++)
+		vf_errno(vm_unmap_mmio(x->vf_vs, (i + 4) * GIB, GIB), 0);
+	/* More than there is room for beside the windows' tables, one for each at least. */
+	for (unsigned int i = 1; i < x->vf_options.vo_system_pages - 15; i++)
+		vf_poke(x, RAM + i * PAGE, i + 1);
+	vf_verify(x);
+}
+
+Test(vm_fault, tables_that_are_gone_make_room)
+{
+	static const struct vf_options o = {.vo_system_pages = 60, .vo_no_swap = true};
+
+	vf_each_swap(&o, tables_gone);
+}
+
+/* A chunk that exists needs no memory, and its run has a frame for each page of it. */
+static void
+no_chunk(struct vf *x)
+{
+	hpa_t hpa;
+
+	vf_segment(x, 0, 512, NULL);
+	vf_map(x, RAM, 0, 0, 512, PMAP_PROT_RW);
+	vf_poke(x, RAM, 1);
+	host_posix_fail_alloc(1, true);
+	vf_errno(vf_touch(x, RAM + PAGE, PMAP_PROT_W, &hpa, NULL), 0);
+	host_posix_fail_alloc(0, false);
+	vf_verify(x);
+}
+
+Test(vm_fault, what_is_reserved_needs_no_memory)
+{
+	static const struct vf_options o = {.vo_no_swap = true};
+
+	vf_each_swap(&o, no_chunk);
+}
+
 static void
 interrupted(struct vf *x)
 {

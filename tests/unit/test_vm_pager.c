@@ -317,6 +317,27 @@ Test(vm_pager, device)
 	vf_each_swap(&plain, device);
 }
 
+/* No memory for the pager: no segment, and nothing is left of it. */
+static void
+no_pager(struct vf *x)
+{
+	unsigned int n = 0;
+	int error;
+
+	do {
+		host_posix_fail_alloc(++n, false);
+		error = vm_alloc_memseg(x->vf_vs, 0, 4 * PAGE, NULL);
+		host_posix_fail_alloc(0, false);
+		vf_assert(error == (n <= 2 ? -ENOMEM : 0)); /* the object, the pager */
+		vf_check(x);
+	} while (error != 0);
+}
+
+Test(vm_pager, no_pager)
+{
+	vf_each_swap(&plain, no_pager);
+}
+
 /* Named segments stay with the host's free pages, whatever the guest's memory does. */
 static void
 devmem(struct vf *x)
