@@ -2,8 +2,9 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * What ends while others still use it, in the simulator, over many orders of events: a segment that
- * a fault is about to fill, and deferred tables that two CPUs free at the same time.
+ * What two CPUs do at the same time, in the simulator, over many orders of events: one ends a
+ * segment that a fault of the other is about to fill; both free deferred tables; and both get the
+ * same page of a pager of the host's.
  */
 
 #include "tests/unit/machine_util.h"
@@ -13,7 +14,7 @@
 #define LEN HOST_PAGE_SIZE
 #define SIZE ((gpa_t)1 << 21)
 #define HPA ((hpa_t)0x10000000)
-#define SEEDS 300
+#define SEEDS 2000
 #define ROUNDS 6
 
 static struct {
@@ -47,6 +48,9 @@ each_seed(program_fn set_up, program_fn one, program_fn other, program_fn tear_d
 {
 	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
 		struct sim_config cfg = config(2, seed);
+		cfg.sc_pager = true;
+		cfg.sc_stalls = seed % 2 != 0;
+		cfg.sc_run_lengths = 1 + seed / 2 % 7;
 		struct sim_machine *const m = sim_machine_create(&cfg, NULL, 0);
 		struct sim_report r;
 
@@ -182,6 +186,8 @@ defer_and_drain(void *arg)
 		pmap_gather_begin(&g, t.pmap);
 		must(pmap_remove(t.pmap, RAM, RAM + SIZE, &g));
 		pmap_gather_finish(&g);
+		for (unsigned int i = 0; i < 8 * round; i++)
+			sim_point(SIM_USER, NULL);
 		pmap_drain(t.pmap);
 		pmap_stats(t.pmap, &st);
 		t.left += st.st_limbo;
@@ -209,4 +215,60 @@ Test(endings, deferred_tables_are_gone_after_a_drain)
 {
 	each_seed(set_up_tables, defer_and_drain, flush_again_and_again, tear_down_tables,
 		  look_at_tables);
+}
+
+/* ---- Pages of a pager ------------------------------------------------------------------------ */
+
+#define RUN ((uint64_t)512 * HOST_PAGE_SIZE)
+#define NEIGHBOR (RAM + 3 * HOST_PAGE_SIZE)
+
+static void
+set_up_pager(void *arg)
+{
+	const struct vm_system_config sc = {.vy_mem_limit_bytes = 4 * RUN};
+	const struct vmspace_config cfg = {.vc_flags = VM_HOST_PAGER, .vc_pmap = tables};
+
+	(void)arg;
+	must(vm_system_create(&sc, &t.sys));
+	must(vmspace_create(t.sys, &cfg, &t.vs));
+	must(vm_alloc_memseg(t.vs, 0, RUN, NULL));
+	must(vm_mmap_memseg(t.vs, RAM, 0, 0, RUN, PMAP_PROT_RW, 0));
+}
+
+/* Leaves its page in memory: only then can a second frame of it be seen. */
+static void
+fault_and_discard(gpa_t gpa, unsigned int rounds)
+{
+	for (unsigned int round = 0; round < rounds; round++) {
+		must(vm_discard(t.vs, gpa, HOST_PAGE_SIZE));
+		must(vm_fault(t.vs, gpa, PMAP_PROT_W, NULL));
+	}
+}
+
+static void
+fault_on_one(void *arg)
+{
+	(void)arg;
+	fault_and_discard(RAM, 2);
+}
+
+/* With nothing in memory the neighbor gets the run; with something, each gets its page alone. */
+static void
+fault_on_neighbor(void *arg)
+{
+	(void)arg;
+	fault_and_discard(NEIGHBOR, 3);
+}
+
+static void
+look_at_nothing(uint64_t seed)
+{
+	(void)seed;
+}
+
+/* A page that was got alone and with the run of its chunk is put once, and counted once. */
+Test(endings, a_page_that_was_got_twice)
+{
+	each_seed(set_up_pager, fault_on_one, fault_on_neighbor, tear_down_segment,
+		  look_at_nothing);
 }
