@@ -24,8 +24,8 @@ import tempfile
 import time
 
 SUITES = ("inproc", "sim")
-NOT_JUDGES = (r"^(mutants|hwmutants|walkers|model|browser|fresh-seeds|determinism|invariants|trace(-\w+)?|"
-              r"selftest-.*)$")
+NOT_JUDGES = (r"^(mutants|hwmutants|walkers|model|browser|fresh-seeds|determinism|invariants|"
+              r"trace(-\w+)?|selftest-.*)$")
 LONGEST_S = 30.0
 MEMORY = 8 << 30
 
