@@ -95,7 +95,8 @@ int vmspace_create(struct vm_system *sys, const struct vmspace_config *cfg, stru
 
 /*
  * All slots are detached, no vCPU runs, no other call is being made. Devices are detached, maps and
- * segments go. Pages that are held stay until they are released.
+ * segments go, and have given their memory back on return. Pages that are held stay, with what they
+ * belong to, until they are released.
  */
 void vmspace_destroy(struct vmspace *vs);
 

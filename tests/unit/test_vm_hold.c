@@ -327,6 +327,29 @@ Test(vm_hold, survives_guest)
 	vf_each(NULL, survives_guest);
 }
 
+/* Without holds nothing survives: no map, object or account is on its way out any more. */
+static void
+nothing_survives(struct vf *x)
+{
+	const struct vf_options o = x->vf_options;
+	const uint64_t allocs = host_posix_allocs_in_use();
+	struct vf y;
+
+	vf_open_second(&y, x, x->vf_format->ff_name, &o);
+	vf_segment(&y, 0, 8, NULL);
+	vf_map(&y, RAM, 0, 0, 8, PMAP_PROT_RW);
+	vf_poke(&y, RAM, 1);
+	vf_destroy(&y);
+	vf_assert(host_posix_allocs_in_use() == allocs);
+	vf_assert(host_vm_posix_pages_in_use() == 0);
+	vf_close(&y);
+}
+
+Test(vm_hold, nothing_survives)
+{
+	vf_each(NULL, nothing_survives);
+}
+
 /* A page that came from swap has its slot still: both go with the last hold. */
 static void
 survives_with_slot(struct vf *x)
