@@ -17,7 +17,6 @@
 
 /*
  * Replaces slot `index` of a table, which was seen to hold `old`, by way of a flushed frozen slot.
- * That takes no stamp: whoever comes by waits for the slot, and so for the flush.
  */
 static bool
 break_before_make(struct pt_page *t, unsigned int index, pt_entry_t *old, struct pmap_gather *g)
@@ -30,6 +29,7 @@ break_before_make(struct pt_page *t, unsigned int index, pt_entry_t *old, struct
 	}
 	const uint64_t size = pt_level_size(t->pd_level);
 
+	pmap_stamp(t, t->pd_gpa + index * size, size);
 	pmap_gather_add(g, t->pd_gpa + index * size, size);
 	return true;
 }
