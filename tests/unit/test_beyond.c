@@ -3,8 +3,8 @@
 
 /*
  * Frames that the guest's page tables cannot name, in a machine with memory on both sides of that
- * limit: the fault that gets one fails, and says so, instead of trying for ever. Frames are given out
- * from the lowest on: tables are made first, then what is left below the limit is used up.
+ * limit: the fault that gets one fails, and says so, instead of trying for ever. Frames are given
+ * out from the lowest on: tables are made first, then what is left below the limit is used up.
  */
 
 #include "tests/unit/machine_util.h"
