@@ -46,6 +46,9 @@ struct load {
 	const uint8_t *ld_initrd;
 	size_t ld_initrd_bytes; /* 0: none */
 	uint64_t ld_rsdp;	/* 0: no ACPI */
+	/* A framebuffer below 4 GiB; a pixel is blue, green, red, nothing. 0 bytes: none. */
+	uint64_t ld_fb_gpa, ld_fb_bytes;
+	uint32_t ld_fb_width, ld_fb_height;
 
 	/* Results. */
 	char ld_why[256];

@@ -31,7 +31,15 @@ enum {
 	PREF_ADDRESS = 0x258,
 	INIT_SIZE = 0x260,
 	HEADER_MIN_END = 0x264,
-	/* in boot_params alone */
+	/* in boot_params alone; the first ones are struct screen_info's */
+	VIDEO_TYPE = 0x00f,
+	LFB_WIDTH = 0x012,
+	LFB_HEIGHT = 0x014,
+	LFB_DEPTH = 0x016,
+	LFB_BASE = 0x018,
+	LFB_SIZE = 0x01c, /* in units of 64 KiB */
+	LFB_LINE_BYTES = 0x024,
+	LFB_COLORS = 0x026, /* size and place of red, green, blue, what is left */
 	ACPI_RSDP_ADDR = 0x070,
 	E820_ENTRIES = 0x1e8,
 	E820_TABLE = 0x2d0,
@@ -43,6 +51,7 @@ enum {
 #define LOADER_OTHER 0xff
 #define SECTOR 512u
 #define ENTRY_64 0x200u
+#define VIDEO_LINEAR 0x23 /* VIDEO_TYPE_VLFB */
 #define BOOT_PARAMS_BYTES 4096u
 
 static uint32_t
@@ -135,6 +144,23 @@ fill_e820(const struct load *ld, uint8_t *params)
 	}
 }
 
+static void
+fill_screen(const struct load *ld, uint8_t *params)
+{
+	static const uint8_t colors[8] = {8, 16, 8, 8, 8, 0, 8, 24};
+	const uint16_t size[3] = {(uint16_t)ld->ld_fb_width, (uint16_t)ld->ld_fb_height, 32};
+	const uint16_t line_bytes = (uint16_t)(4 * ld->ld_fb_width);
+
+	if (ld->ld_fb_bytes == 0)
+		return;
+	params[VIDEO_TYPE] = VIDEO_LINEAR;
+	memcpy(params + LFB_WIDTH, size, sizeof(size));
+	set32(params + LFB_BASE, ld->ld_fb_gpa);
+	set32(params + LFB_SIZE, ld->ld_fb_bytes >> 16);
+	memcpy(params + LFB_LINE_BYTES, &line_bytes, sizeof(line_bytes));
+	memcpy(params + LFB_COLORS, colors, sizeof(colors));
+}
+
 static int
 put_params(struct load *ld, const uint8_t *image, uint64_t initrd)
 {
@@ -148,6 +174,7 @@ put_params(struct load *ld, const uint8_t *image, uint64_t initrd)
 	set32(params + CMD_LINE_PTR, LOAD_CMDLINE);
 	memcpy(params + ACPI_RSDP_ADDR, &ld->ld_rsdp, 8);
 	fill_e820(ld, params);
+	fill_screen(ld, params);
 	return load_put(ld, LOAD_INFO, sizeof(params), params, sizeof(params), "boot_params");
 }
 

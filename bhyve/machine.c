@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fbuf.h"
 #include "guest_mem.h"
 #include "inout.h"
 #include "load.h"
@@ -288,9 +289,16 @@ machine_load(struct machine *ma, struct config *config)
 			  .ld_low_bytes = vm_get_lowmem_size(ma->ma_ctx),
 			  .ld_high_bytes = vm_get_highmem_size(ma->ma_ctx),
 			  .ld_cmdline = config_get_or(config, "cmdline", "")};
+	struct fbuf_mode fb;
 	const uint8_t *image;
 	size_t bytes;
 
+	if (fbuf_find(pci_machine_bus(), &fb)) {
+		ld.ld_fb_gpa = fb.fm_gpa;
+		ld.ld_fb_bytes = fb.fm_bytes;
+		ld.ld_fb_width = fb.fm_width;
+		ld.ld_fb_height = fb.fm_height;
+	}
 	if (ma->ma_ncpus > 1 && check_unrestricted(ma, "more than one vCPU"))
 		return -1;
 	if (build_tables(ma, config, &ld.ld_rsdp))

@@ -130,6 +130,24 @@ Test(load, linux_kernel)
 	cr_assert_eq(get(LOAD_GDT + LOAD_SEL_CODE, 8), 0x00af9b000000ffffull);
 }
 
+Test(load, linux_is_told_of_a_framebuffer)
+{
+	make_linux();
+	cr_assert_eq(load_kernel(&ld, image, LINUX_BYTES), 0, "%s", ld.ld_why);
+	cr_assert_eq(get(LOAD_INFO + 0x0f, 1), 0, "there is none");
+	ld.ld_fb_gpa = 0xc1000000;
+	ld.ld_fb_bytes = 16 * MIB;
+	ld.ld_fb_width = 800;
+	ld.ld_fb_height = 600;
+	cr_assert_eq(load_kernel(&ld, image, LINUX_BYTES), 0, "%s", ld.ld_why);
+	cr_assert_eq(get(LOAD_INFO + 0x0f, 1), 0x23);
+	cr_assert_eq(get(LOAD_INFO + 0x12, 6), 800 | 600ull << 16 | 32ull << 32);
+	cr_assert_eq(get(LOAD_INFO + 0x18, 4), 0xc1000000);
+	cr_assert_eq(get(LOAD_INFO + 0x1c, 4), 256);
+	cr_assert_eq(get(LOAD_INFO + 0x24, 2), 3200);
+	cr_assert_eq(get(LOAD_INFO + 0x26, 8), 0x1808000808081008ull);
+}
+
 /* With little memory it goes where there is some, if it can. */
 Test(load, linux_moves)
 {
