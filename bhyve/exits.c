@@ -11,9 +11,11 @@
 #include <sched.h>
 #include <string.h>
 
+#include "gdb.h"
 #include "inout.h"
 #include "machine.h"
 
+#define VECTOR_BP 3
 #define VECTOR_UD 6
 #define VECTOR_GP 13
 #define FLAG_DF 0x400ull
@@ -174,6 +176,18 @@ paging(struct machine_cpu *mc, const struct vmm_exit *exit)
 	return -1;
 }
 
+/* gdb's, or the guest's own INT3, which it gets as if nothing had been. */
+static int
+breakpoint(struct machine_cpu *mc, const struct vmm_exit *exit)
+{
+	if (gdb_exit(mc, exit) || exit->code == VMM_EXIT_MTRAP)
+		return 0;
+	if (vm_set_register(mc->mc_vcpu, VMM_REG_RIP, exit->rip + exit->inst_bytes) ||
+	    vm_inject_exception(mc->mc_vcpu, VECTOR_BP, -1))
+		return failed(mc);
+	return 0;
+}
+
 /* 0: go on; 1: it is over; -1: likewise, by an error. */
 static int
 serve(struct machine_cpu *mc, const struct vmm_exit *exit)
@@ -182,8 +196,10 @@ serve(struct machine_cpu *mc, const struct vmm_exit *exit)
 	case VMM_EXIT_NONE:
 	case VMM_EXIT_HLT: /* on a machine with a platform it waits in the module */
 	case VMM_EXIT_TIMER:
-	case VMM_EXIT_MTRAP:
 		return 0;
+	case VMM_EXIT_MTRAP:
+	case VMM_EXIT_BPT:
+		return breakpoint(mc, exit);
 	case VMM_EXIT_INOUT:
 		return exit->u.inout.string ? port_string(mc, exit) : port_simple(mc, exit);
 	case VMM_EXIT_RDMSR:
@@ -234,12 +250,16 @@ vcpu_loop(void *arg)
 
 	pin(mc);
 	while (status == 0) {
-		const int error = vm_run(mc->mc_vcpu, &exit);
+		int error;
+
+		gdb_check(mc);
+		error = vm_run(mc->mc_vcpu, &exit);
 
 		if (error == -EINTR)
 			continue;
 		status = error ? failed(mc) : serve(mc, &exit);
 	}
+	gdb_gone(mc);
 	if (status < 0)
 		machine_end(mc->mc_machine, END_ERROR);
 	return NULL;

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "fbuf.h"
+#include "gdb.h"
 #include "guest_mem.h"
 #include "inout.h"
 #include "load.h"
@@ -58,6 +59,7 @@ machine_end(struct machine *ma, int status)
 					 __ATOMIC_ACQUIRE))
 		return;
 	vm_suspend(ma->ma_ctx, VMM_SUSPEND_POWEROFF);
+	gdb_cpu_off();
 	pthread_kill(ma->ma_main, SIGUSR1);
 }
 
@@ -94,6 +96,7 @@ machine_wait(struct machine *ma)
 void
 machine_destroy(struct machine *ma)
 {
+	gdb_stop();
 	mevent_stop();
 	pci_machine_stop();
 	lpc_fini();
@@ -176,19 +179,34 @@ open_vcpus(struct machine *ma)
 	return 0;
 }
 
+/* How much of its memory may be in RAM at once; the rest is swapped. */
+static int
+read_limit(struct config *config, uint64_t *bytes)
+{
+	const char *const text = config_get(config, "memory.limit");
+
+	*bytes = 0;
+	if (text != NULL && vm_parse_memsize(text, bytes)) {
+		complain("memory.limit=%s: not a size of memory", text);
+		return -1;
+	}
+	return 0;
+}
+
 int
 machine_create(struct machine *ma, struct config *config, const char *name)
 {
-	const struct vm_open_opts opts = {
+	struct vm_open_opts opts = {
 		.flags = VMMAPI_OPEN_CREATE | VMMAPI_OPEN_CREATE_DESTROY_ON_CLOSE |
 			 VMMAPI_OPEN_EXCLUSIVE,
 		.maxcpu = ma->ma_ncpus,
 	};
+	const char *const gdb = config_get(config, "gdb.port");
 	const char *why = "";
 	bool wired;
 	int error;
 
-	if (read_flags(ma, config, &wired))
+	if (read_flags(ma, config, &wired) || read_limit(config, &opts.mem_limit_bytes))
 		return -1;
 	ma->ma_ctx = vm_openf(name, &opts);
 	if (ma->ma_ctx == NULL)
@@ -210,7 +228,9 @@ machine_create(struct machine *ma, struct config *config, const char *name)
 		complain("%s", why);
 		return -1;
 	}
-	return open_vcpus(ma);
+	if (open_vcpus(ma))
+		return -1;
+	return gdb != NULL ? gdb_start(ma, gdb) : 0;
 }
 
 /* ---- What it runs ---------------------------------------------------------------------------- */

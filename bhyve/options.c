@@ -39,6 +39,7 @@ static const struct {
 } plain[] = {
 	{'m', "memory.size", NULL},
 	{'U', "uuid", NULL},
+	{'G', "gdb.port", NULL},
 	{OPT_KERNEL, "kernel", NULL},
 	{OPT_INITRD, "initrd", NULL},
 	{OPT_APPEND, "cmdline", NULL},
@@ -75,6 +76,7 @@ help(void)
 	      "  -x              the local APIC is offered as x2APIC, too (always)\n"
 	      "  -p VCPU:CPU     pin a vCPU to a host's CPU\n"
 	      "  -U UUID         the machine's identity: kept, and not shown to the guest\n"
+	      "  -G [w][ADDRESS:]PORT   serves gdb there; w waits for it\n"
 	      "  -k FILE         a configuration: lines of VARIABLE=VALUE\n"
 	      "  -o VAR=VALUE    a variable; -o config.dump=1 shows all, and ends\n"
 	      "Exit status: 0 reboot, 1 power-off, 2 halt, 3 triple fault, 4 error;\n"
@@ -202,7 +204,7 @@ options_parse(struct config *config, int argc, char **argv, const char **name)
 	int option, result;
 
 	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":c:m:s:l:AHPSwWuxek:o:U:p:h", longs, NULL)) !=
+	while ((option = getopt_long(argc, argv, ":c:m:s:l:AHPSwWuxek:o:U:p:G:h", longs, NULL)) !=
 	       -1) {
 		char text[64];
 
