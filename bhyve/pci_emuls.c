@@ -6,6 +6,6 @@
 #include "pci_emuls.h"
 
 const struct pci_emul *const pci_emuls[] = {
-	&pci_fbuf,	     &pci_hostbridge, &pci_lpc,	       &pci_virtio_blk,
+	&pci_fbuf,	     &pci_hostbridge, &pci_lpc,	       &pci_passthru, &pci_virtio_blk,
 	&pci_virtio_console, &pci_virtio_net, &pci_virtio_rnd, NULL,
 };

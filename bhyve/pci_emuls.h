@@ -11,6 +11,7 @@
 extern const struct pci_emul pci_fbuf;
 extern const struct pci_emul pci_hostbridge; /* pci_bridges.c */
 extern const struct pci_emul pci_lpc;	     /* pci_bridges.c */
+extern const struct pci_emul pci_passthru;
 extern const struct pci_emul pci_virtio_blk;
 extern const struct pci_emul pci_virtio_console;
 extern const struct pci_emul pci_virtio_net;

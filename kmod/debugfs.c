@@ -9,6 +9,7 @@
 #include <linux/debugfs.h>
 #include <linux/seq_file.h>
 
+#include "host/host_linux.h"
 #include "kmod/vmm_priv.h"
 
 static struct dentry *root;
@@ -95,6 +96,14 @@ pageout_show(struct seq_file *seq, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(pageout);
 
+static int
+iommu_show(struct seq_file *seq, void *unused)
+{
+	seq_printf(seq, "domains: %ld\n", host_linux_iommu_domains());
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(iommu);
+
 /* Both under vmm_list_lock. Removing waits for those who are reading. */
 void
 debugfs_vm_add(struct vm *vm)
@@ -120,6 +129,7 @@ debugfs_init(void)
 	root = debugfs_create_dir("vmm", NULL);
 	debugfs_create_file("pageout", 0400, root, NULL, &pageout_fops);
 	selfbench_add(root);
+	debugfs_create_file("iommu", 0400, root, NULL, &iommu_fops);
 	return 0;
 }
 

@@ -101,6 +101,15 @@ static const struct call calls[] = {
 	ROW1(VMM_SUSPEND,	 vmm_cpu,	 NONE,	  0,	      ioctl_suspend),
 	{.cmd = VMM_REINIT, .class = CLASS_WRITERS, .flags = CALL_PAGES, .handler = ioctl_reinit},
 
+	ROW2(VMM_PPT_BIND,	 vmm_ppt,	 WRITERS, CALL_PAGES, ioctl_ppt_bind),
+	ROW2(VMM_PPT_UNBIND,	 vmm_ppt,	 WRITERS, CALL_PAGES, ioctl_ppt_unbind),
+	ROW1(VMM_PPT_INFO,	 vmm_ppt_info,	 READERS, 0,	      ioctl_ppt_info),
+	ROW1(VMM_PPT_CONFIG,	 vmm_ppt_config, READERS, 0,	      ioctl_ppt_config),
+	ROW1(VMM_PPT_MAP_BAR,	 vmm_ppt_map,	 WRITERS, CALL_PAGES, ioctl_ppt_map_bar),
+	ROW1(VMM_PPT_UNMAP_BAR,	 vmm_ppt_map,	 WRITERS, CALL_PAGES, ioctl_ppt_unmap_bar),
+	ROW2(VMM_PPT_MSI,	 vmm_ppt_msi,	 READERS, 0,	      ioctl_ppt_msi),
+	ROW1(VMM_PPT_MSIX,	 vmm_ppt_msix,	 READERS, 0,	      ioctl_ppt_msix),
+
 	ROW1(VMM_GLA2GPA,	 vmm_gla,	 VCPU,	  CALL_PAGES, ioctl_gla2gpa),
 	ROW2(VMM_COPY,		 vmm_copy,	 VCPU,	  0,	      ioctl_copy),
 

@@ -198,6 +198,7 @@ resources_free(struct vm *vm)
 		if (vm->vm_slot_attached[cpu])
 			pmap_slot_detach(vm->vm_pmap, &vm->vm_slots[cpu]);
 	host_epoch_drain(); /* who looks at slots has gone */
+	ppt_vm_quiesce(vm);
 	platform_stop(vm);
 	for (id = 0; id < VMM_MAXCPU; id++)
 		if (vm->vm_vcpus[id])
@@ -207,6 +208,7 @@ resources_free(struct vm *vm)
 		vmm_backend->vb_vm_destroy(vm);
 	if (vm->vm_space)
 		vmspace_destroy(vm->vm_space);
+	ppt_vm_release(vm);
 	if (vm->vm_slots)
 		host_free(vm->vm_slots, nr_cpu_ids * sizeof(*vm->vm_slots));
 	if (vm->vm_slot_attached)
@@ -447,6 +449,7 @@ vm_reinit(struct vm *vm)
 	error = vm_reset(vm->vm_space);
 	if (error)
 		return error;
+	ppt_vm_reset(vm);
 	platform_reset(vm);
 	for_each_vcpu(vm, id, vcpu)
 	{

@@ -21,6 +21,7 @@ static const struct {
 	{vm_system_init, vm_system_exit},
 	{mappings_init, mappings_exit},
 	{pageout_init, pageout_exit},
+	{ppt_init, ppt_exit},
 	{debugfs_init, debugfs_exit},
 	{dev_init, dev_exit},
 	{sysctl_init, sysctl_exit},

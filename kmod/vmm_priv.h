@@ -222,6 +222,24 @@ int ioctl_apic_access(struct vm *vm, struct vcpu *vcpu, void *arg);
 int ioctl_rtc(struct vm *vm, struct vcpu *vcpu, void *arg);
 int ioctl_apic_state(struct vm *vm, struct vcpu *vcpu, void *arg);
 
+int ioctl_ppt_bind(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_ppt_unbind(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_ppt_info(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_ppt_config(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_ppt_map_bar(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_ppt_unmap_bar(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_ppt_msi(struct vm *vm, struct vcpu *vcpu, void *arg);
+int ioctl_ppt_msix(struct vm *vm, struct vcpu *vcpu, void *arg);
+
+/* ---- ppt.c: PCI devices that are guests' ------------------------------------------------- */
+
+int ppt_init(void);
+void ppt_exit(void);
+void ppt_vm_reset(struct vm *vm); /* after vm_reset(), frozen */
+/* When a machine ends, before and after its vmspace goes; platform_free() comes between. */
+void ppt_vm_quiesce(struct vm *vm);
+void ppt_vm_release(struct vm *vm);
+
 /* ---- dev.c, dev_mmap.c: nodes ---------------------------------------------------------------- */
 
 int dev_init(void);

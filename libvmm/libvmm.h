@@ -348,6 +348,32 @@ int vm_rtc_settime(struct vmctx *ctx, uint64_t seconds);
 int vm_rtc_read(struct vmctx *ctx, unsigned int offset, uint8_t *value);
 int vm_rtc_write(struct vmctx *ctx, unsigned int offset, uint8_t value);
 
+/* ---- PCI devices of the host (kmod/uapi/vmm_ppt.h) ------------------------------------------ */
+
+/*
+ * Gives the machine a device that the driver vmm_ppt owns, and takes it back; dev: VMM_PPT_DEV().
+ * The errors are many, and each has a sentence of its own. All maps of system memory must be wired
+ * (-EAGAIN). The other calls: -ENOENT it has no such device.
+ */
+int vm_assign_pptdev(struct vmctx *ctx, uint32_t dev);
+int vm_unassign_pptdev(struct vmctx *ctx, uint32_t dev);
+int vm_pptdev_info(struct vmctx *ctx, uint32_t dev, struct vmm_ppt_info *info);
+/* Of its configuration space; BARs read 0, and few writes arrive. */
+int vm_pptdev_config(struct vmctx *ctx, uint32_t dev, bool write, unsigned int off,
+		     unsigned int bytes, uint32_t *value);
+/* Shows a part of a BAR, in pages, at gpa; or no longer, exactly as it was shown. -EPERM it holds
+ * the MSI-X table. */
+int vm_map_pptdev_mmio(struct vmctx *ctx, uint32_t dev, unsigned int bar, uint64_t off,
+		       uint64_t len, uint64_t gpa);
+int vm_unmap_pptdev_mmio(struct vmctx *ctx, uint32_t dev, unsigned int bar, uint64_t off,
+			 uint64_t len, uint64_t gpa);
+/* The messages that its interrupts become. vectors 0: off. */
+int vm_setup_pptdev_msi(struct vmctx *ctx, uint32_t dev, uint64_t addr, uint32_t data,
+			unsigned int vectors);
+int vm_setup_pptdev_msix(struct vmctx *ctx, uint32_t dev, unsigned int vector, uint64_t addr,
+			 uint32_t data, bool masked);
+int vm_disable_pptdev_msix(struct vmctx *ctx, uint32_t dev);
+
 /* ---- A guest's first page tables ------------------------------------------------------------- */
 
 /*

@@ -16,6 +16,8 @@
 
 #include "host_types.h"
 
+struct device;
+
 /* ---- For vmm_main.c -------------------------------------------------------------------------- */
 
 /* Before any use of the core. 0, -ENOMEM, or -EINVAL with a sentence in the log. May sleep. */
@@ -33,6 +35,11 @@ struct host_linux_held_pages {
 };
 
 void host_linux_held_pages(struct host_linux_held_pages *hp);
+
+/* Domains of the IOMMU that exist: of machines that have a device. */
+long host_linux_iommu_domains(void);
+/* What the IOMMU told of an access that it refused; set once. 0: it was told on. */
+extern int (*host_linux_iommu_fault)(struct device *dev, unsigned long iova, int flags);
 
 /* ---- For host_impl.h ------------------------------------------------------------------------- */
 

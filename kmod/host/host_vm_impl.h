@@ -7,8 +7,8 @@
  * Frames are ordinary memory, which this kernel maps whole, so their bytes are at an address.
  *
  * There is no swap device here: what is paged out is in the files that hold the guests' memory
- * (host_pager), and Linux swaps those as it does all others. There is no IOMMU yet: no domain can
- * be created, so no device is attached, and the host's own domain is not ours to change.
+ * (host_pager), and Linux swaps those as it does all others. Domains of the IOMMU are
+ * Linux's (host_linux_iommu.c), and the host's own domain is not ours to change.
  */
 
 #ifndef KMOD_HOST_VM_IMPL_H
@@ -31,6 +31,13 @@ int host_linux_pager_getpage(struct host_pager *p, uint64_t index, hpa_t *hpa);
 bool host_linux_pager_getrun(struct host_pager *p, uint64_t index, hpa_t *base);
 void host_linux_pager_putpage(struct host_pager *p, uint64_t index, hpa_t hpa, bool dirty);
 void host_linux_pager_discard(struct host_pager *p, uint64_t index, uint64_t npages);
+int host_linux_iommu_create(struct host_iommu **out);
+void host_linux_iommu_destroy(struct host_iommu *hi);
+int host_linux_iommu_map(struct host_iommu *hi, gpa_t gpa, hpa_t hpa, uint64_t len,
+			 unsigned int prot);
+void host_linux_iommu_unmap(struct host_iommu *hi, gpa_t gpa, uint64_t len);
+int host_linux_iommu_attach(struct host_iommu *hi, uint64_t device);
+void host_linux_iommu_detach(struct host_iommu *hi, uint64_t device);
 
 /* ---- Sleeping ------------------------------------------------------------------------------ */
 
@@ -219,44 +226,45 @@ host_pager_discard(struct host_pager *p, uint64_t index, uint64_t npages)
 static inline int
 host_iommu_create(struct host_iommu **domain)
 {
-	return -ENXIO;
+	might_sleep();
+	return host_linux_iommu_create(domain);
 }
 
 static inline void
 host_iommu_destroy(struct host_iommu *domain)
 {
-	HOST_ASSERT(domain == NULL);
+	host_linux_iommu_destroy(domain);
 }
 
 static inline int
 host_iommu_map(struct host_iommu *domain, gpa_t gpa, hpa_t hpa, uint64_t len, unsigned int prot)
 {
-	HOST_ASSERT(domain == NULL);
-	return 0;
+	return domain ? host_linux_iommu_map(domain, gpa, hpa, len, prot) : 0;
 }
 
 static inline void
 host_iommu_unmap(struct host_iommu *domain, gpa_t gpa, uint64_t len)
 {
-	HOST_ASSERT(domain == NULL);
+	if (domain)
+		host_linux_iommu_unmap(domain, gpa, len);
 }
 
 static inline void
 host_iommu_flush(struct host_iommu *domain)
 {
-	HOST_ASSERT(domain == NULL);
+	/* host_iommu_unmap() has done it. */
 }
 
 static inline int
 host_iommu_attach(struct host_iommu *domain, uint64_t device)
 {
-	return -ENOENT;
+	return host_linux_iommu_attach(domain, device);
 }
 
 static inline void
 host_iommu_detach(struct host_iommu *domain, uint64_t device)
 {
-	HOST_ASSERT(domain == NULL);
+	host_linux_iommu_detach(domain, device);
 }
 
 #endif /* KMOD_HOST_VM_IMPL_H */

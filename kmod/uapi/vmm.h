@@ -39,6 +39,7 @@
 #include <linux/types.h>
 
 #include "kmod/uapi/vmm_irq.h"
+#include "kmod/uapi/vmm_ppt.h"
 
 #define VMM_ABI_VERSION 2
 

@@ -71,6 +71,14 @@ static const struct rule of_vm[] = {
 	ROW(VMM_APIC_ACCESS, true, AT(vmm_apic_access, reserved), AT(vmm_apic_access, reserved0)),
 	ROW(VMM_RTC, false, AT(vmm_rtc, reserved)),
 	ROW(VMM_APIC_STATE, true, AT(vmm_apic_state, reserved)),
+	ROW(VMM_PPT_BIND, false, AT(vmm_ppt, reserved), AT(vmm_ppt, reserved0)),
+	ROW(VMM_PPT_UNBIND, false, AT(vmm_ppt, reserved), AT(vmm_ppt, reserved0)),
+	ROW(VMM_PPT_INFO, false, AT(vmm_ppt_info, reserved)),
+	ROW(VMM_PPT_CONFIG, false, AT(vmm_ppt_config, reserved)),
+	ROW(VMM_PPT_MAP_BAR, false, AT(vmm_ppt_map, reserved)),
+	ROW(VMM_PPT_UNMAP_BAR, false, AT(vmm_ppt_map, reserved)),
+	ROW(VMM_PPT_MSI, false, AT(vmm_ppt_msi, reserved), AT(vmm_ppt_msi, reserved0)),
+	ROW(VMM_PPT_MSIX, false, AT(vmm_ppt_msix, reserved)),
 };
 #define OF_VM (sizeof(of_vm) / sizeof(of_vm[0]))
 
@@ -239,6 +247,12 @@ sizes(void)
 	KT_EQ(sizeof(struct vmm_apic_access), 48);
 	KT_EQ(sizeof(struct vmm_rtc), 32);
 	KT_EQ(sizeof(struct vmm_apic_state), 304);
+	KT_EQ(sizeof(struct vmm_ppt), 24);
+	KT_EQ(sizeof(struct vmm_ppt_info), 152);
+	KT_EQ(sizeof(struct vmm_ppt_config), 40);
+	KT_EQ(sizeof(struct vmm_ppt_map), 48);
+	KT_EQ(sizeof(struct vmm_ppt_msi), 40);
+	KT_EQ(sizeof(struct vmm_ppt_msix), 40);
 }
 
 static const struct kt_case cases[] = {

@@ -96,9 +96,11 @@ static const unsigned long commands[] = {
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
-/* And those on interrupt hardware, for a machine that has it. */
+/* And those on interrupt hardware and devices, for a machine that has it. */
 static const unsigned long hardware[] = {
-	VMM_SET_PLATFORM, VMM_IRQ_LINE, VMM_MSI, VMM_APIC_ACCESS, VMM_RTC, VMM_APIC_STATE,
+	VMM_SET_PLATFORM, VMM_IRQ_LINE,	     VMM_MSI,	     VMM_APIC_ACCESS, VMM_RTC,
+	VMM_APIC_STATE,	  VMM_PPT_BIND,	     VMM_PPT_UNBIND, VMM_PPT_INFO,    VMM_PPT_CONFIG,
+	VMM_PPT_MAP_BAR,  VMM_PPT_UNMAP_BAR, VMM_PPT_MSI,    VMM_PPT_MSIX,
 };
 #define HARDWARE (sizeof(hardware) / sizeof(hardware[0]))
 

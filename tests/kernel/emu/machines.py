@@ -41,6 +41,18 @@ MODELS = {
     "tyler": (BOCHS, "turion64_tyler"),  # SVM without nested paging: likewise
 }
 
+# An IOMMU, devices behind it to be given to guests, and what the kernel must be told. One device
+# has a group to itself, the other is a function beside one that the host has a driver for. With
+# interrupt remapping a kernel that misses a few ticks of the timer as it starts gives up: on a busy
+# machine an emulated one may miss them.
+EDU = ["-device", "edu,addr=1d.0",
+       "-device", "virtio-rng-pci,addr=1e.0,multifunction=on", "-device", "edu,addr=1e.1"]
+IOMMUS = {
+    "intel": (["-device", "intel-iommu,intremap=on"] + EDU, "intel_iommu=on no_timer_check"),
+    "amd": (["-device", "amd-iommu,intremap=on"] + EDU, "no_timer_check"),
+    "none": (EDU, ""),
+}
+
 # Bochs' default idle, MWAIT, hangs with more than one CPU. A kernel that panics must not boot anew,
 # and prints the stacks of all tasks and CPUs first; see nudge.
 APPEND = ("console=ttyS0,115200 panic=-1 reboot=t nokaslr idle=halt "
@@ -58,6 +70,8 @@ IPS = 20000000
 
 def append(args):
     line = "%s loglevel=%d %s" % (APPEND, 4 if args.shell else 7, args.append)
+    if args.iommu:
+        line += " " + IOMMUS[args.iommu][1]
     return line if program(args.model) == QEMU else "%s tsc_early_khz=%d" % (line, IPS // 1000)
 
 
@@ -84,6 +98,8 @@ def qemu(args, scratch):
             "-drive", "file=%s,format=raw,if=virtio,cache=unsafe" % swap,
             "-qmp", "unix:%s,server=on,wait=off" % os.path.join(scratch, "qmp"),
             "-kernel", args.kernel, "-initrd", args.initrd, "-append", append(args)]
+    if args.iommu:
+        line += IOMMUS[args.iommu][0]
     if args.gdb:
         line += ["-gdb", "tcp:127.0.0.1:%d" % args.gdb, "-S"]
     return line

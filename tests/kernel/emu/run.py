@@ -228,6 +228,8 @@ def options():
     parser.add_argument("--out", required=True, help="directory for logs")
     parser.add_argument("--shell", action="store_true")
     parser.add_argument("--gdb", action="store_true")
+    parser.add_argument("--iommu", choices=sorted(machines.IOMMUS),
+                        help="an IOMMU, and a device behind it")
     parser.add_argument("--symbols", help="vmlinux, to be named")
     parser.add_argument("--module", help="vmm.ko with symbols, to be named")
     parser.add_argument("--limit", type=int, default=1200, help="seconds in all")

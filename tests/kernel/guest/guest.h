@@ -92,6 +92,10 @@ enum guest_call {
 	GUEST_HALT_FOR,	 /* (n, before): halts for n interrupts -> events in all */
 	GUEST_TIMERS,	 /* (n, span, by TSC, seed) -> 0, or 1 + the round that was wrong */
 	GUEST_PING,	 /* (peer, rounds, first, vector) -> events in all */
+	GUEST_EDU_PROBE, /* (bar) -> its identification, or 0: it is not alive */
+	GUEST_EDU_FACTORIAL, /* (bar, n) -> n! in 32 bits */
+	GUEST_EDU_DMA,	     /* (bar, address, bytes, out of the device) -> 0 */
+	GUEST_EDU_INTR,	     /* (bar, cause) -> the cause that the handler's side found */
 	GUEST_CALLS,
 };
 

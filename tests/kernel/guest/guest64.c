@@ -543,4 +543,8 @@ guest_fn *const guest_calls[GUEST_CALLS] = {
 	[GUEST_HALT_FOR] = do_halt_for,
 	[GUEST_TIMERS] = do_timers,
 	[GUEST_PING] = do_ping,
+	[GUEST_EDU_PROBE] = edu_probe,
+	[GUEST_EDU_FACTORIAL] = edu_factorial,
+	[GUEST_EDU_DMA] = edu_dma,
+	[GUEST_EDU_INTR] = edu_intr,
 };
