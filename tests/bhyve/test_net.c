@@ -319,14 +319,16 @@ Test(net, options_that_make_no_sense_are_named)
 
 Test(net, a_tap_carries_frames)
 {
-	static const char name[] = "tapskep0";
 	struct ifreq request = {.ifr_flags = IFF_UP};
 	uint8_t frame[RX_BYTES];
 	char what[40];
 	int error;
 	const int fd = socket(AF_INET, SOCK_DGRAM, 0);
 
-	snprintf(what, sizeof(what), "virtio-net,%s", name);
+	if (access("/proc/net/if_inet6", F_OK) != 0)
+		cr_skip_test("a tap that comes up says nothing where there is no IPv6");
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "tap%d", (int)getpid());
+	snprintf(what, sizeof(what), "virtio-net,%s", request.ifr_name);
 	rig = rig_try(what, &error);
 	if (error != 0) {
 		cr_assert(error == -ENOENT || error == -EPERM || error == -EACCES ||
@@ -336,7 +338,6 @@ Test(net, a_tap_carries_frames)
 		cr_skip_test("no tap can be made here");
 	}
 	start_drv();
-	strcpy(request.ifr_name, name);
 	cr_assert_eq(ioctl(fd, SIOCSIFFLAGS, &request), 0);
 	/* An interface that comes up looks for its neighbors by IPv6. */
 	next_frame(0x86dd, frame);
