@@ -96,6 +96,7 @@ timer(struct hrtimer *t)
 /* Around an access that may change the timer, or the priority. */
 static struct lapic *
 access_begin(struct vcpu_platform *vp, unsigned long *flags, struct lapic_now *now)
+	__acquires(&vp->vp_lock)
 {
 	spin_lock_irqsave(&vp->vp_lock, *flags);
 	*now = time_now();
@@ -104,6 +105,7 @@ access_begin(struct vcpu_platform *vp, unsigned long *flags, struct lapic_now *n
 
 static void
 access_end(struct vcpu_platform *vp, unsigned long flags, u64 deadline_before)
+	__releases(&vp->vp_lock)
 {
 	const u64 deadline = lapic_deadline(&vp->vp_lapic);
 

@@ -131,7 +131,7 @@ decode_hour(const struct rtc *rtc, uint8_t value)
 {
 	if (rtc->rt_bytes[RTC_B] & B_24H)
 		return decode(rtc, value);
-	return decode(rtc, value & (uint8_t)~HOUR_PM) % 12 + (value & HOUR_PM ? 12 : 0);
+	return decode(rtc, value & (0xff ^ HOUR_PM)) % 12 + (value & HOUR_PM ? 12 : 0);
 }
 
 static bool
@@ -244,7 +244,7 @@ settle_line(struct rtc *rtc)
 	if (rtc->rt_c & rtc->rt_bytes[RTC_B] & (C_PF | C_AF | C_UF))
 		rtc->rt_c |= C_IRQF;
 	else
-		rtc->rt_c &= (uint8_t)~C_IRQF;
+		rtc->rt_c &= (0xff ^ C_IRQF);
 }
 
 bool
@@ -402,7 +402,7 @@ write_a(struct rtc *rtc, uint8_t value, uint64_t now_ns)
 	const uint64_t seconds = rtc_time(rtc, now_ns);
 	const bool stood = stands(rtc);
 
-	rtc->rt_a = value & (uint8_t)~A_UIP;
+	rtc->rt_a = value & (0xff ^ A_UIP);
 	if (stands(rtc) != stood) {
 		rtc->rt_seconds = seconds;
 		/* A divider that is released counts its first second in half of one. */
