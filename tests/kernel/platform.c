@@ -218,7 +218,7 @@ static void
 ping(void)
 {
 	struct kt_vm *const vm = boot(2, 0);
-	const uint64_t rounds = kt_platform()->kind == VMM_CPU_SVM ? 2000 : 200;
+	const uint64_t rounds = kt_platform()->kind == VMM_CPU_SVM ? 1000 : 200;
 
 	kt_start(&vm->cpus[1], -1, GUEST_PING, 0, rounds, 0, VECTOR_2);
 	kt_start(&vm->cpus[0], -1, GUEST_PING, 1, rounds, 1, VECTOR);
@@ -419,7 +419,7 @@ static const struct kt_case cases[] = {
 	{.name = "timers", .run = timers, .seconds = 300},
 	{.name = "old-timers", .run = old_timers},
 	{.name = "clocks", .run = clocks},
-	{.name = "ping", .run = ping, .seconds = 300},
+	{.name = "ping", .run = ping, .seconds = 600},
 	{.name = "messages", .run = messages, .seconds = 300},
 	{.name = "levels", .run = levels},
 	{.name = "priorities", .run = priorities},
