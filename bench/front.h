@@ -59,6 +59,8 @@ json_t *suite_list(void);
 /* Runs what is planned; the report. Ends the program if it cannot. */
 json_t *suite_run(const struct plan *plan);
 
+/* Notes what failed in the report; the run goes on. */
+void suite_failed(json_t *report, const char *name, const char *arch, const char *tier, int code);
 /* A name that was given is a row, or its beginning up to a dot; *by_name: the row itself. */
 bool suite_wanted(const struct plan *plan, const char *row, bool *by_name);
 

@@ -142,8 +142,10 @@ run_arch(const struct plan *plan, const char *arch, const char **args, unsigned 
 	}
 	args[n] = NULL;
 	measured = spawn_json(PROGRAM, args, &code);
-	if (measured == NULL)
-		front_fail(code, "shootdowns could not be measured");
+	if (measured == NULL) {
+		suite_failed(report, "inv", arch, "native", code);
+		return;
+	}
 	add_rows(measured, arch, report);
 	if (json_array_size(json_object_get(measured, "sides")) > 0)
 		json_object_set(report, "invalidation", json_object_get(measured, "sides"));

@@ -210,6 +210,7 @@ verb_run(int argc, char **argv)
 	static struct plan plan = {.pl_native = true, .pl_kernel = true, .pl_ms = 500};
 	json_t *report;
 	bool any = false;
+	int code;
 
 	plan.pl_cpus = machine_cpus();
 	argp_err_exit_status = EX_USAGE;
@@ -235,8 +236,9 @@ verb_run(int argc, char **argv)
 		front_fail(EX_CANTCREAT, "%s: %s", plan.pl_svg, strerror(errno));
 	if (plan.pl_html != NULL && !page_html(plan.pl_html, plan.pl_svg, report))
 		front_fail(EX_CANTCREAT, "%s: %s", plan.pl_html, strerror(errno));
+	code = (int)record_real(json_array_get(json_object_get(report, "failed"), 0), "code");
 	json_decref(report);
-	return 0;
+	return code;
 }
 
 static void

@@ -167,10 +167,20 @@ progress_end(void)
 		fputs("\r\033[K", stderr);
 }
 
-/* One row of one type: its counts, then each tier. What is wrong ends the run. */
-static void
-run_row(const struct plan *plan, const json_t *row, const char *arch, json_t *records)
+void
+suite_failed(json_t *report, const char *name, const char *arch, const char *tier, int code)
 {
+	front_say("%s, %s, %s: left out, it failed (%d)", name, arch, tier, code);
+	json_array_append_new(json_object_get(report, "failed"),
+			      json_pack("{s:s, s:s, s:s, s:i}", "name", name, "arch", arch, "tier",
+					tier, "code", code));
+}
+
+/* One row of one type: its counts, then each tier. What fails is left out. */
+static void
+run_row(const struct plan *plan, const json_t *row, const char *arch, json_t *report)
+{
+	json_t *const records = json_object_get(report, "rows");
 	const char *const name = record_text(row, "name");
 	char cpus[16];
 	char ms[16];
@@ -183,8 +193,10 @@ run_row(const struct plan *plan, const json_t *row, const char *arch, json_t *re
 	progress(name, arch, "count");
 	counted = spawn_worker("count", args, &code);
 	progress_end();
-	if (counted == NULL)
-		front_fail(code, "%s, %s: could not be counted", name, arch);
+	if (counted == NULL) {
+		suite_failed(report, name, arch, "count", code);
+		return;
+	}
 	for (unsigned int t = 0; t < 2; t++) {
 		const char *const tier = t == 0 ? "native" : "kernel";
 		json_t *measured;
@@ -195,8 +207,10 @@ run_row(const struct plan *plan, const json_t *row, const char *arch, json_t *re
 		progress(name, arch, tier);
 		measured = spawn_worker(tier, args, &code);
 		progress_end();
-		if (measured == NULL)
-			front_fail(code, "%s, %s, %s: could not be measured", name, arch, tier);
+		if (measured == NULL) {
+			suite_failed(report, name, arch, tier, code);
+			continue;
+		}
 		record = record_of(row, arch, tier, measured, counted);
 		table_row(stdout, record);
 		fflush(stdout);
@@ -207,12 +221,12 @@ run_row(const struct plan *plan, const json_t *row, const char *arch, json_t *re
 }
 
 static void
-run_arches(const struct plan *plan, const json_t *row, json_t *records)
+run_arches(const struct plan *plan, const json_t *row, json_t *report)
 {
 	for (unsigned int a = 0; a < FRONT_ARCHES; a++) {
 		if (!plan->pl_arch[a])
 			continue;
-		run_row(plan, row, front_arches[a], records);
+		run_row(plan, row, front_arches[a], report);
 		if (json_is_true(json_object_get(row, "any_arch")))
 			return;
 	}
@@ -234,6 +248,9 @@ suite_run(const struct plan *plan)
 	json_object_set_new(report, "machine", machine_describe());
 	json_object_set_new(report, "build", machine_build());
 	json_object_set_new(report, "run", run);
+	json_object_set_new(report, "rows", records);
+	json_object_set_new(report, "skipped", skipped);
+	json_object_set_new(report, "failed", json_array());
 	json_object_set_new(run, "milliseconds_per_row", json_integer(plan->pl_ms));
 	json_object_set_new(run, "cpus", json_integer(plan->pl_cpus));
 	machine_before(run);
@@ -247,15 +264,13 @@ suite_run(const struct plan *plan)
 		if (!suite_wanted(plan, name, &by_name) || json_object_get(row, "inv") != NULL)
 			continue;
 		if (!cannot(plan, row, why, sizeof(why))) {
-			run_arches(plan, row, records);
+			run_arches(plan, row, report);
 			continue;
 		}
 		if (by_name)
 			front_fail(EX_TEMPFAIL, "%s cannot run here: %s", name, why);
 		json_array_append_new(skipped, json_pack("{s:s, s:s}", "name", name, "why", why));
 	}
-	json_object_set_new(report, "rows", records);
-	json_object_set_new(report, "skipped", skipped);
 	inv_front_run(plan, rows, report);
 	machine_after(run);
 	json_decref(rows);

@@ -111,7 +111,7 @@ def test_memory():
         check("leak, " + arch, counted("leak", arch)["value"]["best"] <= 128)
 
 
-KEYS = {"format", "machine", "build", "run", "rows", "skipped"}
+KEYS = {"format", "machine", "build", "run", "rows", "skipped", "failed"}
 ROW_KEYS = {"name", "arch", "tier", "unit", "what", "limit", "value", "ratio", "ratio_median",
             "target", "reached", "counts"}
 PARTS = {
@@ -199,6 +199,7 @@ def test_report():
         with open(folder + "/a.json", encoding="utf-8") as stream:
             report = json.load(stream)
         check("run: rows", len(report["rows"]) == 4)
+        check("run: nothing failed", report["failed"] == [], report["failed"])
         check_report(report, schema)
         check_pictures(folder)
         check_compare(folder, report)
