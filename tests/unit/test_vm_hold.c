@@ -350,6 +350,24 @@ Test(vm_hold, nothing_survives)
 	vf_each(NULL, nothing_survives);
 }
 
+/* The last hold goes, and the system at once: what is on its way out is waited for. */
+Test(vm_hold, system_goes_at_once)
+{
+	struct vm_hold h;
+	struct vf x;
+
+	world_begin(NULL);
+	vf_open(&x, "ept", NULL);
+	vf_segment(&x, 0, 8, NULL);
+	vf_map(&x, RAM, 0, 0, 8, PMAP_PROT_RW);
+	hold(&h, &x, RAM, PAGE, PMAP_PROT_RW);
+	vf_destroy(&x);
+	vm_gpa_release(&h);
+	vm_system_destroy(x.vf_sys);
+	CHECK(host_posix_allocs_in_use() == 0);
+	world_end();
+}
+
 /* A page that came from swap has its slot still: both go with the last hold. */
 static void
 survives_with_slot(struct vf *x)
