@@ -602,8 +602,9 @@ idle_for_long(struct fx *x)
 	struct pmap_slot *s = new_slot(x);
 	struct pmap_slot *never = new_slot(x);
 
-	for (unsigned int n = 1; n <= 1100; n += n < 520 ? 3 : 41) {
-		fx_assert(pass(x, s, true) || n > 1);
+	/* Among them are 255 and 510: whole turns of a clock of 8 bits, which leaves out 0. */
+	for (unsigned int n = 3; n <= 1100; n += n < 520 ? 3 : 41) {
+		fx_assert(pass(x, s, true) || n > 3);
 		for (unsigned int i = 0; i < n; i++)
 			pmap_invalidate_all(x->fx_pm);
 		fx_assert(pass(x, s, false));
