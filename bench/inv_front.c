@@ -147,8 +147,8 @@ run_arch(const struct plan *plan, const char *arch, const char **args, unsigned 
 		return;
 	}
 	add_rows(measured, arch, report);
-	if (json_array_size(json_object_get(measured, "sides")) > 0)
-		json_object_set(report, "invalidation", json_object_get(measured, "sides"));
+	if (json_array_size(json_object_get(measured, "schemes")) > 0)
+		json_object_set(report, "invalidation", json_object_get(measured, "schemes"));
 	json_decref(measured);
 }
 
