@@ -86,16 +86,22 @@ bench_tables(const struct bench *b, uint64_t n)
 	free(pages);
 }
 
-void
-bench_enter(struct bench *b, gpa_t gpa, unsigned int level, unsigned int access)
+static struct pmap_mapping
+mapping_of(gpa_t gpa, unsigned int level, unsigned int access)
 {
-	const struct pmap_mapping m = {
+	return (struct pmap_mapping){
 		.pa_gpa = gpa,
 		.pa_hpa = BENCH_HPA + gpa,
 		.pa_prot = PMAP_PROT_RWX,
 		.pa_access = access,
 		.pa_level = level,
 	};
+}
+
+void
+bench_enter(struct bench *b, gpa_t gpa, unsigned int level, unsigned int access)
+{
+	const struct pmap_mapping m = mapping_of(gpa, level, access);
 
 	bench_check(b, pmap_enter(b->b_pm, &m) == 0, "a page could not be entered");
 }
@@ -103,8 +109,12 @@ bench_enter(struct bench *b, gpa_t gpa, unsigned int level, unsigned int access)
 void
 bench_map(struct bench *b, gpa_t start, gpa_t end, unsigned int level)
 {
-	for (gpa_t gpa = start; gpa < end; gpa += pt_level_size(level))
-		bench_enter(b, gpa, level, PMAP_PROT_RW);
+	const struct pmap_mapping m = mapping_of(start, level, PMAP_PROT_RW);
+	const uint64_t n = (end - start) >> pt_level_shift(level);
+	uint64_t done = 0;
+
+	bench_check(b, pmap_enter_run(b->b_pm, &m, n, &done) == 0 && done == n,
+		    "a range could not be entered");
 }
 
 void

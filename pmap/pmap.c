@@ -146,6 +146,19 @@ pmap_account_leaf(struct pmap *pm, pt_entry_t pte, unsigned int level, bool appe
 }
 
 void
+pmap_account_more(struct pmap *pm, pt_entry_t pte, unsigned int level, uint64_t n)
+{
+	const uint64_t npages = n << 9 * level;
+
+	if (n == 0)
+		return;
+	pmap_count(pm, PMAP_C_RESIDENT, npages);
+	pmap_count(pm, PMAP_C_LEAVES + level, n);
+	if (pte & pm->pm_fmt.pf_wired)
+		pmap_count(pm, PMAP_C_WIRED, npages);
+}
+
+void
 pmap_leaf_of(const struct pmap *pm, gpa_t gpa, pt_entry_t pte, unsigned int level,
 	     struct pmap_leaf *leaf)
 {

@@ -185,6 +185,14 @@ struct pmap_mapping {
 int pmap_enter(struct pmap *pm, const struct pmap_mapping *m);
 
 /*
+ * Enters n leaves of consecutive frames, m being the first, as pmap_enter() would one by one; but a
+ * table that is missing is built with all its leaves, by plain stores, and then linked. *done is
+ * how many are in: all if 0 is returned, else those before the one that failed. -EINVAL n is 0, or
+ * the run reaches too far: nothing was done.
+ */
+int pmap_enter_run(struct pmap *pm, const struct pmap_mapping *m, uint64_t n, uint64_t *done);
+
+/*
  * Unmaps a range. Never fails for lack of memory: a superpage that reaches beyond the range is
  * split; if no table can be had, an unwired one is removed whole (pc_note hears of all of it, and
  * it faults back), a wired one is split with the table that it keeps for this.

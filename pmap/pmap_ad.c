@@ -40,7 +40,7 @@ emulate_once(struct pmap *pm, const struct pt_cursor *c, unsigned int access)
 		return 0;
 	}
 	/* Clause 9: the whole value, without the lock. Whoever changed it made us look again. */
-	if (!pte_cas(&c->pc_table->pd_words[c->pc_index], &old, pte_new))
+	if (!pte_cas(c->pc_word, &old, pte_new))
 		return -EAGAIN;
 	pmap_count(pm, PMAP_C_AD_EMULATIONS, 1);
 	return 0;
@@ -61,7 +61,7 @@ pmap_emulate_accessed_dirty(struct pmap *pm, gpa_t gpa, unsigned int access)
 		pt_cursor_seek(&c, pm, gpa, 0);
 		if (locks) {
 			host_lock(&c.pc_table->pd_lock);
-			c.pc_pte = pte_load(&c.pc_table->pd_words[c.pc_index]);
+			c.pc_pte = pte_load(c.pc_word);
 		}
 		error = locks && c.pc_table->pd_dead ? -EAGAIN : emulate_once(pm, &c, access);
 		if (locks)

@@ -20,6 +20,8 @@ struct enter {
 	struct pmap *e_pm;
 	const struct pmap_mapping *e_map;
 	pt_entry_t e_pte;	  /* what is to be installed */
+	uint64_t e_wanted;	  /* leaves, of consecutive frames */
+	uint64_t e_entered;	  /* of them, by the attempt that succeeded */
 	struct pt_page *e_spares; /* for a wired superpage */
 	bool e_unchecked; /* installed without the lock, and the owner's word not read since */
 	struct pmap_gather e_gather;
@@ -90,6 +92,16 @@ leaf_entered(struct enter *e, struct pt_page *t)
 		pmap_count(e->e_pm, PMAP_C_SPARES, n);
 	}
 	pmap_account_leaf(e->e_pm, e->e_pte, e->e_map->pa_level, true);
+	e->e_entered = 1;
+}
+
+/* The same of a table that was built with `n` leaves in it. */
+static void
+leaves_entered(struct enter *e, struct pt_page *t, uint64_t n)
+{
+	leaf_entered(e, t);
+	pmap_account_more(e->e_pm, e->e_pte, e->e_map->pa_level, n - 1);
+	e->e_entered = n;
 }
 
 /*
@@ -119,7 +131,7 @@ install(struct enter *e, const struct pt_cursor *c)
 	} else if (locks && !pmap_bears_mixed_sizes(e->e_pm) && pmap_stamp_pending(t)) {
 		pmap_gather_add(&e->e_gather, e->e_map->pa_gpa, HOST_PAGE_SIZE);
 		result = ENTER_BREAK;
-	} else if (pte_cas(&t->pd_words[c->pc_index], &empty, e->e_pte)) {
+	} else if (pte_cas(c->pc_word, &empty, e->e_pte)) {
 		leaf_entered(e, t);
 		e->e_unchecked = !locks;
 		result = ENTER_DONE;
@@ -141,8 +153,18 @@ free_chain(struct pt_page *t)
 	}
 }
 
+/* How many of the leaves that are wanted fit into one table. */
+static unsigned int
+leaves_in_table(const struct enter *e)
+{
+	const unsigned int room = HOST_TABLE_WORDS - pt_index(e->e_map->pa_gpa, e->e_map->pa_level);
+
+	return e->e_wanted < room ? (unsigned int)e->e_wanted : room;
+}
+
 /*
- * Tables for levels [target, top), the leaf in the lowest, each in the one above. NULL: no memory.
+ * Tables for levels [target, top), the leaves in the lowest, each in the one above. NULL: no
+ * memory.
  */
 static struct pt_page *
 build_chain(struct enter *e, unsigned int top)
@@ -151,6 +173,7 @@ build_chain(struct enter *e, unsigned int top)
 	const gpa_t gpa = e->e_map->pa_gpa;
 	struct pt_page *chain = NULL;
 	pt_entry_t pte = e->e_pte;
+	unsigned int n = leaves_in_table(e);
 
 	for (unsigned int level = e->e_map->pa_level; level < top; level++) {
 		struct pt_page *t = pt_page_alloc(e->e_pm, level, gpa);
@@ -159,8 +182,9 @@ build_chain(struct enter *e, unsigned int top)
 			free_chain(chain);
 			return NULL;
 		}
-		host_fill_private(&t->pd_words[pt_index(gpa, level)], 1, pte, 0);
+		host_fill_private(&t->pd_words[pt_index(gpa, level)], n, pte, pt_level_size(level));
 		pte = pte_table(f, t->pd_hpa);
+		n = 1;
 		t->pd_next = chain;
 		chain = t;
 	}
@@ -203,7 +227,7 @@ install_chain(struct enter *e, const struct pt_cursor *c)
 		host_lock(&bottom->pd_lock);
 		if (pte_cas(&parent->pd_words[c->pc_index], &empty,
 			    pte_table(&pm->pm_fmt, chain->pd_hpa))) {
-			leaf_entered(e, bottom);
+			leaves_entered(e, bottom, leaves_in_table(e));
 			pmap_count(pm, PMAP_C_TABLES, c->pc_level - e->e_map->pa_level);
 			chain = NULL;
 			result = ENTER_DONE;
@@ -386,24 +410,24 @@ enter_loop(struct enter *e)
 	}
 }
 
-int
-pmap_enter(struct pmap *pm, const struct pmap_mapping *m)
+/* One leaf of a valid mapping, or as many as a table that must be built holds: *entered. */
+static int
+enter_some(struct pmap *pm, const struct pmap_mapping *m, uint64_t wanted, uint64_t *entered)
 {
-	int error = mapping_valid(pm, m);
+	struct enter e = {
+		.e_pm = pm, .e_map = m, .e_pte = new_leaf(&pm->pm_fmt, m), .e_wanted = wanted};
+	int error;
 
-	if (error != 0)
-		return error;
 	if (is_revoked(m))
 		return -EAGAIN;
-
-	struct enter e = {.e_pm = pm, .e_map = m, .e_pte = new_leaf(&pm->pm_fmt, m)};
-
 	if (m->pa_wired && m->pa_level > 0 &&
 	    !pt_spares_alloc(pm, pt_spares_needed(m->pa_level), &e.e_spares))
 		return -ENOMEM;
 	pmap_gather_begin(&e.e_gather, pm);
+	e.e_entered = 1; /* what is there already counts */
 	error = enter_loop(&e);
-	pt_spares_free(e.e_spares);
+	if (e.e_spares != NULL)
+		pt_spares_free(e.e_spares);
 
 	if (error == 0 && e.e_unchecked && is_revoked(m)) {
 		uint64_t kept;
@@ -417,5 +441,53 @@ pmap_enter(struct pmap *pm, const struct pmap_mapping *m)
 		error = -EAGAIN;
 	}
 	finish_now(&e);
+	*entered = e.e_entered;
+	return error;
+}
+
+int
+pmap_enter(struct pmap *pm, const struct pmap_mapping *m)
+{
+	const int error = mapping_valid(pm, m);
+	uint64_t entered;
+
+	return error != 0 ? error : enter_some(pm, m, 1, &entered);
+}
+
+/* The last leaf of a run must be as valid as the first, and no address wrap on the way to it. */
+static int
+run_valid(const struct pmap *pm, const struct pmap_mapping *m, uint64_t n)
+{
+	struct pmap_mapping last = *m;
+	int error = mapping_valid(pm, m);
+
+	if (error != 0 || n == 0)
+		return error != 0 ? error : -EINVAL;
+	if (n > pm->pm_fmt.pf_limit >> pt_level_shift(m->pa_level))
+		return -EINVAL;
+	last.pa_gpa += (n - 1) << pt_level_shift(m->pa_level);
+	last.pa_hpa += (n - 1) << pt_level_shift(m->pa_level);
+	return mapping_valid(pm, &last);
+}
+
+int
+pmap_enter_run(struct pmap *pm, const struct pmap_mapping *m, uint64_t n, uint64_t *done)
+{
+	struct pmap_mapping next = *m;
+	int error = run_valid(pm, m, n);
+
+	*done = 0;
+	while (error == 0 && *done < n) {
+		/* The spares of wired superpages are had one by one. */
+		const uint64_t wanted = m->pa_wired && m->pa_level > 0 ? 1 : n - *done;
+		uint64_t entered;
+
+		error = enter_some(pm, &next, wanted, &entered);
+		if (error == 0) {
+			*done += entered;
+			next.pa_gpa += entered << pt_level_shift(m->pa_level);
+			next.pa_hpa += entered << pt_level_shift(m->pa_level);
+		}
+	}
 	return error;
 }

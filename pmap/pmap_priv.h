@@ -144,27 +144,7 @@ pt_page_of(hpa_t hpa)
 	return host_table_desc(hpa);
 }
 
-/* ---- The cursor (pt_cursor.c) ---------------------------------------------------------------- */
-
-/*
- * A position in the tree: the tables from the root down to the deepest one that covers an address.
- * Valid within one epoch section, in which none of these pages is reused; what it says may be out
- * of date as soon as it is read, so writers lock the table and look at pd_dead.
- */
-struct pt_cursor {
-	struct pt_page *pc_table;  /* the deepest */
-	struct pt_page *pc_parent; /* what points to it; NULL at the root */
-	unsigned int pc_level;	   /* of pc_table */
-	unsigned int pc_index;	   /* of the entry for the address, in pc_table */
-	pt_entry_t pc_pte;	   /* that entry as it was read */
-};
-
-/* At the root's entry for gpa; one table further down, false if there is none. */
-void pt_cursor_begin(struct pt_cursor *c, struct pmap *pm, gpa_t gpa);
-bool pt_cursor_down(struct pt_cursor *c, struct pmap *pm, gpa_t gpa);
-
-/* Goes to gpa, no deeper than `level`. */
-void pt_cursor_seek(struct pt_cursor *c, struct pmap *pm, gpa_t gpa, unsigned int level);
+#include "pmap/pt_cursor.h"
 
 /* ---- Ranges (pmap_range.c) ------------------------------------------------------------------- */
 
@@ -210,6 +190,9 @@ void pmap_remove_unwired(struct pmap *pm, gpa_t start, gpa_t end, uint64_t *kept
 
 /* A leaf appeared, or went. In an epoch section. */
 void pmap_account_leaf(struct pmap *pm, pt_entry_t pte, unsigned int level, bool appeared);
+
+/* n more like one that appeared. */
+void pmap_account_more(struct pmap *pm, pt_entry_t pte, unsigned int level, uint64_t n);
 
 /* Fills *leaf from an entry. */
 void pmap_leaf_of(const struct pmap *pm, gpa_t gpa, pt_entry_t pte, unsigned int level,

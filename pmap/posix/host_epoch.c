@@ -20,10 +20,17 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <unistd.h>
+
+#ifdef __linux__
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#endif
 
 #define BATCH 64
 
 struct host_word host_posix_epoch = {1};
+bool host_posix_membarrier;
 
 /* The items deferred on one CPU. Under q_lock. */
 static struct queue {
@@ -38,9 +45,40 @@ static struct queue {
 /* Held through a drain: what one drain took, a later one waits for. Drains may sleep. */
 static pthread_mutex_t draining = PTHREAD_MUTEX_INITIALIZER;
 
+/* ---- A fence on every CPU -------------------------------------------------------------------- */
+
+/* Linux interrupts the CPUs that run this process; others are fenced when they switch to it. */
+static bool
+membarrier_set_up(void)
+{
+#if defined(__linux__) && defined(SYS_membarrier)
+	return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+#else
+	return false;
+#endif
+}
+
+static void
+fence_everywhere(void)
+{
+	bool done = true;
+
+	host_fence();
+#if defined(__linux__) && defined(SYS_membarrier)
+	if (host_posix_membarrier)
+		done = syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
+#endif
+	/* It was registered, so it does not fail; to go on would free what is in use. */
+	if (!done)
+		host_posix_assert_failed(__FILE__, __LINE__, "membarrier() works");
+}
+
+/* ---- Sections and items ---------------------------------------------------------------------- */
+
 void
 host_posix_epoch_set_up(void)
 {
+	host_posix_membarrier = membarrier_set_up();
 	for (unsigned int i = 0; i < HOST_MAX_CPUS; i++) {
 		host_lock_init(&queues[i].q_lock, HOST_POSIX_RANK);
 		queues[i].q_end = &queues[i].q_first;
@@ -50,15 +88,15 @@ host_posix_epoch_set_up(void)
 
 /*
  * Raises the epoch by one if no open section stands in the way. The fence makes what the caller
- * unlinked visible before the sections are looked at; its partner is the exchange in
- * host_epoch_enter().
+ * unlinked visible before the sections are looked at; its partner is in host_epoch_enter(), or is
+ * executed for it here.
  */
 static bool
 advance(void)
 {
 	uint64_t epoch = host_load_acquire(&host_posix_epoch);
 
-	host_fence();
+	fence_everywhere();
 	for (unsigned int i = 0; i < HOST_MAX_CPUS; i++) {
 		uint64_t seen = host_load_acquire(&host_posix_cpu_at(i)->pc_epoch);
 

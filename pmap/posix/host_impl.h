@@ -351,17 +351,29 @@ host_lock_held(const struct host_lock *l)
 
 extern struct host_word host_posix_epoch;
 
+/* Whether advance() can make every thread execute a fence. Constant once the first CPU exists. */
+extern bool host_posix_membarrier;
+
 /*
- * The exchange is also the fence between "this section is open" and the first load in it; its
- * partner is the fence in host_posix_epoch_advance().
+ * Between "this section is open" and the first load in it there must be a fence; its partner is the
+ * one in advance(). Sections are opened on every fault and the epoch advances seldom: so where the
+ * kernel can have advance() execute the fence for everybody, here only the compiler is held back.
  */
 static inline void
 host_epoch_enter(void)
 {
 	struct host_posix_cpu *self = host_posix_this();
+	uint64_t open;
 
-	if (self->pc_nest++ == 0)
-		host_xchg(&self->pc_epoch, host_load_acquire(&host_posix_epoch) * 2 + 1);
+	if (self->pc_nest++ > 0)
+		return;
+	open = host_load_acquire(&host_posix_epoch) * 2 + 1;
+	if (HOST_HELGRIND || HOST_TSAN || !host_posix_membarrier) {
+		host_xchg(&self->pc_epoch, open);
+	} else {
+		host_store(&self->pc_epoch, open);
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	}
 }
 
 static inline bool
