@@ -134,24 +134,10 @@ pmap_range_valid(const struct pmap *pm, gpa_t start, gpa_t end)
 /* ---- Leaves --------------------------------------------------------------------------------- */
 
 void
-pmap_account_leaf(struct pmap *pm, pt_entry_t pte, unsigned int level, bool appeared)
-{
-	const uint64_t npages = (uint64_t)1 << 9 * level;
-	const uint64_t sign = appeared ? 1 : (uint64_t)-1;
-
-	pmap_count(pm, PMAP_C_RESIDENT, sign * npages);
-	pmap_count(pm, PMAP_C_LEAVES + level, sign);
-	if (pte & pm->pm_fmt.pf_wired)
-		pmap_count(pm, PMAP_C_WIRED, sign * npages);
-}
-
-void
-pmap_account_more(struct pmap *pm, pt_entry_t pte, unsigned int level, uint64_t n)
+pmap_account_leaves(struct pmap *pm, pt_entry_t pte, unsigned int level, uint64_t n)
 {
 	const uint64_t npages = n << 9 * level;
 
-	if (n == 0)
-		return;
 	pmap_count(pm, PMAP_C_RESIDENT, npages);
 	pmap_count(pm, PMAP_C_LEAVES + level, n);
 	if (pte & pm->pm_fmt.pf_wired)
@@ -224,9 +210,9 @@ pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entr
 	if (((old ^ pte_new) & f->pf_wired) != 0 ||
 	    pte_is_valid(f, old) != pte_is_valid(f, pte_new)) {
 		if (pte_is_valid(f, old))
-			pmap_account_leaf(pm, old, level, false);
+			pmap_account_leaves(pm, old, level, (uint64_t)-1);
 		if (pte_is_valid(f, pte_new))
-			pmap_account_leaf(pm, pte_new, level, true);
+			pmap_account_leaves(pm, pte_new, level, 1);
 	}
 	if (old & ~pte_new & f->pf_wired)
 		release_spares(t);

@@ -80,27 +80,21 @@ is_revoked(const struct pmap_mapping *m)
 
 /* ---- Into nothing --------------------------------------------------------------------------- */
 
-/* A new leaf is in locked table t, or will be with its chain: it takes over the spares it keeps. */
-static void
-leaf_entered(struct enter *e, struct pt_page *t)
-{
-	const unsigned int n = e->e_spares != NULL ? pt_spares_needed(e->e_map->pa_level) : 0;
-
-	if (n != 0) {
-		HOST_ASSERT(host_lock_held(&t->pd_lock));
-		pt_spares_move(&e->e_spares, &t->pd_spares, n);
-		pmap_count(e->e_pm, PMAP_C_SPARES, n);
-	}
-	pmap_account_leaf(e->e_pm, e->e_pte, e->e_map->pa_level, true);
-	e->e_entered = 1;
-}
-
-/* The same of a table that was built with `n` leaves in it. */
+/*
+ * n new leaves are in locked table t, or will be with its chain. A wired superpage, which comes
+ * alone, takes over the spares it keeps.
+ */
 static void
 leaves_entered(struct enter *e, struct pt_page *t, uint64_t n)
 {
-	leaf_entered(e, t);
-	pmap_account_more(e->e_pm, e->e_pte, e->e_map->pa_level, n - 1);
+	const unsigned int nspares = e->e_spares != NULL ? pt_spares_needed(e->e_map->pa_level) : 0;
+
+	if (nspares != 0) {
+		HOST_ASSERT(host_lock_held(&t->pd_lock));
+		pt_spares_move(&e->e_spares, &t->pd_spares, nspares);
+		pmap_count(e->e_pm, PMAP_C_SPARES, nspares);
+	}
+	pmap_account_leaves(e->e_pm, e->e_pte, e->e_map->pa_level, n);
 	e->e_entered = n;
 }
 
@@ -132,7 +126,7 @@ install(struct enter *e, const struct pt_cursor *c)
 		pmap_gather_add(&e->e_gather, e->e_map->pa_gpa, HOST_PAGE_SIZE);
 		result = ENTER_BREAK;
 	} else if (pte_cas(c->pc_word, &empty, e->e_pte)) {
-		leaf_entered(e, t);
+		leaves_entered(e, t, 1);
 		e->e_unchecked = !locks;
 		result = ENTER_DONE;
 	}

@@ -188,11 +188,8 @@ void pmap_remove_unwired(struct pmap *pm, gpa_t start, gpa_t end, uint64_t *kept
 
 /* ---- Leaves: accounts and shootdown in one place (pmap.c) ------------------------------------ */
 
-/* A leaf appeared, or went. In an epoch section. */
-void pmap_account_leaf(struct pmap *pm, pt_entry_t pte, unsigned int level, bool appeared);
-
-/* n more like one that appeared. */
-void pmap_account_more(struct pmap *pm, pt_entry_t pte, unsigned int level, uint64_t n);
+/* n leaves like pte appeared; (uint64_t)-1: one went. In an epoch section. */
+void pmap_account_leaves(struct pmap *pm, pt_entry_t pte, unsigned int level, uint64_t n);
 
 /* Fills *leaf from an entry. */
 void pmap_leaf_of(const struct pmap *pm, gpa_t gpa, pt_entry_t pte, unsigned int level,
