@@ -188,9 +188,12 @@ misuse_vmspace(struct space *sp, gpa_t start)
 		.ba_ident = sp->sp_regions[0].rg_seg->sg_ident,
 	};
 	struct seg *const sg = sp->sp_regions[0].rg_seg;
-	struct range ra = {sp, rg->rg_base, region_end(rg)};
-	/* What is in the way must stay: who moves maps takes their pages. */
-	const bool stays = call == BAD_MAP_OVERLAP || call == BAD_WINDOW_OVERLAP;
+	/* What is in the way: the map there, or the one that shows the segment. */
+	const struct region *const obstacle = call == BAD_FREE_SHOWN ? &sp->sp_regions[0] : rg;
+	struct range ra = {sp, obstacle->rg_base, region_end(obstacle)};
+	/* It must stay: who moves maps takes their pages. */
+	const bool stays =
+		call == BAD_FREE_SHOWN || call == BAD_MAP_OVERLAP || call == BAD_WINDOW_OVERLAP;
 	struct oracle_tlb_op op;
 	int error;
 
@@ -200,7 +203,7 @@ misuse_vmspace(struct space *sp, gpa_t start)
 	sg->sg_users++;
 	if (stays)
 		hostop_take(&ra);
-	if (rg->rg_absent)
+	if (rg->rg_absent || obstacle->rg_absent)
 		goto out;
 	space_op_begin(sp, &op);
 	if (call <= BAD_FREE_SHOWN)

@@ -92,27 +92,39 @@ make_region(struct space *sp, const struct region *rg)
 			      (int64_t)len, rg->rg_prot, 0);
 }
 
-/* Forgets what a page was, but for what a device keeps. */
+/*
+ * Forgets what the page `was`, but for what a device keeps; and for writes that are under way: a
+ * fault that is answered meanwhile maps the page that there is then, as modified.
+ */
 static void
-page_renew(struct page *pg, bool keep)
+page_renew(struct page *pg, const struct page *was, bool keep)
 {
+	const uint8_t writers = was->pg_writers;
+
 	if (!keep)
 		ghost_clear(pg);
-	*pg = (struct page){.pg_ghost = pg->pg_ghost};
+	*pg = (struct page){
+		.pg_ghost = pg->pg_ghost,
+		.pg_writers = writers,
+		.pg_touched = writers != 0,
+		.pg_maydirty = writers != 0,
+		.pg_maylog = writers != 0,
+	};
 }
 
 void
 space_renew_seg(struct space *sp, struct seg *sg)
 {
+	const struct page *const was = sg->sg_pages;
 	bool held = false;
 
 	for (unsigned int i = 0; i < sg->sg_npages; i++)
-		held |= sg->sg_pages[i].pg_holds != 0;
+		held |= was[i].pg_holds != 0;
 	if (held)
 		sg->sg_pages = sim_alloc(sizeof(*sg->sg_pages) * sg->sg_npages);
 	sp->sp_renewed |= held;
 	for (unsigned int i = 0; i < sg->sg_npages; i++)
-		page_renew(&sg->sg_pages[i], sg->sg_kind == SEG_WINDOW);
+		page_renew(&sg->sg_pages[i], &was[i], sg->sg_kind == SEG_WINDOW);
 }
 
 void
