@@ -9,6 +9,7 @@
 #ifndef SIM_CLI_H
 #define SIM_CLI_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -57,6 +58,23 @@ bool cli_color(FILE *stream);
 
 /* Whether to show progress on stderr. */
 bool cli_progress(bool quiet);
+
+/* ---- What most commands need (cli_base.c) --------------------------------------------------- */
+
+/* An option's number; does not return if it is none, or out of bounds. */
+struct argp_state;
+uint64_t cli_number(struct argp_state *state, const char *option, const char *text, uint64_t least,
+		    uint64_t most);
+
+/* Whether something stands before such an end. */
+bool cli_ends_with(const char *text, const char *end);
+
+/* From here on SIGINT and SIGTERM are noted, for commands that then keep what they have. */
+void cli_note_signals(void);
+extern volatile sig_atomic_t cli_stopped; /* the signal, or 0 */
+
+/* A command is over, with that code so far: its output written out, and the signal noted. */
+int cli_end(int code);
 
 /* ---- record --from (cli_import.c) ------------------------------------------------------------ */
 

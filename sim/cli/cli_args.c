@@ -151,21 +151,6 @@ static const struct argp_option replay_options[] = {
 
 /* ---- Values --------------------------------------------------------------------------------- */
 
-static uint64_t
-number(struct argp_state *state, const char *option, const char *text, uint64_t least,
-       uint64_t most)
-{
-	uint64_t v = 0;
-
-	if (!sim_number(text, &v))
-		argp_error(state, "%s: '%s' is not a number (decimal, or 0x and hexadecimal)",
-			   option, text);
-	if (v < least || v > most)
-		argp_error(state, "%s: %s is out of range, %llu to %llu", option, text,
-			   (unsigned long long)least, (unsigned long long)most);
-	return v;
-}
-
 static unsigned int
 arch_set(struct argp_state *state, const char *list)
 {
@@ -199,18 +184,10 @@ seed(struct argp_state *state, const char *text)
 	uint64_t v;
 
 	if (strcmp(text, "random") != 0)
-		return number(state, "--seed", text, 0, UINT64_MAX);
+		return cli_number(state, "--seed", text, 0, UINT64_MAX);
 	if (getrandom(&v, sizeof(v), 0) != sizeof(v))
 		argp_failure(state, CLI_ENVIRONMENT, errno, "--seed random");
 	return v;
-}
-
-static bool
-ends_with(const char *text, const char *end)
-{
-	const size_t n = strlen(text), m = strlen(end);
-
-	return n > m && strcmp(text + n - m, end) == 0;
 }
 
 static void
@@ -218,8 +195,8 @@ add_report(struct argp_state *state, struct cli_args *a, const char *path)
 {
 	struct sim_options *o = &a->options;
 
-	if (!(a->curves && ends_with(path, ".svg")) && !ends_with(path, ".txt") &&
-	    !ends_with(path, ".json") && !ends_with(path, ".html"))
+	if (!(a->curves && cli_ends_with(path, ".svg")) && !cli_ends_with(path, ".txt") &&
+	    !cli_ends_with(path, ".json") && !cli_ends_with(path, ".html"))
 		argp_error(state, "--report: '%s' must end in .html, .txt or .json", path);
 	if (o->nreports == SIM_REPORTS_MAX)
 		argp_error(state, "--report: at most %d reports", SIM_REPORTS_MAX);
@@ -248,17 +225,17 @@ parse_what(int key, char *arg, struct argp_state *state)
 		o->arch_set = arch_set(state, arg);
 		break;
 	case KEY_CPUS:
-		o->cpus = (unsigned int)number(state, "--cpus", arg, 1, CPUS_MAX);
+		o->cpus = (unsigned int)cli_number(state, "--cpus", arg, 1, CPUS_MAX);
 		break;
 	case KEY_VCPUS:
-		o->vcpus = (unsigned int)number(state, "--vcpus", arg, 1, CPUS_MAX);
+		o->vcpus = (unsigned int)cli_number(state, "--vcpus", arg, 1, CPUS_MAX);
 		break;
 	case KEY_SEED:
 		o->seed = seed(state, arg);
 		a->seed_given = true;
 		break;
 	case KEY_STEPS:
-		o->steps = number(state, "--steps", arg, 1, UINT64_MAX);
+		o->steps = cli_number(state, "--steps", arg, 1, UINT64_MAX);
 		break;
 	case KEY_MEMORY_MODEL:
 		if (strcmp(arg, "tso") != 0 && strcmp(arg, "sc") != 0)
@@ -272,7 +249,7 @@ parse_what(int key, char *arg, struct argp_state *state)
 		o->policy = arg;
 		break;
 	case KEY_SCHEDULE:
-		o->schedule = number(state, "--schedule", arg, 0, UINT64_MAX);
+		o->schedule = cli_number(state, "--schedule", arg, 0, UINT64_MAX);
 		break;
 	case KEY_REFERENCE:
 		o->reference = true;
@@ -333,13 +310,13 @@ parse_run(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case KEY_COUNT:
-		o->count = number(state, "--count", arg, 1, UINT64_C(1) << 40);
+		o->count = cli_number(state, "--count", arg, 1, UINT64_C(1) << 40);
 		return 0;
 	case KEY_SCHEDULES:
-		o->schedules = number(state, "--schedules", arg, 1, UINT32_MAX);
+		o->schedules = cli_number(state, "--schedules", arg, 1, UINT32_MAX);
 		return 0;
 	case 'j':
-		o->jobs = (unsigned int)number(state, "--jobs", arg, 1, JOBS_MAX);
+		o->jobs = (unsigned int)cli_number(state, "--jobs", arg, 1, JOBS_MAX);
 		return 0;
 	case 'k':
 		a->keep_going = true;
@@ -368,7 +345,7 @@ parse_replay(int key, char *arg, struct argp_state *state)
 		a->lenient = true;
 		return 0;
 	case KEY_UNTIL:
-		a->until = number(state, "--until", arg, 1, UINT64_MAX);
+		a->until = cli_number(state, "--until", arg, 1, UINT64_MAX);
 		return 0;
 	case KEY_BREAK:
 		a->break_at = arg;
@@ -377,7 +354,7 @@ parse_replay(int key, char *arg, struct argp_state *state)
 		a->gdb = true;
 		return 0;
 	case KEY_BREAKPOINT:
-		a->options.break_at = number(state, "--breakpoint", arg, 1, UINT64_MAX);
+		a->options.break_at = cli_number(state, "--breakpoint", arg, 1, UINT64_MAX);
 		return 0;
 	case ARGP_KEY_ARG:
 		if (a->file)
@@ -385,7 +362,7 @@ parse_replay(int key, char *arg, struct argp_state *state)
 		a->file = arg;
 		return 0;
 	case KEY_TRACE:
-		if (!ends_with(arg, ".json"))
+		if (!cli_ends_with(arg, ".json"))
 			return parse_common(key, arg, state);
 		a->perfetto = arg;
 		return 0;

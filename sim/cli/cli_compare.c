@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "sim/cli/cli_compare.h"
-#include "sim/cli/number.h"
 
 enum { KEY_ARCH = 0x100, KEY_SET, KEY_SEED, KEY_PASSES, KEY_JSON, KEY_REPORT };
 
@@ -67,7 +66,9 @@ static const struct argp_option options[] = {
 	{"jobs", 'j', "J", 0, "Worker processes (default: one per processor)", 0},
 	{"json", KEY_JSON, NULL, 0, "Print one JSON object", 0},
 	{"report", KEY_REPORT, "FILE", 0,
-	 "Write a picture (.svg), the table (.txt) or JSON (.json); may be repeated", 0},
+	 "Write a page with both (.html), a picture (.svg), the table (.txt) or JSON (.json); may "
+	 "be repeated",
+	 0},
 	{"quiet", 'q', NULL, 0, "Print errors only", 0},
 	{0},
 };
@@ -104,7 +105,6 @@ static unsigned int
 parse_value(struct argp_state *state, unsigned int what, const char *word)
 {
 	const char *const *const words = settings[what].words;
-	uint64_t n = 0;
 
 	for (unsigned int i = 0; words[i]; i++) {
 		if (strcmp(words[i], word) == 0)
@@ -112,10 +112,7 @@ parse_value(struct argp_state *state, unsigned int what, const char *word)
 	}
 	if (words[0])
 		argp_error(state, "--set %s: there is no '%s'", settings[what].name, word);
-	if (!sim_number(word, &n) || n < 1 || n > COMPARE_BATCH_MAX)
-		argp_error(state, "--set batch: '%s' is not a number from 1 to %d", word,
-			   COMPARE_BATCH_MAX);
-	return (unsigned int)n;
+	return (unsigned int)cli_number(state, "--set batch", word, 1, COMPARE_BATCH_MAX);
 }
 
 static void
@@ -154,25 +151,12 @@ parse_set(struct argp_state *state, struct compare_args *a, const char *arg)
 	free(copy);
 }
 
-static uint64_t
-parse_number(struct argp_state *state, const char *option, const char *text, uint64_t least,
-	     uint64_t most)
-{
-	uint64_t v = 0;
-
-	if (!sim_number(text, &v) || v < least || v > most)
-		argp_error(state, "%s: '%s' is not a number from %" PRIu64 " to %" PRIu64, option,
-			   text, least, most);
-	return v;
-}
-
 static void
 add_report(struct argp_state *state, struct compare_args *a, const char *path)
 {
-	const char *dot = strrchr(path, '.');
-
-	if (!dot || (strcmp(dot, ".svg") && strcmp(dot, ".txt") && strcmp(dot, ".json")))
-		argp_error(state, "--report: '%s' must end in .svg, .txt or .json", path);
+	if (!cli_ends_with(path, ".html") && !cli_ends_with(path, ".svg") &&
+	    !cli_ends_with(path, ".txt") && !cli_ends_with(path, ".json"))
+		argp_error(state, "--report: '%s' must end in .html, .svg, .txt or .json", path);
 	if (a->nreports == SIM_REPORTS_MAX)
 		argp_error(state, "--report: at most %d reports", SIM_REPORTS_MAX);
 	a->reports[a->nreports++] = path;
@@ -191,13 +175,13 @@ parse(int key, char *arg, struct argp_state *state)
 		parse_set(state, a, arg);
 		return 0;
 	case KEY_SEED:
-		a->seed = parse_number(state, "--seed", arg, 0, UINT64_MAX);
+		a->seed = cli_number(state, "--seed", arg, 0, UINT64_MAX);
 		return 0;
 	case KEY_PASSES:
-		a->passes = (unsigned int)parse_number(state, "--passes", arg, 0, PASSES_MAX);
+		a->passes = (unsigned int)cli_number(state, "--passes", arg, 0, PASSES_MAX);
 		return 0;
 	case 'j':
-		a->jobs = (unsigned int)parse_number(state, "--jobs", arg, 1, 1024);
+		a->jobs = (unsigned int)cli_number(state, "--jobs", arg, 1, 1024);
 		return 0;
 	case KEY_JSON:
 		a->json = true;
@@ -347,11 +331,13 @@ write_reports(struct compare_args *a)
 
 	for (unsigned int i = 0; i < a->nreports; i++) {
 		FILE *const to = a->files[i].of_stream;
-		const char *const dot = strrchr(a->reports[i], '.');
+		const char *const path = a->reports[i];
 
-		if (strcmp(dot, ".svg") == 0)
-			compare_write_svg(to, &a->table);
-		else if (strcmp(dot, ".json") == 0)
+		if (cli_ends_with(path, ".html"))
+			compare_write_html(to, &a->table);
+		else if (cli_ends_with(path, ".svg"))
+			compare_write_svg(to, &a->table, true);
+		else if (cli_ends_with(path, ".json"))
 			compare_write_json(to, &a->table);
 		else
 			compare_write_text(to, &a->table);

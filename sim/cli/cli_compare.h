@@ -61,7 +61,10 @@ struct compare_table {
 void compare_write_text(FILE *to, const struct compare_table *t);
 void compare_write_json(FILE *to, const struct compare_table *t);
 
-/* Bars, one group per figure, as a picture of its own. */
-void compare_write_svg(FILE *to, const struct compare_table *t);
+/* Bars, one group per figure; alone: as a file of its own, with its ground. */
+void compare_write_svg(FILE *to, const struct compare_table *t, bool alone);
+
+/* A page with the picture and the table. */
+void compare_write_html(FILE *to, const struct compare_table *t);
 
 #endif /* SIM_CLI_COMPARE_H */

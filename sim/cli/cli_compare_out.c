@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "sim/cli/cli_compare.h"
+#include "sim/report/html.h"
 #include "sim/report/json.h"
 
 const struct compare_column compare_columns[COMPARE_FIGURES] = {
@@ -121,24 +122,6 @@ color_of(enum sim_arch arch)
 	return arch == SIM_ARCH_EPT ? "#0072b2" : arch == SIM_ARCH_NPT ? "#009e73" : "#e69f00";
 }
 
-/* Text from the command line or a trace. */
-static void
-put_text(FILE *to, const char *text)
-{
-	for (; *text; text++) {
-		if (*text == '<')
-			fputs("&lt;", to);
-		else if (*text == '>')
-			fputs("&gt;", to);
-		else if (*text == '&')
-			fputs("&amp;", to);
-		else if (*text == '"')
-			fputs("&quot;", to);
-		else if ((unsigned char)*text >= ' ')
-			fputc(*text, to);
-	}
-}
-
 static unsigned int
 draw_figure(FILE *to, const struct compare_table *t, unsigned int f, unsigned int y)
 {
@@ -157,7 +140,7 @@ draw_figure(FILE *to, const struct compare_table *t, unsigned int f, unsigned in
 
 		fprintf(to, "<text x=\"%d\" y=\"%u\" text-anchor=\"end\">%s ", LEFT - 8,
 			y + BAR - 2, sim_arch_name(row->cr_arch));
-		put_text(to, row->cr_label);
+		html_text(to, row->cr_label);
 		fprintf(to,
 			"</text><rect x=\"%d\" y=\"%u\" width=\"%u\" height=\"%d\" fill=\"%s\"/>"
 			"<text x=\"%d\" y=\"%u\">%" PRIu64 "</text>\n",
@@ -168,7 +151,7 @@ draw_figure(FILE *to, const struct compare_table *t, unsigned int f, unsigned in
 }
 
 void
-compare_write_svg(FILE *to, const struct compare_table *t)
+compare_write_svg(FILE *to, const struct compare_table *t, bool alone)
 {
 	unsigned int drawn = 0, y = 50;
 
@@ -177,11 +160,11 @@ compare_write_svg(FILE *to, const struct compare_table *t)
 	fprintf(to,
 		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%u\" "
 		"font-family=\"sans-serif\" font-size=\"12\" role=\"img\">\n<title>What a trace "
-		"costs under several settings</title>\n"
-		"<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n"
-		"<text x=\"10\" y=\"22\" font-size=\"15\">",
-		LEFT + BARS + 120, 60 + drawn * (t->ct_nrows * (BAR + 4) + GAP - BAR + 8));
-	put_text(to, t->ct_path);
+		"costs under several settings</title>\n%s<text x=\"10\" y=\"22\" "
+		"font-size=\"15\">",
+		LEFT + BARS + 120, 60 + drawn * (t->ct_nrows * (BAR + 4) + GAP - BAR + 8),
+		alone ? "<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n" : "");
+	html_text(to, t->ct_path);
 	fprintf(to, ", %" PRIu64 " %s</text>\n", t->ct_info->ti_records,
 		t->ct_info->ti_timed ? "faults" : "records");
 	for (unsigned int f = 0; f < COMPARE_FIGURES; f++) {

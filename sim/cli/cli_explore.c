@@ -80,18 +80,6 @@ struct exploring {
 /* ---- Arguments ------------------------------------------------------------------------------ */
 
 static uint64_t
-number(struct argp_state *state, const char *option, const char *text, uint64_t least,
-       uint64_t most)
-{
-	uint64_t v = 0;
-
-	if (!sim_number(text, &v) || v < least || v > most)
-		argp_error(state, "%s: '%s' is no number from %" PRIu64 " to %" PRIu64, option,
-			   text, least, most);
-	return v;
-}
-
-static uint64_t
 milliseconds(struct argp_state *state, const char *text)
 {
 	char digits[24];
@@ -161,7 +149,7 @@ parse_subject(int key, char *arg, struct argp_state *state)
 		o->sequential = strcmp(arg, "sc") == 0;
 		return 0;
 	case KEY_STORE_BUFFER:
-		o->store_buffer = (unsigned int)number(state, "--store-buffer", arg, 1, 16);
+		o->store_buffer = (unsigned int)cli_number(state, "--store-buffer", arg, 1, 16);
 		return 0;
 	case KEY_REFERENCE:
 		o->reference = true;
@@ -183,16 +171,16 @@ parse(int key, char *arg, struct argp_state *state)
 		b->eb_preemptions =
 			strcmp(arg, "none") == 0
 				? EXPLORE_UNBOUNDED
-				: (uint32_t)number(state, "--preemptions", arg, 0, 1000);
+				: (uint32_t)cli_number(state, "--preemptions", arg, 0, 1000);
 		return 0;
 	case KEY_REDUCE:
 		b->eb_reduce = reduce_of(state, arg);
 		return 0;
 	case KEY_MAX_EXECUTIONS:
-		b->eb_max_executions = number(state, "--max-executions", arg, 1, UINT64_MAX);
+		b->eb_max_executions = cli_number(state, "--max-executions", arg, 1, UINT64_MAX);
 		return 0;
 	case KEY_MAX_STATES:
-		b->eb_max_states = number(state, "--max-states", arg, 1, UINT64_MAX);
+		b->eb_max_states = cli_number(state, "--max-states", arg, 1, UINT64_MAX);
 		return 0;
 	case KEY_TIME:
 		b->eb_max_ms = milliseconds(state, arg);

@@ -44,17 +44,14 @@ static error_t
 parse(int key, char *arg, struct argp_state *state)
 {
 	struct record_args *a = state->input;
-	uint64_t n = 0;
 
 	switch (key) {
 	case 'o':
 		a->recording.tr_path = arg;
 		return 0;
 	case KEY_WINDOW:
-		if (!sim_number(arg, &n) || n < 1 || n > TRACE_WINDOW_MAX)
-			argp_error(state, "--window: '%s' is not a number from 1 to %u", arg,
-				   TRACE_WINDOW_MAX);
-		a->recording.tr_window = (unsigned int)n;
+		a->recording.tr_window =
+			(unsigned int)cli_number(state, "--window", arg, 1, TRACE_WINDOW_MAX);
 		return 0;
 	case KEY_NAME:
 		a->recording.tr_name = arg;

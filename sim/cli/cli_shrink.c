@@ -6,14 +6,12 @@
 #include <argp.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "sim/cli/cli.h"
 #include "sim/report/json.h"
-#include "sim/cli/number.h"
 #include "sim/replay/shrink.h"
 #include "sim/story/story.h"
 
@@ -33,14 +31,6 @@ struct shrinking {
 	bool progress_shown;
 };
 
-static volatile sig_atomic_t stopped;
-
-static void
-note_stop(int signal)
-{
-	stopped = signal;
-}
-
 static const struct argp_option options[] = {
 	{"output", 'o', "FILE", 0, "The same as --save: where the small run goes", 1},
 	{"time", KEY_TIME, "S", 0, "Seconds to spend at most (default: 60)", 1},
@@ -51,7 +41,6 @@ static error_t
 parse(int key, char *arg, struct argp_state *state)
 {
 	struct shrinking *s = state->input;
-	uint64_t seconds = 0;
 
 	switch (key) {
 	case ARGP_KEY_INIT:
@@ -61,10 +50,7 @@ parse(int key, char *arg, struct argp_state *state)
 		s->args.save = arg;
 		return 0;
 	case KEY_TIME:
-		if (!sim_number(arg, &seconds) || seconds < 1 || seconds > SECONDS_MAX)
-			argp_error(state, "--time: '%s' is not a number from 1 to %d", arg,
-				   SECONDS_MAX);
-		s->shrink.sh_seconds = (double)seconds;
+		s->shrink.sh_seconds = (double)cli_number(state, "--time", arg, 1, SECONDS_MAX);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -147,7 +133,7 @@ write_text(const struct shrinking *s)
 	       *sh->sh_best.invariant ? sh->sh_best.invariant : "(no invariant)", sh->sh_tried,
 	       sh->sh_took,
 	       sh->sh_through ? ": nothing more can be left out"
-	       : stopped      ? ": interrupted"
+	       : cli_stopped  ? ": interrupted"
 			      : ": no time left");
 	printf("%-10s %10s %9s %9s %12s %12s %7s %10s %9s\n", "", "operations", "accesses",
 	       "switches", "preemptions", "agent steps", "events", "decisions", "steps");
@@ -246,12 +232,11 @@ shrink(struct shrinking *s)
 
 	sh->sh_options = s->args.options;
 	sh->sh_trace = s->args.trace;
-	sh->sh_stopped = &stopped;
+	sh->sh_stopped = &cli_stopped;
 	sh->sh_tell = tell;
 	sh->sh_arg = s;
 	s->progress = cli_progress(s->args.options.quiet);
-	signal(SIGINT, note_stop);
-	signal(SIGTERM, note_stop);
+	cli_note_signals();
 	error = shrink_run(sh);
 	if (s->progress_shown)
 		fputs("\r\033[K", stderr);
@@ -267,11 +252,7 @@ shrink(struct shrinking *s)
 		write_text(s);
 	if (!s->unsteady && !s->args.options.json && !s->args.options.quiet)
 		write_failure(s);
-	if (code == CLI_PASS && (fflush(stdout) != 0 || ferror(stdout))) {
-		cli_complain("cannot write to standard output");
-		code = CLI_ENVIRONMENT;
-	}
-	return code != CLI_PASS ? code : stopped ? CLI_SIGNAL + stopped : CLI_PASS;
+	return cli_end(code);
 }
 
 int

@@ -6,13 +6,11 @@
 #include <argp.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "sim/cli/cli.h"
 #include "sim/report/json.h"
-#include "sim/cli/number.h"
 #include "sim/story/story.h"
 #include "sim/replay/why.h"
 
@@ -35,14 +33,6 @@ struct asking {
 	bool progress_shown;
 };
 
-static volatile sig_atomic_t stopped;
-
-static void
-note_stop(int signal)
-{
-	stopped = signal;
-}
-
 static const struct argp_option options[] = {
 	{"tries", KEY_TRIES, "N", 0, "Runs at each point of the curve (default: 40)", 1},
 	{"time", KEY_TIME, "S", 0, "Seconds to spend at most (default: 60)", 1},
@@ -53,23 +43,16 @@ static error_t
 parse(int key, char *arg, struct argp_state *state)
 {
 	struct asking *s = state->input;
-	uint64_t n = 0;
 
 	switch (key) {
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &s->args;
 		return 0;
 	case KEY_TRIES:
-		if (!sim_number(arg, &n) || n < 1 || n > TRIES_MAX)
-			argp_error(state, "--tries: '%s' is not a number from 1 to %d", arg,
-				   TRIES_MAX);
-		s->why.wy_tries = (uint32_t)n;
+		s->why.wy_tries = (uint32_t)cli_number(state, "--tries", arg, 1, TRIES_MAX);
 		return 0;
 	case KEY_TIME:
-		if (!sim_number(arg, &n) || n < 1 || n > SECONDS_MAX)
-			argp_error(state, "--time: '%s' is not a number from 1 to %d", arg,
-				   SECONDS_MAX);
-		s->why.wy_run.sh_seconds = (double)n;
+		s->why.wy_run.sh_seconds = (double)cli_number(state, "--time", arg, 1, SECONDS_MAX);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -172,7 +155,7 @@ write_text(const struct asking *s)
 	       wy->wy_run.sh_best.check,
 	       *wy->wy_run.sh_best.invariant ? wy->wy_run.sh_best.invariant : "(no invariant)",
 	       wy->wy_run.sh_plan.pl_nchoices, wy->wy_runs, wy->wy_run.sh_took,
-	       stopped ? ": interrupted" : "");
+	       cli_stopped ? ": interrupted" : "");
 	printf("%10s %9s %12s  P(fail) of runs that begin like this\n", "decisions", "step",
 	       "failed");
 	for (uint32_t i = 0; i < wy->wy_npoints; i++) {
@@ -228,14 +211,6 @@ write_json(const struct asking *s, FILE *to)
 
 /* ---- Reports -------------------------------------------------------------------------------- */
 
-static bool
-ends_with(const char *path, const char *end)
-{
-	const size_t n = strlen(path), m = strlen(end);
-
-	return n > m && strcmp(path + n - m, end) == 0;
-}
-
 static int
 write_reports(struct asking *s, const struct cli_sum *sum)
 {
@@ -245,9 +220,9 @@ write_reports(struct asking *s, const struct cli_sum *sum)
 		FILE *to = s->args.reports[i].of_stream;
 		const char *path = s->args.options.reports[i];
 
-		if (ends_with(path, ".svg"))
+		if (cli_ends_with(path, ".svg"))
 			svg_curve(to, &s->curve, true);
-		else if (ends_with(path, ".html"))
+		else if (cli_ends_with(path, ".html"))
 			html_write(to, sum);
 		else
 			write_json(s, to);
@@ -295,10 +270,6 @@ publish(struct asking *s)
 		write_text(s);
 	code = write_reports(s, &sum);
 	story_destroy(story);
-	if (code == CLI_PASS && (fflush(stdout) != 0 || ferror(stdout))) {
-		cli_complain("cannot write to standard output");
-		code = CLI_ENVIRONMENT;
-	}
 	return code;
 }
 
@@ -312,19 +283,18 @@ ask(struct asking *s)
 
 	sh->sh_options = s->args.options;
 	sh->sh_trace = s->args.trace;
-	sh->sh_stopped = &stopped;
+	sh->sh_stopped = &cli_stopped;
 	s->why.wy_tell = tell;
 	s->why.wy_arg = s;
 	s->progress = cli_progress(s->args.options.quiet);
-	signal(SIGINT, note_stop);
-	signal(SIGTERM, note_stop);
+	cli_note_signals();
 	error = why_run(&s->why);
 	if (s->progress_shown)
 		fputs("\r\033[K", stderr);
 	if (error)
 		return cli_shrink_failed(&s->args, sh, error);
 	code = publish(s);
-	return code != CLI_PASS ? code : stopped ? CLI_SIGNAL + stopped : CLI_PASS;
+	return cli_end(code);
 }
 
 int

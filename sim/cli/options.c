@@ -38,6 +38,47 @@ sim_verdict_name(enum sim_verdict v)
 	return names[v];
 }
 
+void
+sim_options_machine(const struct sim_options *o, struct sim_config *cfg)
+{
+	sim_config_init(cfg);
+	cfg->sc_cpus = o->cpus;
+	cfg->sc_memory_model = o->sequential ? SIM_SC : SIM_TSO;
+	cfg->sc_seed = o->seed;
+	cfg->sc_draw_seed = o->draw_seed;
+	cfg->sc_steps = o->step_limit;
+	cfg->sc_break_at = o->break_at;
+	cfg->sc_record = o->record_choices;
+	if (o->choices != NULL) {
+		cfg->sc_source = SIM_SOURCE_LIST;
+		cfg->sc_list = o->choices;
+		cfg->sc_list_notes = o->notes;
+		cfg->sc_list_len = o->nchoices;
+	} else if (o->choose != NULL) {
+		cfg->sc_source = SIM_SOURCE_CALL;
+		cfg->sc_call = o->choose;
+		cfg->sc_call_arg = o->choose_arg;
+	}
+}
+
+void
+sim_outcome_of(const struct sim_report *report, struct sim_outcome *out)
+{
+	out->verdict = report->sr_result == SIM_RUN_PASSED   ? SIM_PASS
+		       : report->sr_result == SIM_RUN_BUDGET ? SIM_BUDGET
+							     : SIM_VIOLATION;
+	out->steps = sim_step_count();
+	out->trace_hash = report->sr_hash;
+	out->cpu = SIM_NO_CPU;
+	if (out->verdict == SIM_PASS)
+		return;
+	out->cpu = report->sr_cpu;
+	out->steps = report->sr_step;
+	snprintf(out->check, sizeof(out->check), "%s", report->sr_check);
+	snprintf(out->invariant, sizeof(out->invariant), "%s", report->sr_invariant);
+	snprintf(out->message, sizeof(out->message), "%s", report->sr_message);
+}
+
 struct sim_choice_record *
 sim_outcome_room(struct sim_outcome *out, size_t n)
 {

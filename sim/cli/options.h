@@ -166,6 +166,17 @@ struct sim_outcome {
 	struct sim_choice_note *notes; /* as many, in the same memory as the choices; or NULL */
 };
 
+/*
+ * A machine as the options ask for: its CPUs and memory model, where its choices come from, when it
+ * stops, what it records. Everything else is as usual.
+ */
+struct sim_config;
+void sim_options_machine(const struct sim_options *o, struct sim_config *cfg);
+
+/* What a machine's report says, as an outcome. */
+struct sim_report;
+void sim_outcome_of(const struct sim_report *report, struct sim_outcome *out);
+
 /* Memory for n choices and their notes; NULL if there is none. */
 struct sim_choice_record *sim_outcome_room(struct sim_outcome *out, size_t n);
 

@@ -121,21 +121,27 @@ failure(FILE *to, const struct cli_sum *s)
 
 /* ---- The whole ------------------------------------------------------------------------------ */
 
+void
+html_head(FILE *to, const char *title)
+{
+	fputs("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+	      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+	      "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">\n"
+	      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+	      "<meta name=\"color-scheme\" content=\"light dark\">\n"
+	      "<link rel=\"icon\" href=\"data:,\">\n<title>pmap-sim: ",
+	      to);
+	html_text(to, title);
+	fprintf(to, "</title>\n<style>\n%s</style>\n</head>\n<body>\n<header>\n", html_style);
+}
+
 static void
 head(FILE *to, const struct cli_sum *s)
 {
 	const char *const word = cli_exit_word(cli_sum_exit(s));
 
-	fprintf(to,
-		"<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-		"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
-		"style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">\n"
-		"<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-		"<meta name=\"color-scheme\" content=\"light dark\">\n"
-		"<link rel=\"icon\" href=\"data:,\">\n"
-		"<title>pmap-sim: %s</title>\n<style>\n%s</style>\n</head>\n<body>\n<header>\n"
-		"<h1><span class=\"verdict %s\">%s</span> <span class=\"what\">",
-		word, html_style, word, word);
+	html_head(to, word);
+	fprintf(to, "<h1><span class=\"verdict %s\">%s</span> <span class=\"what\">", word, word);
 	what(to, &s->args->options);
 	fputs("</span></h1>\n</header>\n<main>\n", to);
 }

@@ -49,6 +49,11 @@ void svg_curve(FILE *to, const struct html_curve *c, bool alone);
 /* The picture and its table, in a page. */
 void html_curve(FILE *to, const struct html_curve *c);
 
+/* ---- Other pages ---------------------------------------------------------------------------- */
+
+/* Everything of a page up to its first heading; the title is text. */
+void html_head(FILE *to, const char *title);
+
 /* ---- For its parts -------------------------------------------------------------------------- */
 
 extern const char html_style[];

@@ -498,10 +498,7 @@ tear_down(void *arg)
 		hostop_drain(w->wo_spaces[i], 0, 0);
 		oracle_check_quiet(w->wo_spaces[i]);
 	}
-	oracle_check_system(w);
-	oracle_vm_quiet(w);
-	oracle_vm_read_back(w);
-	world_destroy(w);
+	world_end(w);
 }
 
 /* ---- One run --------------------------------------------------------------------------------- */

@@ -43,9 +43,6 @@ int workload_add_guest(struct world *w, enum sim_arch arch, const char *name, un
 int workload_run(const struct sim_options *o, const struct sim_config *cfg, struct world *w,
 		 const struct workload_parts *parts, bool required, struct sim_outcome *out);
 
-/* What a machine's report says, as an outcome. */
-void workload_outcome(const struct sim_report *report, struct sim_outcome *out);
-
 /*
  * Everything after the set-up, as often as the options ask for schedules, to the first that does
  * not pass; 0, or a negative errno with a sentence in out->message.

@@ -13,6 +13,7 @@
 #include "sim/workload/compare.h"
 #include "sim/trace/trace.h"
 #include "sim/workload/vmop.h"
+#include "sim/workload/traced.h"
 #include "sim/workload/workload.h"
 
 #include <errno.h>
@@ -21,8 +22,6 @@
 
 #define WINDOW 64
 #define GUEST_CPUS_MAX 15
-#define AUDIT_STEPS 1000003
-#define TLB_ENTRIES 4096
 
 struct compare {
 	struct world co_world;
@@ -87,12 +86,6 @@ struct turn {
 static bool
 next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
 {
-	static const unsigned int kinds[TRACE_KINDS] = {
-		[TRACE_FETCH] = PMAP_PROT_X,
-		[TRACE_LOAD] = PMAP_PROT_R,
-		[TRACE_STORE] = PMAP_PROT_W,
-		[TRACE_MODIFY] = PMAP_PROT_W,
-	};
 	struct turn *const tu = v->vc_program;
 	struct player *const pl = tu->tu_player;
 
@@ -102,8 +95,7 @@ next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
 	tu->tu_given = may_go(pl, slowest(pl->pl_compare));
 	if (!tu->tu_given)
 		return false;
-	*gpa = (gpa_t)pl->pl_next.ta_page << TRACE_PAGE_SHIFT | (pl->pl_next.ta_offset & ~7u);
-	*access = kinds[pl->pl_next.ta_kind];
+	traced_access(&pl->pl_next, gpa, access);
 	pl->pl_compare->co_world.wo_replayed += pl->pl_next.ta_count;
 	return true;
 }
@@ -286,20 +278,13 @@ set_up(void *arg)
 	struct compare *const co = arg;
 	const struct trace_info *const info = trace_info(co->co_trace);
 	struct space *sp;
-	struct seg *sg;
 
-	co->co_world.wo_yielding = true;
-	co->co_world.wo_tlb_entries = TLB_ENTRIES;
-	oracle_audit_every(&co->co_world, AUDIT_STEPS);
+	traced_world(&co->co_world);
 	/* Worlds have few, so that they are used again; here every vCPU needs one. */
 	if (pmap_vpids_init(co->co_world.wo_vpids, TRACE_VCPUS_MAX + 1) != 0)
 		sim_violation("internal", "", "no VPIDs for so many vCPUs");
 	add_guest(co, &sp);
-	space_reserve(sp, 1, info->ti_regions);
-	sg = space_add_seg(sp, SEG_SYSMEM, info->ti_regions * REGION_PAGES);
-	for (unsigned int r = 0; r < info->ti_regions; r++)
-		space_add_region(sp, r * REGION_BYTES, sg, r * REGION_PAGES, REGION_PAGES,
-				 PMAP_PROT_RWX);
+	traced_memory(sp, info);
 	co->co_players = sim_alloc(sizeof(*co->co_players) * co->co_nvcpus);
 	for (unsigned int i = 0; i < co->co_nvcpus; i++) {
 		struct turn *const tu = sim_alloc(sizeof(*tu));
@@ -327,10 +312,7 @@ tear_down(void *arg)
 	co->co_superpages = st.st_leaves[1] + st.st_leaves[2];
 	co->co_pages = st.st_resident_pages;
 	oracle_check_quiet(sp);
-	oracle_check_system(w);
-	oracle_vm_quiet(w);
-	oracle_vm_read_back(w);
-	world_destroy(w);
+	world_end(w);
 }
 
 int

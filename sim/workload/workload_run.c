@@ -30,30 +30,12 @@ workload_hash(uint64_t seed, uint64_t salt)
 void
 workload_machine_config(const struct sim_options *o, struct sim_config *cfg)
 {
-	sim_config_init(cfg);
-	cfg->sc_cpus = o->cpus;
-	cfg->sc_memory_model = o->sequential ? SIM_SC : SIM_TSO;
-	cfg->sc_seed = o->seed;
-	cfg->sc_steps = 0;
+	sim_options_machine(o, cfg);
 	cfg->sc_quarantine = workload_hash(o->seed, 3) % 2 != 0;
 	cfg->sc_frames = 16384;
 	cfg->sc_pager = true;
-	cfg->sc_record = o->record_choices;
 	if (o->scheduler != SIM_SCHEDULER_RANDOM)
 		cfg->sc_run_lengths = 1;
-	cfg->sc_draw_seed = o->draw_seed;
-	cfg->sc_steps = o->step_limit;
-	cfg->sc_break_at = o->break_at;
-	if (o->choices != NULL) {
-		cfg->sc_source = SIM_SOURCE_LIST;
-		cfg->sc_list = o->choices;
-		cfg->sc_list_notes = o->notes;
-		cfg->sc_list_len = o->nchoices;
-	} else if (o->choose != NULL) {
-		cfg->sc_source = SIM_SOURCE_CALL;
-		cfg->sc_call = o->choose;
-		cfg->sc_call_arg = o->choose_arg;
-	}
 }
 
 static const char *
@@ -178,24 +160,6 @@ count_faults(struct sim_outcome_faults *to)
 	}
 }
 
-void
-workload_outcome(const struct sim_report *report, struct sim_outcome *out)
-{
-	out->verdict = report->sr_result == SIM_RUN_PASSED   ? SIM_PASS
-		       : report->sr_result == SIM_RUN_BUDGET ? SIM_BUDGET
-							     : SIM_VIOLATION;
-	out->steps = sim_step_count();
-	out->trace_hash = report->sr_hash;
-	out->cpu = SIM_NO_CPU;
-	if (out->verdict == SIM_PASS)
-		return;
-	out->cpu = report->sr_cpu;
-	out->steps = report->sr_step;
-	snprintf(out->check, sizeof(out->check), "%s", report->sr_check);
-	snprintf(out->invariant, sizeof(out->invariant), "%s", report->sr_invariant);
-	snprintf(out->message, sizeof(out->message), "%s", report->sr_message);
-}
-
 /*
  * The options are not all of it: the seed decides the CPU model, what there is and what may fail.
  * For people who read a replay file.
@@ -243,7 +207,7 @@ workload_run(const struct sim_options *o, const struct sim_config *cfg, struct w
 	if (sim_machine_call(m, parts->wp_set_up, parts->wp_arg, &report) == SIM_RUN_PASSED)
 		error = workload_schedules(cfg, w, parts, &report, out);
 	else
-		workload_outcome(&report, out);
+		sim_outcome_of(&report, out);
 	if (error != 0)
 		goto out;
 	if (o->look != NULL)

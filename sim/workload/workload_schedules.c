@@ -82,7 +82,7 @@ note(const struct schedules *sc, const struct sim_report *report, struct sim_out
 	const uint64_t hash = out->trace_hash ^ report->sr_hash;
 	const unsigned int actors = policy_actors(&sc->sc_policy);
 
-	workload_outcome(report, out);
+	sim_outcome_of(report, out);
 	out->actors = actors > out->actors ? actors : out->actors;
 	out->picks = sc->sc_policy.po_picks > out->picks ? sc->sc_policy.po_picks : out->picks;
 	if (out->verdict != SIM_PASS)

@@ -11,6 +11,7 @@
 #include "sim/trace/trace.h"
 #include "sim/workload/vmop.h"
 #include "sim/story/story_record.h"
+#include "sim/workload/traced.h"
 #include "sim/workload/workload.h"
 
 #include <errno.h>
@@ -18,12 +19,6 @@
 
 /* Out of so many turns of a CPU, one is the host's. */
 #define HOST_TURNS 12
-
-/* A look at every page of every guest is dear here. */
-#define AUDIT_STEPS 1000003
-
-/* As real ones have: each shootdown looks through them all, and these runs are long. */
-#define TLB_ENTRIES 4096
 
 struct replay {
 	struct world re_world;
@@ -41,12 +36,6 @@ struct program {
 static bool
 next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
 {
-	static const unsigned int kinds[TRACE_KINDS] = {
-		[TRACE_FETCH] = PMAP_PROT_X,
-		[TRACE_LOAD] = PMAP_PROT_R,
-		[TRACE_STORE] = PMAP_PROT_W,
-		[TRACE_MODIFY] = PMAP_PROT_W,
-	};
 	struct program *const pr = v->vc_program;
 	struct trace_access a;
 
@@ -59,8 +48,7 @@ next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
 		return false;
 	}
 	pr->pr_accesses += a.ta_count;
-	*gpa = (gpa_t)a.ta_page << TRACE_PAGE_SHIFT | (a.ta_offset & ~7u);
-	*access = kinds[a.ta_kind];
+	traced_access(&a, gpa, access);
 	return true;
 }
 
@@ -156,25 +144,18 @@ set_up(void *arg)
 	const struct sim_options *const o = w->wo_options;
 	const struct trace_info *const info = trace_info(re->re_trace);
 
-	w->wo_yielding = true;
-	w->wo_tlb_entries = TLB_ENTRIES;
+	traced_world(w);
 	w->wo_short = is_pressed(o);
 	w->wo_may_reclaim = w->wo_short;
 	if (w->wo_short)
 		w->wo_mem_limit = o->vcpus * pressed_pages(info) * SIM_PAGE_SIZE;
-	oracle_audit_every(w, AUDIT_STEPS);
 	for (unsigned int i = 0; i < o->vcpus; i++) {
 		struct program *const pr = sim_alloc(sizeof(*pr));
 		struct space *sp;
-		struct seg *sg;
 
 		if (workload_add_guest(w, o->arch, "guest", 1, &sp) != 0)
 			sim_violation("internal", "", "guest %u cannot be set up", i);
-		space_reserve(sp, 1, info->ti_regions);
-		sg = space_add_seg(sp, SEG_SYSMEM, info->ti_regions * REGION_PAGES);
-		for (unsigned int r = 0; r < info->ti_regions; r++)
-			space_add_region(sp, r * REGION_BYTES, sg, r * REGION_PAGES, REGION_PAGES,
-					 PMAP_PROT_RWX);
+		traced_memory(sp, info);
 		pr->pr_replay = re;
 		trace_rewind(&pr->pr_cursor, re->re_trace);
 		sp->sp_vcpus[0].vc_program = pr;
@@ -194,10 +175,7 @@ tear_down(void *arg)
 		w->wo_replayed += pr->pr_accesses;
 		oracle_check_quiet(w->wo_spaces[i]);
 	}
-	oracle_check_system(w);
-	oracle_vm_quiet(w);
-	oracle_vm_read_back(w);
-	world_destroy(w);
+	world_end(w);
 }
 
 int

@@ -442,3 +442,12 @@ world_destroy(struct world *w)
 	}
 	host_epoch_drain();
 }
+
+void
+world_end(struct world *w)
+{
+	oracle_check_system(w);
+	oracle_vm_quiet(w);
+	oracle_vm_read_back(w);
+	world_destroy(w);
+}

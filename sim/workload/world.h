@@ -295,6 +295,9 @@ void space_close(struct space *sp);
 /* Tears everything down; what is left after it is a leak. */
 void world_destroy(struct world *w);
 
+/* What must hold of the whole when each space is quiet, then world_destroy(). */
+void world_end(struct world *w);
+
 void world_tick(struct world *w, enum world_count c);
 
 /* An operation of its pmap is over: reads the clock for CK-GEN. */

@@ -10,7 +10,7 @@
 
 #include "pmap/host.h"
 
-#include <stdio.h>
+#include <errno.h>
 
 #include "sim/oracle/invariants.h"
 #include "sim/machine/machine.h"
@@ -89,29 +89,6 @@ program(void *arg)
 	}
 }
 
-static void
-configure(const struct sim_options *o, struct sim_config *cfg)
-{
-	sim_config_init(cfg);
-	cfg->sc_cpus = o->cpus;
-	cfg->sc_memory_model = o->sequential ? SIM_SC : SIM_TSO;
-	cfg->sc_seed = o->seed;
-	cfg->sc_draw_seed = o->draw_seed;
-	cfg->sc_steps = o->step_limit;
-	cfg->sc_break_at = o->break_at;
-	cfg->sc_record = o->record_choices;
-	if (o->choices != NULL) {
-		cfg->sc_source = SIM_SOURCE_LIST;
-		cfg->sc_list = o->choices;
-		cfg->sc_list_notes = o->notes;
-		cfg->sc_list_len = o->nchoices;
-	} else if (o->choose != NULL) {
-		cfg->sc_source = SIM_SOURCE_CALL;
-		cfg->sc_call = o->choose;
-		cfg->sc_call_arg = o->choose_arg;
-	}
-}
-
 int
 lost_run(const struct sim_options *o, struct sim_outcome *out)
 {
@@ -119,7 +96,7 @@ lost_run(const struct sim_options *o, struct sim_outcome *out)
 	struct sim_config cfg;
 	int error = 0;
 
-	configure(o, &cfg);
+	sim_options_machine(o, &cfg);
 	struct sim_machine *m = sim_machine_create(&cfg, out->message, sizeof(out->message));
 	if (m == NULL)
 		return -EINVAL;
@@ -132,15 +109,7 @@ lost_run(const struct sim_options *o, struct sim_outcome *out)
 	sim_machine_run(m, &report);
 	if (o->look != NULL)
 		o->look(o->look_arg, &report);
-	out->verdict = report.sr_result == SIM_RUN_PASSED     ? SIM_PASS
-		       : report.sr_result == SIM_RUN_VIOLATED ? SIM_VIOLATION
-							      : SIM_BUDGET;
-	out->steps = report.sr_step;
-	out->trace_hash = report.sr_hash;
-	out->cpu = out->verdict == SIM_VIOLATION ? report.sr_cpu : SIM_NO_CPU;
-	snprintf(out->check, sizeof(out->check), "%s", report.sr_check);
-	snprintf(out->invariant, sizeof(out->invariant), "%s", report.sr_invariant);
-	snprintf(out->message, sizeof(out->message), "%s", report.sr_message);
+	sim_outcome_of(&report, out);
 	out->state_hash = sim_machine_state_hash(m);
 	if (o->record_choices)
 		error = sim_outcome_keep(out, m);

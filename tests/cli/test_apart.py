@@ -241,7 +241,7 @@ class Apart(Case):
         self.assertRegex(r.out, r"(?m)^ +without it \d+ % of all runs fail, with it \d+ %$")
 
     def test_what_why_refuses(self):
-        self.refused(USAGE, "--tries: '0' is not a number from", "why", "x", "--tries", "0")
+        self.refused(USAGE, "--tries: 0 is out of range", "why", "x", "--tries", "0")
         self.refused(USAGE, "must end in .html, .txt or .json", "run", "--report", "x.svg")
         self.refused(PASS, "violates nothing", "why", "--seed", "1", "--scenario", "pass",
                      "--arch", "ept")
@@ -256,7 +256,7 @@ class Apart(Case):
         self.refused(DATA, "not a replay file", "shrink", self.path("bad.psim", "x\n"))
         self.refused(DATA, "cannot be read", "shrink", self.path("missing.psim"))
         self.refused(USAGE, "one kind of page table", "shrink", "--seed", "1")
-        self.refused(USAGE, "--time: '0' is not a number from", "shrink", "x", "--time", "0")
+        self.refused(USAGE, "--time: 0 is out of range", "shrink", "x", "--time", "0")
         r = self.expect(ENVIRONMENT, "shrink", self.race(), "-o", self.path("no/such/folder"))
         self.assertIn("no/such/folder", r.err)
 
