@@ -44,6 +44,18 @@ sim_epoch_enter(void)
 	c->cp_sections++;
 }
 
+/* What waits for the section that ends waits for what was stored in it, too. */
+static void
+note_exit(struct sim_machine *m, const struct cpu *c)
+{
+	for (unsigned int i = 0; i < DEFERRALS_KEPT; i++) {
+		struct deferral *const df = &m->m_deferrals[i];
+
+		if (df->df_sections[c->cp_id] == c->cp_sections)
+			df->df_exits[c->cp_id] = c->cp_stored;
+	}
+}
+
 void
 sim_epoch_exit(void)
 {
@@ -58,7 +70,9 @@ sim_epoch_exit(void)
 		return;
 	c->cp_epoch_begin = 0;
 	c->cp_settled = c->cp_nstores;
-	c->cp_exit_stored[c->cp_sections % SECTIONS_KEPT] = c->cp_stored;
+	c->cp_exit_stored = c->cp_stored;
+	if (m->m_deferred != NULL && (m->m_cfg.sc_settle || m->m_policy != NULL))
+		note_exit(m, c);
 	touch_numbered(m, SIM_OBJECT_EPOCH, c->cp_id, c->cp_sections, SIM_TOUCH_RELEASE);
 }
 
@@ -78,8 +92,10 @@ note_deferral(struct sim_machine *m, const struct host_epoch_item *item)
 	df->df_cpu = c->cp_id;
 	df->df_number = ++c->cp_deferrals;
 	df->df_stored = c->cp_stored;
-	for (unsigned int i = 0; i <= m->m_ncpus; i++)
+	for (unsigned int i = 0; i <= m->m_ncpus; i++) {
 		df->df_sections[i] = m->m_cpus[i].cp_sections;
+		df->df_exits[i] = m->m_cpus[i].cp_exit_stored;
+	}
 	touch_numbered(m, SIM_OBJECT_DEFERRED, df->df_cpu, df->df_number, SIM_TOUCH_RELEASE);
 }
 
@@ -132,14 +148,11 @@ deferral_of(const struct sim_machine *m, const struct host_epoch_item *item)
 
 /* How many stores of a CPU must have arrived before the function runs. */
 static uint64_t
-stores_due(const struct sim_machine *m, const struct deferral *df, unsigned int cpu)
+stores_due(const struct deferral *df, unsigned int cpu)
 {
-	const uint64_t section = df->df_sections[cpu];
-	uint64_t n = cpu == df->df_cpu ? df->df_stored : 0;
+	const uint64_t own = cpu == df->df_cpu ? df->df_stored : 0;
 
-	if (section > 0 && m->m_cpus[cpu].cp_exit_stored[section % SECTIONS_KEPT] > n)
-		n = m->m_cpus[cpu].cp_exit_stored[section % SECTIONS_KEPT];
-	return n;
+	return df->df_exits[cpu] > own ? df->df_exits[cpu] : own;
 }
 
 /* What was stored before the deferral, and before the end of sections that it waits for. */
@@ -151,7 +164,7 @@ is_settled(const struct sim_machine *m, const struct host_epoch_item *item)
 	for (unsigned int i = 0; i <= m->m_ncpus && df != NULL; i++) {
 		const struct cpu *const c = &m->m_cpus[i];
 
-		if (c->cp_stored - c->cp_nstores < stores_due(m, df, i))
+		if (c->cp_stored - c->cp_nstores < stores_due(df, i))
 			return false;
 	}
 	return true;
@@ -187,7 +200,7 @@ touch_due(const struct sim_machine *m, const struct host_epoch_item *item)
 		return;
 	touch_numbered(m, SIM_OBJECT_DEFERRED, df->df_cpu, df->df_number, SIM_TOUCH_ACQUIRE);
 	for (unsigned int i = 0; i <= m->m_ncpus; i++) {
-		const uint64_t stores = stores_due(m, df, i);
+		const uint64_t stores = stores_due(df, i);
 
 		if (df->df_sections[i] > 0)
 			touch_numbered(m, SIM_OBJECT_EPOCH, i, df->df_sections[i],

@@ -32,7 +32,6 @@ enum cpu_state {
 	CPU_WAITING, /* until cp_ready */
 };
 
-#define SECTIONS_KEPT 16
 #define DEFERRALS_KEPT 32
 
 struct pending_store {
@@ -59,7 +58,7 @@ struct cpu {
 	uint64_t cp_stored;			/* stores made so far */
 	uint64_t cp_sent;			/* kicks that left for here */
 	uint64_t cp_sections;			/* epoch sections begun */
-	uint64_t cp_exit_stored[SECTIONS_KEPT]; /* cp_stored at the end of each of the last */
+	uint64_t cp_exit_stored; /* cp_stored at the end of the last of them */
 	uint64_t cp_deferrals;
 	unsigned int cp_nstores; /* oldest first */
 	struct pending_store cp_stores[STORE_BUFFER_MAX];
@@ -107,6 +106,7 @@ struct deferral {
 	uint64_t df_number;		 /* of this CPU's */
 	uint64_t df_stored;		 /* by it */
 	uint64_t df_sections[NCPUS_MAX]; /* the last that had begun on each CPU */
+	uint64_t df_exits[NCPUS_MAX];	 /* cp_stored at the end of that one */
 };
 
 /* What the bytes of a frame are. Filling one waits until somebody looks. */

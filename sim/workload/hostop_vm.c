@@ -529,10 +529,12 @@ hostop_recreate(struct space *sp, gpa_t start, gpa_t stop)
 {
 	(void)start;
 	(void)stop;
+	sim_touch_ghost(sp);
 	if (sp->sp_closing || sp == sp->sp_world->wo_kernel)
 		return;
 	sp->sp_closing = true;
 	sim_wait_until("a space to be left by all", space_unused, sp);
+	sim_touch_ghost(sp);
 	host_fence();
 	world_tick(sp->sp_world, WC_RECREATE);
 	sim_fault_met(SIM_FAULT_DESTROY, sim_cpu(), true);
@@ -542,5 +544,6 @@ hostop_recreate(struct space *sp, gpa_t start, gpa_t stop)
 		sim_signal_clear();
 		sim_point(SIM_USER, NULL);
 	}
+	sim_touch_ghost(sp);
 	sp->sp_closing = false;
 }

@@ -467,6 +467,7 @@ vcpu_run(struct vcpu *v, next_access_fn *next, void *arg)
 	struct run ru = {.ru_left = RUN_ACCESSES, .ru_next = next, .ru_arg = arg};
 
 	sim_touch_ghost(v);
+	sim_touch_ghost(sp); /* whether it is there, and in use */
 	if (v->vc_running || sp->sp_closing)
 		return false;
 	if (v->vc_ran && v->vc_cpu != sim_cpu() && sim_fault_off(SIM_FAULT_MIGRATION))
@@ -492,6 +493,7 @@ vcpu_run(struct vcpu *v, next_access_fn *next, void *arg)
 	host_fence();
 	STORY(vcpu(sp->sp_name, (unsigned int)(v - sp->sp_vcpus), false));
 	sp->sp_users--;
+	sim_touch_ghost(sp);
 	sim_touch_ghost(v);
 	v->vc_running = false;
 	return true;
