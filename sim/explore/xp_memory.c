@@ -80,6 +80,40 @@ discard(struct xp *x)
 	hostop_discard(x->xp_guest, XP_PAGE(0), XP_PAGE(1));
 }
 
+/* ---- Swap ----------------------------------------------------------------------------------- */
+
+/*
+ * Written, and not used since: pageout takes the first page that it looks at, or the second. Any
+ * other would have it look at all of the chunk, three times.
+ */
+static void
+two_written_long_ago(struct xp *x)
+{
+	struct space *const sp = xp_guest(x, 2);
+
+	x->xp_world.wo_may_reclaim = true;
+	xp_write(sp, XP_PAGE(0));
+	xp_write(sp, XP_PAGE(1));
+	xp_target(XP_PAGE(0));
+	xp_ran(sp, 0, 1, XP_PAGE(0));
+	hostop_age(sp, XP_PAGE(0), XP_PAGE(2));
+}
+
+static void
+page_out(struct xp *x)
+{
+	vmop_pageout_pages(x->xp_guest, true, 1, 0);
+}
+
+/* Writes through it, too: some bytes of the page are what the host put there. */
+static void
+hold_and_release(struct xp *x)
+{
+	vmop_hold_bytes(x->xp_guest, XP_PAGE(0), 8, PMAP_PROT_RW);
+	vmop_touch(x->xp_guest, XP_PAGE(0), XP_PAGE(1));
+	vmop_release(x->xp_guest, XP_PAGE(0), XP_PAGE(1));
+}
+
 /* ---- Devices' memory at another address ----------------------------------------------------- */
 
 static void
@@ -197,6 +231,31 @@ const struct xp_scenario xp_memory_scenarios[] = {
 		.xs_programs = {migrate, xp_write_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
+		.xs_unanswered = true,
+	},
+	{
+		.xs_info = {"xp-pageout", "a page goes to swap while a vCPU writes it"},
+		.xs_mutant = "vm-swap-early",
+		.xs_arches = NESTED,
+		.xs_vcpus = 1,
+		.xs_set_up = two_written_long_ago,
+		.xs_programs = {page_out, xp_write_first},
+		.xs_preemptions = EXPLORE_UNBOUNDED,
+		.xs_fills = 2,
+		.xs_swap_slots = 4,
+		.xs_unanswered = true,
+	},
+	{
+		.xs_info = {"xp-swap", "a page goes to swap while the host holds it"},
+		.xs_mutant = "vm-hold-late",
+		.xs_arches = NESTED,
+		.xs_vcpus = 1,
+		.xs_set_up = two_written_long_ago,
+		.xs_programs = {page_out, hold_and_release},
+		.xs_program_choice = 1, /* what is held is written */
+		.xs_preemptions = EXPLORE_UNBOUNDED,
+		.xs_fills = 2,
+		.xs_swap_slots = 4,
 		.xs_unanswered = true,
 	},
 	{

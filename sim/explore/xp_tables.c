@@ -38,6 +38,16 @@ split_written(struct xp *x)
 	xp_ran(sp, 0, 1, XP_PAGE(0));
 }
 
+/* All but one are there, and agree: the fault that brings it may be who joins them. */
+static void
+split_but_one(struct xp *x)
+{
+	split_written(x);
+	hostop_remove(x->xp_guest, XP_PAGE(1), XP_PAGE(2));
+	xp_target(XP_PAGE(1));
+	xp_ran(x->xp_guest, 0, 1, XP_PAGE(0));
+}
+
 /* ---- vCPUs ---------------------------------------------------------------------------------- */
 
 static void
@@ -90,6 +100,13 @@ static void
 promote(struct xp *x)
 {
 	hostop_promote(x->xp_guest, XP_PAGE(0), XP_PAGE(1));
+}
+
+/* By the host alone: a vCPU that goes there itself, and is answered, does not close in minutes. */
+static void
+fault_second(struct xp *x)
+{
+	space_fault(x->xp_guest, XP_PAGE(1), PMAP_PROT_W);
 }
 
 const struct xp_scenario xp_tables_scenarios[] = {
@@ -189,6 +206,18 @@ const struct xp_scenario xp_tables_scenarios[] = {
 		.xs_frames = 2048,
 		.xs_vm_flags = VM_EAGER_RUNS,
 		.xs_unanswered = true,
+	},
+	{
+		.xs_info = {"xp-promote-fault", "pages are joined while a fault brings the last"},
+		.xs_mutant = "promote-first-only",
+		.xs_arches = EPT | NPT,
+		.xs_vcpus = 1,
+		.xs_set_up = split_but_one,
+		.xs_programs = {promote, fault_second},
+		.xs_preemptions = EXPLORE_UNBOUNDED,
+		.xs_fills = 2,
+		.xs_frames = 2048,
+		.xs_vm_flags = VM_EAGER_RUNS,
 	},
 
 	{.xs_info = {NULL, NULL}},

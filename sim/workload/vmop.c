@@ -506,35 +506,55 @@ some_prot(void)
 	return prots[sim_choose_weighted(SIM_CHOICE_WORKLOAD, 4, odds)];
 }
 
+/* What the stretch says, by a grip that is free. */
+static void
+hold_stretch(struct grip *gr, struct stretch *st)
+{
+	struct space *const sp = st->st_space;
+	struct vm_fault_record record = {0};
+	struct oracle_tlb_op op;
+	int error;
+
+	if (!stretch_enter(st))
+		return;
+	gr->gr_taken = true;
+	gr->gr_name = sp->sp_name;
+	pages_may_be_held(st->st_pages, st->st_npages, st->st_prot);
+	space_op_begin(sp, &op);
+	error = vm_gpa_hold(sp->sp_vs, st->st_gpa, st->st_len, st->st_prot, &gr->gr_hold, &record);
+	space_op_end(sp, &op, 0, 0);
+	if (error != 0 && (record.fr_error != error || record.fr_reason == VM_FAULT_NONE))
+		sim_violation("CK-API", "I45", "%s: a hold ends with %d, its record with %d",
+			      sp->sp_name, -error, -record.fr_error);
+	check_answer(st, error, "a hold");
+	grip_made(sp->sp_world, gr, st->st_pages, st->st_npages, st->st_prot, error, VO_HOLD);
+	stretch_leave(st);
+}
+
 void
 vmop_hold(struct space *sp, gpa_t start, gpa_t stop)
 {
-	struct world *const w = sp->sp_world;
-	struct grip *const gr = free_grip(w);
-	struct vm_fault_record record = {0};
-	struct oracle_tlb_op op;
+	struct grip *const gr = free_grip(sp->sp_world);
 	struct stretch st;
-	int error;
 
 	if (gr == NULL) {
 		vmop_release(sp, start, stop);
 		return;
 	}
 	some_stretch(sp, start, some_prot(), &st);
-	if (!stretch_enter(&st))
+	hold_stretch(gr, &st);
+}
+
+void
+vmop_hold_bytes(struct space *sp, gpa_t gpa, uint64_t len, unsigned int prot)
+{
+	struct grip *const gr = free_grip(sp->sp_world);
+	struct stretch st;
+
+	if (gr == NULL)
 		return;
-	gr->gr_taken = true;
-	gr->gr_name = sp->sp_name;
-	pages_may_be_held(st.st_pages, st.st_npages, st.st_prot);
-	space_op_begin(sp, &op);
-	error = vm_gpa_hold(sp->sp_vs, st.st_gpa, st.st_len, st.st_prot, &gr->gr_hold, &record);
-	space_op_end(sp, &op, 0, 0);
-	if (error != 0 && (record.fr_error != error || record.fr_reason == VM_FAULT_NONE))
-		sim_violation("CK-API", "I45", "%s: a hold ends with %d, its record with %d",
-			      sp->sp_name, -error, -record.fr_error);
-	check_answer(&st, error, "a hold");
-	grip_made(w, gr, st.st_pages, st.st_npages, st.st_prot, error, VO_HOLD);
-	stretch_leave(&st);
+	stretch_init(&st, sp, gpa, len, prot);
+	hold_stretch(gr, &st);
 }
 
 /* As a process of the host does that has mapped a segment: whatever guests may do with it. */

@@ -124,6 +124,7 @@ bool vmop_excused(int error);
 void vmop_wrote(struct world *w, struct page *pg, unsigned int word, uint64_t value);
 
 hostop_fn vmop_hold, vmop_hold_seg, vmop_touch, vmop_release, vmop_copy;
+void vmop_hold_bytes(struct space *sp, gpa_t gpa, uint64_t len, unsigned int prot);
 
 /* ---- vmop_map.c ----------------------------------------------------------------------------- */
 
@@ -132,6 +133,7 @@ hostop_fn vmop_move, vmop_many, vmop_reset, vmop_new_seg;
 /* ---- vmop_mode.c ---------------------------------------------------------------------------- */
 
 hostop_fn vmop_pageout, vmop_log_back, vmop_nx, vmop_quiet;
+void vmop_pageout_pages(struct space *sp, bool only_its, uint64_t npages, unsigned int flags);
 
 /* ---- vmop_device.c -------------------------------------------------------------------------- */
 

@@ -15,26 +15,16 @@
 
 /* ---- Pageout -------------------------------------------------------------------------------- */
 
-/* As a thread of the host does that is ahead of those who need memory. */
 void
-vmop_pageout(struct space *sp, gpa_t start, gpa_t stop)
+vmop_pageout_pages(struct space *sp, bool only_its, uint64_t npages, unsigned int flags)
 {
-	static const uint32_t amounts[] = {1, 8, 40, 200, 5000};
-	static const uint32_t odds[] = {4, 6, 6, 3, 1};
 	struct world *const w = sp->sp_world;
-	const uint64_t npages = amounts[sim_choose_weighted(SIM_CHOICE_WORKLOAD, 5, odds)];
-	struct vmspace *const only = sim_choose(SIM_CHOICE_WORKLOAD, 3) == 0 ? sp->sp_vs : NULL;
-	const unsigned int flags = sim_choose(SIM_CHOICE_WORKLOAD, 4) == 0 ? VM_PAGEOUT_CLEAN : 0;
 	struct oracle_tlb_op op;
 	uint64_t freed = 0;
 	int error;
 
-	(void)start;
-	(void)stop;
-	if (!w->wo_may_reclaim)
-		return;
 	space_op_begin(sp, &op);
-	error = vm_pageout(w->wo_system, only, npages, flags, &freed);
+	error = vm_pageout(w->wo_system, only_its ? sp->sp_vs : NULL, npages, flags, &freed);
 	space_op_end(sp, &op, 0, 0);
 	if (error == -EINTR)
 		sim_signal_clear();
@@ -42,6 +32,22 @@ vmop_pageout(struct space *sp, gpa_t start, gpa_t stop)
 		sim_violation("CK-API", "I40", "pageout ends with error %d", -error);
 	vmop_tick(w, VO_PAGEOUT);
 	w->wo_vmops->vo_count[VO_PAGED_OUT] += freed;
+}
+
+/* As a thread of the host does that is ahead of those who need memory. */
+void
+vmop_pageout(struct space *sp, gpa_t start, gpa_t stop)
+{
+	static const uint32_t amounts[] = {1, 8, 40, 200, 5000};
+	static const uint32_t odds[] = {4, 6, 6, 3, 1};
+	const uint64_t npages = amounts[sim_choose_weighted(SIM_CHOICE_WORKLOAD, 5, odds)];
+	const bool only_its = sim_choose(SIM_CHOICE_WORKLOAD, 3) == 0;
+	const unsigned int flags = sim_choose(SIM_CHOICE_WORKLOAD, 4) == 0 ? VM_PAGEOUT_CLEAN : 0;
+
+	(void)start;
+	(void)stop;
+	if (sp->sp_world->wo_may_reclaim)
+		vmop_pageout_pages(sp, only_its, npages, flags);
 }
 
 /* ---- The dirty log's way back --------------------------------------------------------------- */
