@@ -143,6 +143,7 @@ struct sim_outcome {
 	unsigned int actors; /* of a policy (policy.h); the most */
 	uint64_t picks;	     /* the most in a schedule */
 	uint64_t trace_hash;
+	uint64_t run_hash;   /* of what the programs did alone; of the last schedule */
 	uint64_t state_hash; /* of the machine at the end: of violations, and with record_choices */
 	uint32_t cpu;	     /* that violated, or SIM_NO_CPU */
 	char check[SIM_CHECK_BYTES];	 /* "CK-TLB", for violations */

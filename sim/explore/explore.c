@@ -368,12 +368,6 @@ explore_choose(void *arg, enum sim_choice kind, uint32_t n)
 	return choose_data(ex, kind, n);
 }
 
-bool
-explore_knows_end(const struct explore *ex, uint64_t digest)
-{
-	return set_has(&ex->ex_finals, digest);
-}
-
 void
 explore_run_over(struct explore *ex)
 {

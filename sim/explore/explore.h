@@ -109,9 +109,6 @@ uint32_t explore_choose(void *arg, enum sim_choice kind, uint32_t n);
 /* Where programs choose, the search does not: they get this, or the last alternative. */
 void explore_set_program_choice(struct explore *ex, uint32_t choice);
 
-/* Whether a run that left this has been counted before. */
-bool explore_knows_end(const struct explore *ex, uint64_t digest);
-
 /* For the subject, as soon as sim_machine_run() has returned: what follows is no part of it. */
 void explore_run_over(struct explore *ex);
 

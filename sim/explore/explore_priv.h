@@ -42,7 +42,6 @@ struct value_set {
 };
 
 bool set_add(struct value_set *s, uint64_t value); /* false: it was there */
-bool set_has(const struct value_set *s, uint64_t value);
 void set_free(struct value_set *s);
 
 static inline uint64_t

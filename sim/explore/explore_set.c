@@ -46,19 +46,6 @@ grow(struct value_set *s)
 }
 
 bool
-set_has(const struct value_set *s, uint64_t value)
-{
-	value += value == 0;
-	for (uint64_t i = mix(value, 1); s->vs_room != 0; i++) {
-		const uint64_t at = s->vs_slots[i & (s->vs_room - 1)];
-
-		if (at == 0 || at == value)
-			return at != 0;
-	}
-	return false;
-}
-
-bool
 set_add(struct value_set *s, uint64_t value)
 {
 	value += value == 0;

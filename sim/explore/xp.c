@@ -404,17 +404,21 @@ xp_run_workload(const struct sim_options *o, struct sim_outcome *out)
 struct search {
 	struct xp *se_x;
 	struct sim_machine *se_machine;
-	const struct sim_snapshot *se_start;
+	struct sim_snapshot *se_start;
 	struct sim_config se_config;
 };
 
-/* Whether everything can be taken down, and nothing is left then, depends on what is left now. */
+/*
+ * Whether all is well, everything can be taken down, and nothing is left then, depends on what is
+ * left now: bit for bit, which is stricter than what tells ends apart.
+ */
 static int
 run_once(void *arg, struct explore *ex, struct sim_report *report, uint64_t *left, char *why,
 	 size_t why_bytes)
 {
 	const struct search *const se = arg;
 	struct xp *const x = se->se_x;
+	uint64_t state;
 
 	(void)why;
 	(void)why_bytes;
@@ -428,10 +432,12 @@ run_once(void *arg, struct explore *ex, struct sim_report *report, uint64_t *lef
 	if (report->sr_result != SIM_RUN_PASSED)
 		return 0;
 	*left = digest(x);
-	if (explore_knows_end(ex, *left))
+	state = sim_state_value(se->se_start);
+	if (sim_state_known(se->se_start, state))
 		return 0;
-	if (sim_machine_call(se->se_machine, tear_down, x, report) == SIM_RUN_PASSED)
-		sim_machine_check_leaks(se->se_machine, report);
+	if (sim_machine_call(se->se_machine, tear_down, x, report) == SIM_RUN_PASSED &&
+	    sim_machine_check_leaks(se->se_machine, report) == SIM_RUN_PASSED)
+		sim_state_note(se->se_start, state);
 	return 0;
 }
 
@@ -439,7 +445,6 @@ static enum explore_end
 search_world(struct search *se, struct explore *ex, char *why, size_t why_bytes)
 {
 	struct xp *const x = se->se_x;
-	const struct sim_region regions[] = {{x, sizeof(*x), false}};
 	struct sim_report report;
 	struct sim_snapshot *s;
 	enum explore_end end;
@@ -449,7 +454,7 @@ search_world(struct search *se, struct explore *ex, char *why, size_t why_bytes)
 			 report.sr_message);
 		return EXPLORE_FAILED;
 	}
-	s = sim_save(regions, 1, why, why_bytes);
+	s = workload_save(&x->xp_world, x, sizeof(*x), why, why_bytes);
 	if (s == NULL)
 		return EXPLORE_FAILED;
 	se->se_start = s;

@@ -55,9 +55,9 @@ struct cpu {
 	uint32_t cp_kick_hold; /* steps of the interrupts' agent before any of them arrives */
 	uint64_t cp_kick_sent[KICKS_TRACKED]; /* when the oldest of them were, as m_kick_clock */
 
-	uint64_t cp_stored;			/* stores made so far */
-	uint64_t cp_sent;			/* kicks that left for here */
-	uint64_t cp_sections;			/* epoch sections begun */
+	uint64_t cp_stored;	 /* stores made so far */
+	uint64_t cp_sent;	 /* kicks that left for here */
+	uint64_t cp_sections;	 /* epoch sections begun */
 	uint64_t cp_exit_stored; /* cp_stored at the end of the last of them */
 	uint64_t cp_deferrals;
 	unsigned int cp_nstores; /* oldest first */

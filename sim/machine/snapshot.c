@@ -18,27 +18,8 @@
 #include <string.h>
 
 #include "sim/machine/machine_priv.h"
-#include "sim/machine/poison.h"
 #include "sim/machine/side.h"
-
-/* A piece of memory, and its copy. */
-struct piece {
-	char *pc_at;
-	char *pc_copy;
-	size_t pc_bytes;
-	bool pc_keep; /* what lies there is copied before a restore, and put back after it */
-};
-
-struct sim_snapshot {
-	struct sim_machine *sn_machine;
-	struct sim_machine sn_state;
-	struct side_lists sn_side;
-	struct piece *sn_pieces;
-	unsigned int sn_npieces;
-	unsigned int sn_room;
-	size_t sn_bytes;
-	char *sn_copies; /* of all pieces, one after the other */
-};
+#include "sim/machine/snapshot_priv.h"
 
 /* ---- What there is to save ------------------------------------------------------------------ */
 
@@ -85,13 +66,18 @@ add_frames(struct sim_snapshot *s, uint32_t first, uint32_t end)
 		 (uint64_t)(end - first) * DESC_BYTES))
 		return false;
 	for (uint32_t i = first; i < end; i++) {
-		if (m->m_frames[i].fr_kind == SIM_FRAME_TABLE &&
-		    !add(s, m->m_words + (uint64_t)i * SIM_PAGE_SIZE, SIM_PAGE_SIZE))
+		s->sn_saved[i] = SAVED_DESC;
+		if (m->m_frames[i].fr_kind != SIM_FRAME_TABLE)
+			continue;
+		s->sn_saved[i] |= SAVED_WORDS;
+		if (!add(s, m->m_words + (uint64_t)i * SIM_PAGE_SIZE, SIM_PAGE_SIZE))
 			return false;
 	}
 	for (uint32_t i = first; i < end; i++) {
-		if (m->m_frames[i].fr_life > 0 && m->m_frames[i].fr_bytes == BYTES_THERE &&
-		    !add(s, m->m_bytes + (uint64_t)i * SIM_PAGE_SIZE, SIM_PAGE_SIZE))
+		if (m->m_frames[i].fr_life == 0 || m->m_frames[i].fr_bytes != BYTES_THERE)
+			continue;
+		s->sn_saved[i] |= SAVED_BYTES;
+		if (!add(s, m->m_bytes + (uint64_t)i * SIM_PAGE_SIZE, SIM_PAGE_SIZE))
 			return false;
 	}
 	return true;
@@ -104,7 +90,9 @@ add_all(struct sim_snapshot *s, const struct sim_region *regions, unsigned int n
 	/* Whoever took frames out of the host's domain left traces in all of them. */
 	const uint32_t top = m->m_iommu.im_host_missing > 0 ? m->m_run_bottom : m->m_single_top;
 
-	if (!add(s, m->m_heap, m->m_heap_top) || !add(s, side_base(), side_top()) ||
+	s->sn_saved = calloc(m->m_nframes, sizeof(*s->sn_saved));
+	if (s->sn_saved == NULL || !add(s, m->m_heap, m->m_heap_top) ||
+	    !add(s, side_base(), side_top()) ||
 	    !add(s, m->m_in_use, m->m_nframes / SIM_TABLE_WORDS * sizeof(*m->m_in_use)) ||
 	    !add_frames(s, 0, top) || !add_frames(s, m->m_run_bottom, m->m_nframes))
 		return false;
@@ -212,6 +200,8 @@ sim_snapshot_free(struct sim_snapshot *s)
 		return;
 	free(s->sn_copies);
 	free(s->sn_pieces);
+	free(s->sn_saved);
+	free(s->sn_known);
 	free(s);
 }
 
@@ -255,20 +245,27 @@ restore_machine(const struct sim_snapshot *s)
 	m->m_ct = ct;
 }
 
-/* Frames that were touched since, and had not been before. */
+/* Memory, as new again, that was used since and had not been before. */
 static void
-forget_frames(const struct sim_snapshot *s)
+forget(char *base, uint64_t then, uint64_t now, uint64_t unit)
+{
+	if (now > then)
+		memset(base + then * unit, 0, (now - then) * unit);
+}
+
+static void
+forget_all(const struct sim_snapshot *s)
 {
 	struct sim_machine *m = s->sn_machine;
 	const struct sim_machine *then = &s->sn_state;
 	const uint32_t top = m->m_iommu.im_host_missing > 0 ? m->m_run_bottom : m->m_single_top;
 
-	if (top > then->m_single_top)
-		memset(m->m_frames + then->m_single_top, 0,
-		       (top - then->m_single_top) * sizeof(*m->m_frames));
-	if (m->m_run_bottom < then->m_run_bottom)
-		memset(m->m_frames + m->m_run_bottom, 0,
-		       (then->m_run_bottom - m->m_run_bottom) * sizeof(*m->m_frames));
+	forget((char *)m->m_frames, then->m_single_top, top, sizeof(*m->m_frames));
+	forget((char *)m->m_frames, m->m_run_bottom, then->m_run_bottom, sizeof(*m->m_frames));
+	forget(m->m_descs, then->m_single_top, top, DESC_BYTES);
+	forget(m->m_descs, m->m_run_bottom, then->m_run_bottom, DESC_BYTES);
+	forget(m->m_heap, then->m_heap_top, m->m_heap_top, 1);
+	forget(side_base(), s->sn_side.sl_top, side_top(), 1);
 }
 
 void
@@ -279,7 +276,7 @@ sim_restore(const struct sim_snapshot *s)
 	heap_open(m);
 	side_open();
 	copy_out(s, true);
-	forget_frames(s);
+	forget_all(s);
 	restore_machine(s);
 	side_restore(&s->sn_side);
 	copy_back(s);

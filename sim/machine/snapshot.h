@@ -40,6 +40,17 @@ struct sim_snapshot *sim_save(const struct sim_region *regions, unsigned int n, 
  */
 void sim_restore(const struct sim_snapshot *s);
 
+/*
+ * A value, never 0, of the state that a run from here has left, in the driver's context: equal
+ * states have equal values, bit for bit. What of the state follows from when things were done, and
+ * not from what, is no part of it: clocks, counters, the generator of choices. Within one process.
+ */
+uint64_t sim_state_value(const struct sim_snapshot *s);
+
+/* Whether this state has been noted: what is to be done with it has been done, and went well. */
+bool sim_state_known(const struct sim_snapshot *s, uint64_t value);
+void sim_state_note(struct sim_snapshot *s, uint64_t value);
+
 /* How much a restore copies. */
 size_t sim_snapshot_bytes(const struct sim_snapshot *s);
 

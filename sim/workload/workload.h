@@ -51,4 +51,11 @@ int workload_schedules(const struct sim_config *cfg, struct world *w,
 		       const struct workload_parts *parts, struct sim_report *report,
 		       struct sim_outcome *out);
 
+/*
+ * A snapshot of a world in the driver's context, whose structure is part of the caller's [at, at +
+ * bytes). NULL with a sentence in why[].
+ */
+struct sim_snapshot *workload_save(struct world *w, void *at, size_t bytes, char *why,
+				   size_t why_bytes);
+
 #endif /* SIM_WORKLOAD_H */

@@ -24,6 +24,7 @@ struct schedules {
 	struct sim_machine *sc_machine;
 	bool sc_given; /* the choices are: there is one schedule */
 	uint64_t sc_length;
+	uint64_t sc_hash; /* of the last, without what follows the programs */
 	struct policy sc_policy;
 };
 
@@ -46,26 +47,38 @@ choose_schedule(struct schedules *sc, uint64_t schedule)
 		policy_pos(&sc->sc_policy, cfg.sc_draw_seed ^ 1);
 }
 
-/* From the end of the set-up to the end. */
-static enum sim_result
-run_schedule(const struct schedules *sc, struct sim_report *report)
+/*
+ * From the end of the set-up to the end. What is left is looked at and taken down once for each
+ * state: what comes of that depends on nothing else. s: of the set-up; or NULL.
+ */
+static void
+run_schedule(struct schedules *sc, struct world *w, struct sim_snapshot *s,
+	     struct sim_report *report)
 {
 	const struct workload_parts *const parts = sc->sc_parts;
 	struct sim_machine *const m = sc->sc_machine;
+	uint64_t state;
 
 	for (unsigned int cpu = 0; cpu < sc->sc_options->cpus; cpu++)
 		sim_spawn(m, cpu, parts->wp_program, parts->wp_arg);
-	if (sim_machine_run(m, report) == SIM_RUN_PASSED &&
-	    sim_machine_call(m, parts->wp_tear_down, parts->wp_arg, report) == SIM_RUN_PASSED)
-		sim_machine_check_leaks(m, report);
-	return report->sr_result;
+	if (sim_machine_run(m, report) != SIM_RUN_PASSED)
+		return;
+	sc->sc_hash = report->sr_hash;
+	state = s != NULL ? sim_state_value(s) : 0;
+	if (s != NULL && sim_state_known(s, state)) {
+		world_keep_stats(w);
+		return;
+	}
+	if (sim_machine_call(m, parts->wp_tear_down, parts->wp_arg, report) == SIM_RUN_PASSED &&
+	    sim_machine_check_leaks(m, report) == SIM_RUN_PASSED && s != NULL)
+		sim_state_note(s, state);
 }
 
-static struct sim_snapshot *
-save(struct world *w, const struct workload_parts *parts, char *why, size_t why_bytes)
+struct sim_snapshot *
+workload_save(struct world *w, void *at, size_t bytes, char *why, size_t why_bytes)
 {
 	const struct sim_region regions[] = {
-		{parts->wp_arg, parts->wp_arg_bytes, false},
+		{at, bytes, false},
 		{w->wo_count, sizeof(w->wo_count), true},
 		{&w->wo_stats, sizeof(w->wo_stats), true},
 		{&w->wo_vm_stats, sizeof(w->wo_vm_stats), true},
@@ -79,7 +92,7 @@ static void
 note(const struct schedules *sc, const struct sim_report *report, struct sim_outcome *out)
 {
 	const uint64_t steps = out->steps + sim_step_count();
-	const uint64_t hash = out->trace_hash ^ report->sr_hash;
+	const uint64_t hash = out->trace_hash ^ sc->sc_hash;
 	const unsigned int actors = policy_actors(&sc->sc_policy);
 
 	sim_outcome_of(report, out);
@@ -87,6 +100,7 @@ note(const struct schedules *sc, const struct sim_report *report, struct sim_out
 	out->picks = sc->sc_policy.po_picks > out->picks ? sc->sc_policy.po_picks : out->picks;
 	if (out->verdict != SIM_PASS)
 		return;
+	out->run_hash = sc->sc_hash;
 	/* One alone keeps its own. */
 	if (sc->sc_given || sc->sc_options->schedules <= 1)
 		return;
@@ -112,13 +126,14 @@ workload_schedules(const struct sim_config *cfg, struct world *w,
 	struct sim_snapshot *s = NULL;
 
 	if (n > 1 || measures) {
-		s = save(w, parts, out->message, sizeof(out->message));
+		s = workload_save(w, parts->wp_arg, parts->wp_arg_bytes, out->message,
+				  sizeof(out->message));
 		if (s == NULL)
 			return -ENOMEM;
 	}
 	if (measures) {
 		choose_schedule(&sc, 0);
-		run_schedule(&sc, report);
+		run_schedule(&sc, w, NULL, report);
 		sc.sc_length = sc.sc_policy.po_picks;
 		sim_restore(s);
 	}
@@ -127,7 +142,7 @@ workload_schedules(const struct sim_config *cfg, struct world *w,
 			sim_restore(s);
 		out->schedule = o->schedule + i;
 		choose_schedule(&sc, out->schedule);
-		run_schedule(&sc, report);
+		run_schedule(&sc, w, n > 1 ? s : NULL, report);
 		note(&sc, report, out);
 		if (out->verdict != SIM_PASS)
 			break;

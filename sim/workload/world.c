@@ -320,6 +320,15 @@ keep_stats(void *arg)
 }
 
 void
+world_keep_stats(struct world *w)
+{
+	for (unsigned int i = 0; i < w->wo_nspaces; i++) {
+		if (w->wo_spaces[i]->sp_vs != NULL)
+			sim_aside(keep_stats, w->wo_spaces[i]);
+	}
+}
+
+void
 space_close(struct space *sp)
 {
 	struct vmspace *const vs = sp->sp_vs;

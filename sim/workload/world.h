@@ -298,6 +298,9 @@ void world_destroy(struct world *w);
 /* What must hold of the whole when each space is quiet, then world_destroy(). */
 void world_end(struct world *w);
 
+/* Instead, of a world that is not torn down: what it counted is added to wo_stats. */
+void world_keep_stats(struct world *w);
+
 void world_tick(struct world *w, enum world_count c);
 
 /* An operation of its pmap is over: reads the clock for CK-GEN. */
