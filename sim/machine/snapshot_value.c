@@ -9,8 +9,8 @@
  * runs differ in order, mostly, and not in what they leave.
  *
  * Bit for bit, addresses included: a state that differs in what nobody looks at is another one.
- * Left out is the record of the run itself: clocks, the generator of choices, counters, and the regions
- * that a snapshot knows to be counters.
+ * Left out is the record of the run itself: clocks, the generator of choices, counters, and the
+ * regions that a snapshot knows to be counters.
  */
 
 #include <stdlib.h>
