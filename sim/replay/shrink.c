@@ -2,11 +2,10 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * Shrinking. What may be left out is seen through lenses: operations, steps of agents, switches,
- * faults, answers. Through each, first halves are left out, then quarters, down to one by one. A
- * trial that still violates the same invariant becomes the new run: it is recorded, so its plan
- * holds what really happened and nothing else, and it goes on from there. All lenses are tried
- * again until none finds anything.
+ * Shrinking. What may be left out is seen through lenses (shrink_lens.h). Through each, first halves
+ * are left out, then quarters, down to one by one. A trial that still violates the same invariant
+ * becomes the new run: it is recorded, so its plan holds what really happened and nothing else, and
+ * it goes on from there. All lenses are tried again until none finds anything.
  */
 
 #include "sim/replay/shrink.h"
@@ -16,171 +15,8 @@
 #include <string.h>
 
 #include "sim/cli/cli.h"
+#include "sim/replay/shrink_lens.h"
 
-/* ---- Lenses --------------------------------------------------------------------------------- */
-
-struct lens {
-	uint32_t (*ln_count)(const struct plan *pl);
-	bool (*ln_may)(const struct plan *pl, uint32_t i);
-	void (*ln_mark)(struct plan *pl, uint32_t i, bool on);
-	bool ln_single; /* one at a time: each stands for many */
-};
-
-static uint32_t
-count_operations(const struct plan *pl)
-{
-	return pl->pl_noperations;
-}
-
-static bool
-may_operation(const struct plan *pl, uint32_t i)
-{
-	return pl->pl_operations[i].po_program;
-}
-
-static void
-mark_operation(struct plan *pl, uint32_t i, bool on)
-{
-	pl->pl_operations[i].po_dropped = on;
-}
-
-static uint32_t
-count_moves(const struct plan *pl)
-{
-	return pl->pl_nmoves;
-}
-
-/*
- * Agents are looked at one after the other: interrupts that come to nothing can go by the hundred,
- * if there is no eviction between them that something hangs on.
- */
-static unsigned int agent_shown;
-
-static bool
-may_agent(const struct plan *pl, uint32_t i)
-{
-	return pl->pl_moves[i].pm_agent && pl->pl_moves[i].pm_actor == agent_shown;
-}
-
-static bool
-may_switch(const struct plan *pl, uint32_t i)
-{
-	return !pl->pl_moves[i].pm_agent && pl->pl_moves[i].pm_operation != PLAN_NONE;
-}
-
-static void
-mark_move(struct plan *pl, uint32_t i, bool on)
-{
-	pl->pl_moves[i].pm_dropped = on;
-}
-
-/* A CPU goes on to the end of its operation before another one's turn. */
-static bool
-may_finish(const struct plan *pl, uint32_t i)
-{
-	return may_switch(pl, i) && pl->pl_moves[i].pm_points > 0;
-}
-
-static void
-mark_whole(struct plan *pl, uint32_t i, bool on)
-{
-	pl->pl_moves[i].pm_whole = on;
-}
-
-static uint32_t
-count_choices(const struct plan *pl)
-{
-	return pl->pl_nchoices;
-}
-
-static bool
-may_spare(const struct plan *pl, uint32_t i)
-{
-	return pl->pl_choices[i].cr_kind == SIM_CHOICE_FAULT && pl->pl_choices[i].cr_value != 0;
-}
-
-/* An answer within an operation; the one that it began with says what it is. */
-static bool
-may_answer(const struct plan *pl, uint32_t i)
-{
-	return pl->pl_choices[i].cr_kind == SIM_CHOICE_WORKLOAD && !pl->pl_notes[i].cn_begins &&
-	       !pl->pl_notes[i].cn_word && pl->pl_notes[i].cn_operation != 0;
-}
-
-static bool
-may_answer_0(const struct plan *pl, uint32_t i)
-{
-	return may_answer(pl, i) && pl->pl_choices[i].cr_value != 0;
-}
-
-static bool
-may_hardware(const struct plan *pl, uint32_t i)
-{
-	return (pl->pl_choices[i].cr_kind == SIM_CHOICE_HW ||
-		pl->pl_choices[i].cr_kind == SIM_CHOICE_EPOCH) &&
-	       pl->pl_choices[i].cr_value != 0;
-}
-
-static void
-mark_dropped(struct plan *pl, uint32_t i, bool on)
-{
-	pl->pl_choice_state[i] = on ? PLAN_CHOICE_DROPPED : PLAN_CHOICE_KEPT;
-}
-
-static void
-mark_zero(struct plan *pl, uint32_t i, bool on)
-{
-	pl->pl_choice_state[i] = on ? PLAN_CHOICE_ZERO : PLAN_CHOICE_KEPT;
-}
-
-/* All answers of the same operation behind this one, it included; and all before it. */
-static void
-mark_answers(struct plan *pl, uint32_t i, uint32_t step, bool on)
-{
-	const struct sim_choice_note *note = &pl->pl_notes[i];
-
-	for (uint32_t k = i; k < pl->pl_nchoices; k += step) {
-		if (pl->pl_notes[k].cn_actor != note->cn_actor)
-			continue;
-		if (pl->pl_notes[k].cn_operation != note->cn_operation)
-			break;
-		if (may_answer(pl, k))
-			mark_dropped(pl, k, on);
-	}
-}
-
-static void
-mark_tail(struct plan *pl, uint32_t i, bool on)
-{
-	mark_answers(pl, i, 1, on);
-}
-
-static void
-mark_head(struct plan *pl, uint32_t i, bool on)
-{
-	mark_answers(pl, i, UINT32_MAX, on); /* backward: i - 1 is i plus this much */
-}
-
-/* What shortens a run most comes first: it makes all further trials shorter. */
-static const struct lens lenses[] = {
-	{count_operations, may_operation, mark_operation, false},
-	{count_moves, may_agent, mark_move, false},
-	{count_moves, may_switch, mark_move, false},
-	{count_moves, may_finish, mark_whole, false},
-	{count_choices, may_answer, mark_tail, true},
-	{count_choices, may_answer, mark_head, true},
-	{count_choices, may_answer, mark_dropped, false},
-	{count_choices, may_spare, mark_zero, false},
-	{count_choices, may_answer_0, mark_zero, false},
-	{count_choices, may_hardware, mark_zero, false},
-};
-
-#define NLENSES (sizeof(lenses) / sizeof(lenses[0]))
-
-/* With another order. */
-static const struct lens *const reordered[] = {&lenses[0], &lenses[4], &lenses[5]};
-
-#define NREORDERED (sizeof(reordered) / sizeof(reordered[0]))
 #define ORDERS 500
 #define ORDERS_EACH 40
 #define ENOUGH 500 /* turns behind the last move: it will not happen any more */
@@ -326,31 +162,6 @@ keep_trial(struct shrink *sh, uint64_t order)
 	return true;
 }
 
-/* Marks up to `chunk` of what the lens shows, from its i-th on; how many there were. */
-static uint32_t
-mark(struct plan *pl, const struct lens *ln, uint32_t i, uint32_t chunk, bool on)
-{
-	uint32_t shown = 0, marked = 0;
-
-	for (uint32_t k = 0; k < ln->ln_count(pl) && marked < chunk; k++) {
-		if (!ln->ln_may(pl, k) || shown++ < i)
-			continue;
-		ln->ln_mark(pl, k, on);
-		marked++;
-	}
-	return marked;
-}
-
-static uint32_t
-count_shown(const struct plan *pl, const struct lens *ln)
-{
-	uint32_t shown = 0;
-
-	for (uint32_t k = 0; k < ln->ln_count(pl); k++)
-		shown += ln->ln_may(pl, k);
-	return shown;
-}
-
 /* The largest power of two that is no more. */
 static uint32_t
 power_below(uint32_t n)
@@ -365,24 +176,24 @@ power_below(uint32_t n)
 static void
 look_through(struct shrink *sh, const struct lens *ln)
 {
-	uint32_t chunk = ln->ln_single ? 1 : power_below(count_shown(&sh->sh_plan, ln));
+	uint32_t chunk = ln->ln_single ? 1 : power_below(lens_shown(&sh->sh_plan, ln));
 
 	for (; chunk > 0; chunk /= 2) {
 		uint32_t i = 0;
 
-		for (uint32_t shown; i < (shown = count_shown(&sh->sh_plan, ln));) {
+		for (uint32_t shown; i < (shown = lens_shown(&sh->sh_plan, ln));) {
 			if (shrink_is_over(sh))
 				return;
-			mark(&sh->sh_plan, ln, i, chunk, true);
+			lens_mark(&sh->sh_plan, ln, i, chunk, true);
 			if (!keep_trial(sh, 0)) {
-				mark(&sh->sh_plan, ln, i, chunk, false);
+				lens_mark(&sh->sh_plan, ln, i, chunk, false);
 				i += chunk;
 				continue;
 			}
 			if (sh->sh_tell)
 				sh->sh_tell(sh->sh_arg, sh);
 			/* What made no difference is still there, and passed over. */
-			if (count_shown(&sh->sh_plan, ln) >= shown)
+			if (lens_shown(&sh->sh_plan, ln) >= shown)
 				i += chunk;
 		}
 	}
@@ -406,15 +217,75 @@ reorder(struct shrink *sh, const struct lens *ln, unsigned int tries)
 			if (shrink_is_over(sh))
 				return;
 			if (ln)
-				mark(&sh->sh_plan, ln, i, 1, true);
+				lens_mark(&sh->sh_plan, ln, i, 1, true);
 			found = keep_trial(sh, sh->sh_tried + 1);
 			if (ln && !found)
-				mark(&sh->sh_plan, ln, i, 1, false);
+				lens_mark(&sh->sh_plan, ln, i, 1, false);
 		}
 		if (found && sh->sh_tell)
 			sh->sh_tell(sh->sh_arg, sh);
 		i += !found;
-	} while (ln && i < count_shown(&sh->sh_plan, ln));
+	} while (ln && i < lens_shown(&sh->sh_plan, ln));
+}
+
+/* ---- Another aim ---------------------------------------------------------------------------- */
+
+#define AIM_MOVES 4   /* from the last one back */
+#define AIM_POINTS 40 /* to either side */
+
+/* Whether a CPU stops in the middle of an operation there. */
+static bool
+is_aimed(const struct plan_move *pm)
+{
+	return !pm->pm_agent && !pm->pm_dropped && !pm->pm_whole && pm->pm_operation != PLAN_NONE &&
+	       pm->pm_points > 0;
+}
+
+/* The plan as it is marked, with one of its moves going a bit less far, or farther. */
+static bool
+aim_move(struct shrink *sh, uint32_t i)
+{
+	struct plan_move *const pm = &sh->sh_plan.pl_moves[i];
+	const uint32_t points = pm->pm_points;
+
+	for (uint32_t d = 1; d <= AIM_POINTS && !shrink_is_over(sh); d++) {
+		pm->pm_points = points - d;
+		if (d < points && keep_trial(sh, 0))
+			return true;
+		pm->pm_points = points + d;
+		if (keep_trial(sh, 0))
+			return true;
+	}
+	pm->pm_points = points;
+	return false;
+}
+
+/*
+ * An operation that has less to do comes to the same place in fewer steps, and there a race hangs
+ * on. With one thing less, the last places at which a CPU stops are tried around where they were.
+ */
+static void
+aim(struct shrink *sh, const struct lens *ln)
+{
+	uint32_t i = 0;
+
+	while (i < lens_shown(&sh->sh_plan, ln) && !shrink_is_over(sh)) {
+		unsigned int n = 0;
+		bool found = false;
+
+		lens_mark(&sh->sh_plan, ln, i, 1, true);
+		for (uint32_t m = sh->sh_plan.pl_nmoves; m-- > 0 && n < AIM_MOVES && !found;) {
+			if (is_aimed(&sh->sh_plan.pl_moves[m])) {
+				found = aim_move(sh, m);
+				n++;
+			}
+		}
+		if (!found)
+			lens_mark(&sh->sh_plan, ln, i, 1, false);
+		else if (sh->sh_tell)
+			sh->sh_tell(sh->sh_arg, sh);
+		i += !found;
+	}
 }
 
 /* ---- The whole ------------------------------------------------------------------------------ */
@@ -477,20 +348,22 @@ shrink_run(struct shrink *sh)
 		return error;
 	do {
 		before = sh->sh_size;
-		for (unsigned int i = 0; i < NLENSES && !shrink_is_over(sh); i++) {
-			const unsigned int nagents =
-				lenses[i].ln_may == may_agent ? SIM_MAX_AGENTS : 1;
+		for (unsigned int i = 0; i < LENS_COUNT && !shrink_is_over(sh); i++) {
+			const unsigned int nagents = lens_all[i].ln_agents ? SIM_MAX_AGENTS : 1;
 
-			for (agent_shown = 0; agent_shown < nagents; agent_shown++)
-				look_through(sh, &lenses[i]);
+			for (lens_agent = 0; lens_agent < nagents; lens_agent++)
+				look_through(sh, &lens_all[i]);
 			/* Few operations left, and thousands of moves: another order has few. */
 			if (i == 0)
 				reorder(sh, NULL, ORDERS_EACH);
 		}
+		for (unsigned int i = 0; i < LENS_REORDERED && compare(&sh->sh_size, &before) == 0;
+		     i++)
+			aim(sh, lens_reordered[i]);
 		if (compare(&sh->sh_size, &before) == 0) {
 			reorder(sh, NULL, ORDERS);
-			for (unsigned int i = 0; i < NREORDERED; i++)
-				reorder(sh, reordered[i], ORDERS_EACH);
+			for (unsigned int i = 0; i < LENS_REORDERED; i++)
+				reorder(sh, lens_reordered[i], ORDERS_EACH);
 		}
 	} while (!shrink_is_over(sh) && compare(&sh->sh_size, &before) < 0);
 	sh->sh_through = !shrink_is_over(sh);
