@@ -199,21 +199,6 @@ do_some(struct workload *wl, enum op op)
 	return sp;
 }
 
-/* The thread that was killed here was its process's last one: the space that it had goes, too. */
-static void
-bury(struct world *w, struct space *sp)
-{
-	sim_signal_clear();
-	vmop_enter(w);
-	if (sp != NULL && !sp->sp_closing && !sim_fault_off(SIM_FAULT_DESTROY)) {
-		sp->sp_users++;
-		hostop_recreate(sp, 0, 0);
-		host_fence();
-		sp->sp_users--;
-	}
-	vmop_leave(w);
-}
-
 /*
  * By chance all CPUs go on together, to the same step. A policy may let one of them run for as long
  * as it can, so there each has its share.
@@ -260,7 +245,7 @@ cpu_program(void *arg)
 		vmop_leave(w);
 		STORY(done(0));
 		if (sim_killed())
-			bury(w, sp);
+			world_bury(w, sp);
 	}
 	cpu_end(w);
 }

@@ -9,6 +9,7 @@
 
 #include "sim/cli/faults.h"
 #include "sim/trace/trace.h"
+#include "sim/workload/scenario.h"
 #include "sim/workload/vmop.h"
 #include "sim/story/story_record.h"
 #include "sim/workload/traced.h"
@@ -86,7 +87,11 @@ host_turn(struct space *sp)
 		start = rg->rg_base;
 		stop = rg->rg_base + REGION_BYTES;
 	}
+	sp->sp_users++;
 	ops[op](sp, start, stop);
+	/* As a lock would: what was stored here is seen by whoever has the space next. */
+	host_fence();
+	sp->sp_users--;
 }
 
 static void
@@ -103,11 +108,16 @@ cpu_program(void *arg)
 		sim_operation();
 		STORY(begin("turn", sp->sp_name, 0, 0));
 		sim_point(SIM_USER, NULL);
-		if (sim_choose(SIM_CHOICE_WORKLOAD, HOST_TURNS) == 0)
-			host_turn(sp);
-		else
+		sim_fault_scope(1 + OP_RUN);
+		if (sim_choose(SIM_CHOICE_WORKLOAD, HOST_TURNS) != 0)
 			vcpu_run(&sp->sp_vcpus[0], next_access, NULL);
+		else if (!sp->sp_closing)
+			host_turn(sp);
+		sim_fault_scope(0);
 		STORY(done(0));
+		/* The guest begins anew, with memory as it was made; its program goes on. */
+		if (sim_killed())
+			world_bury(w, sp);
 	}
 	cpu_end(w);
 }

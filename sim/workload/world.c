@@ -460,3 +460,17 @@ world_end(struct world *w)
 	oracle_vm_read_back(w);
 	world_destroy(w);
 }
+
+void
+world_bury(struct world *w, struct space *sp)
+{
+	sim_signal_clear();
+	vmop_enter(w);
+	if (sp != NULL && !sp->sp_closing && !sim_fault_off(SIM_FAULT_DESTROY)) {
+		sp->sp_users++;
+		hostop_recreate(sp, 0, 0);
+		host_fence();
+		sp->sp_users--;
+	}
+	vmop_leave(w);
+}

@@ -295,6 +295,12 @@ void space_close(struct space *sp);
 /* Tears everything down; what is left after it is a leak. */
 void world_destroy(struct world *w);
 
+/*
+ * The thread that was killed here was its process's last one: the space that it had goes, too; if
+ * it had one.
+ */
+void world_bury(struct world *w, struct space *sp);
+
 /* What must hold of the whole when each space is quiet, then world_destroy(). */
 void world_end(struct world *w);
 
