@@ -7,7 +7,8 @@
  *
  * One is about nothing: each seed of "swarm" draws the world and the operations. What all do at
  * once hides some bugs, since one operation undoes what another needs; leaving half of them out at
- * random brings those together that nobody thought of.
+ * random brings those together that nobody thought of. "rush" does the same to operations that are
+ * all alike: what the swarm has seldom, such as pageout, meets what is seldom there, too.
  */
 
 #include "sim/workload/scenario.h"
@@ -402,6 +403,14 @@ static const struct scenario scenarios[] = {
 		.sn_scale = SCALE_FULL,
 		.sn_swarm = true,
 	},
+	{
+		.sn_info = {"rush",
+			    "the swarm, in which rare operations come as often as all others"},
+		.sn_weights = SWARM_WEIGHTS,
+		.sn_scale = SCALE_FULL,
+		.sn_swarm = true,
+		.sn_even = true,
+	},
 };
 
 #define NSCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
@@ -461,9 +470,14 @@ scenario_draw(const struct scenario *from, uint64_t seed, struct scenario *out)
 	out->sn_no_tables = (traits >> 32) % 4 == 0;
 	/* Guests run in every seed; of the rest a third is left out, a third comes often. */
 	for (unsigned int op = 0; op < OP_COUNT; op++) {
-		static const uint32_t times[] = {0, 1, 4};
+		static const uint32_t times[] = {0, 1, 4}, even[] = {0, 0, 4, 16};
+		const uint64_t drawn = workload_hash(seed, SALT_WEIGHTS + op);
 
-		if (op != OP_RUN)
-			out->sn_weights[op] *= times[workload_hash(seed, SALT_WEIGHTS + op) % 3];
+		if (op == OP_RUN || out->sn_weights[op] == 0)
+			continue;
+		if (from->sn_even)
+			out->sn_weights[op] = even[drawn % 4];
+		else
+			out->sn_weights[op] *= times[drawn % 3];
 	}
 }

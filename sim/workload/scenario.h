@@ -71,6 +71,7 @@ struct scenario {
 	bool sn_log;	   /* dirty logs are on from the beginning */
 	bool sn_stalls;	   /* CPUs stand still for long, wherever they are */
 	bool sn_swarm;	   /* each seed draws a scenario of its own from this one */
+	bool sn_even;	   /* and makes no difference between what is rare and what is not */
 };
 
 /* What an operation does; NULL for those that are of no space. */
