@@ -10,34 +10,14 @@
  */
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
-#include <Zydis/Zydis.h>
 
-#include "emul.h"
-
-#define FLAG_CF 0x001ull
-#define FLAG_PF 0x004ull
-#define FLAG_AF 0x010ull
-#define FLAG_ZF 0x040ull
-#define FLAG_SF 0x080ull
-#define FLAG_DF 0x400ull
-#define FLAG_OF 0x800ull
-#define FLAGS_ALL (FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF)
-
-struct emul {
-	struct emul_cpu *e_cpu;
-	const struct emul_ops *e_ops;
-	ZydisDecodedInstruction e_inst;
-	ZydisDecodedOperand e_op[ZYDIS_MAX_OPERAND_COUNT];
-	uint64_t e_gpr[EMUL_GPRS]; /* becomes the CPU's if all goes well */
-	uint64_t e_rflags;
-};
+#include "emul_priv.h"
 
 /* ---- Registers and values -------------------------------------------------------------------- */
 
-static uint64_t
-mask_of(unsigned int bytes)
+uint64_t
+emul_mask(unsigned int bytes)
 {
 	return bytes >= 8 ? UINT64_MAX : (1ull << bytes * 8) - 1;
 }
@@ -53,7 +33,7 @@ sign_extend(uint64_t value, unsigned int bytes)
 {
 	const uint64_t sign = sign_of(bytes);
 
-	return ((value & mask_of(bytes)) ^ sign) - sign;
+	return ((value & emul_mask(bytes)) ^ sign) - sign;
 }
 
 /* Which general register, and whether it is one of AH, CH, DH, BH. -1: none of ours. */
@@ -69,21 +49,21 @@ gpr_of(ZydisRegister reg, bool *high)
 	return ZydisRegisterGetId(reg);
 }
 
-static int
-reg_read(const struct emul *e, ZydisRegister reg, unsigned int bytes, uint64_t *value)
+int
+emul_reg_read(const struct emul *e, ZydisRegister reg, unsigned int bytes, uint64_t *value)
 {
 	bool high;
 	const int n = gpr_of(reg, &high);
 
 	if (n < 0)
 		return -EOPNOTSUPP;
-	*value = e->e_gpr[n] >> (high ? 8 : 0) & mask_of(bytes);
+	*value = e->e_gpr[n] >> (high ? 8 : 0) & emul_mask(bytes);
 	return 0;
 }
 
 /* A 32-bit result clears the upper half, shorter ones leave the rest. */
-static int
-reg_write(struct emul *e, ZydisRegister reg, unsigned int bytes, uint64_t value)
+int
+emul_reg_write(struct emul *e, ZydisRegister reg, unsigned int bytes, uint64_t value)
 {
 	bool high;
 	const int n = gpr_of(reg, &high);
@@ -93,9 +73,9 @@ reg_write(struct emul *e, ZydisRegister reg, unsigned int bytes, uint64_t value)
 	if (high)
 		e->e_gpr[n] = (e->e_gpr[n] & ~0xff00ull) | (value & 0xff) << 8;
 	else if (bytes >= 4)
-		e->e_gpr[n] = value & mask_of(bytes);
+		e->e_gpr[n] = value & emul_mask(bytes);
 	else
-		e->e_gpr[n] = (e->e_gpr[n] & ~mask_of(bytes)) | (value & mask_of(bytes));
+		e->e_gpr[n] = (e->e_gpr[n] & ~emul_mask(bytes)) | (value & emul_mask(bytes));
 	return 0;
 }
 
@@ -120,8 +100,8 @@ seg_of(ZydisRegister reg)
 	}
 }
 
-static int
-linear(const struct emul *e, ZydisRegister seg_reg, uint64_t offset, uint64_t *gla)
+int
+emul_linear(const struct emul *e, ZydisRegister seg_reg, uint64_t offset, uint64_t *gla)
 {
 	const enum emul_seg seg = seg_of(seg_reg);
 	uint64_t base = 0;
@@ -136,8 +116,8 @@ linear(const struct emul *e, ZydisRegister seg_reg, uint64_t offset, uint64_t *g
 	return error;
 }
 
-static int
-address(const struct emul *e, const ZydisDecodedOperand *op, uint64_t *gla)
+int
+emul_address(const struct emul *e, const ZydisDecodedOperand *op, uint64_t *gla)
 {
 	const unsigned int width = e->e_inst.address_width / 8u;
 	uint64_t offset = (uint64_t)op->mem.disp.value;
@@ -146,29 +126,29 @@ address(const struct emul *e, const ZydisDecodedOperand *op, uint64_t *gla)
 	if (op->mem.base == ZYDIS_REGISTER_RIP || op->mem.base == ZYDIS_REGISTER_EIP) {
 		offset += e->e_cpu->em_rip + e->e_inst.length;
 	} else if (op->mem.base != ZYDIS_REGISTER_NONE) {
-		if (reg_read(e, op->mem.base, width, &value))
+		if (emul_reg_read(e, op->mem.base, width, &value))
 			return -EOPNOTSUPP;
 		offset += value;
 	}
 	if (op->mem.index != ZYDIS_REGISTER_NONE) {
-		if (reg_read(e, op->mem.index, width, &value))
+		if (emul_reg_read(e, op->mem.index, width, &value))
 			return -EOPNOTSUPP;
 		offset += value * op->mem.scale;
 	}
-	return linear(e, op->mem.segment, offset & mask_of(width), gla);
+	return emul_linear(e, op->mem.segment, offset & emul_mask(width), gla);
 }
 
-static unsigned int
-bytes_of(const ZydisDecodedOperand *op)
+unsigned int
+emul_bytes(const ZydisDecodedOperand *op)
 {
 	return op->size / 8u;
 }
 
-static int
-op_read(const struct emul *e, unsigned int i, uint64_t *value)
+int
+emul_op_read(const struct emul *e, unsigned int i, uint64_t *value)
 {
 	const ZydisDecodedOperand *const op = &e->e_op[i];
-	const unsigned int bytes = bytes_of(op);
+	const unsigned int bytes = emul_bytes(op);
 	uint64_t gla;
 	int error;
 
@@ -176,43 +156,43 @@ op_read(const struct emul *e, unsigned int i, uint64_t *value)
 		return -EOPNOTSUPP;
 	switch (op->type) {
 	case ZYDIS_OPERAND_TYPE_REGISTER:
-		return reg_read(e, op->reg.value, bytes, value);
+		return emul_reg_read(e, op->reg.value, bytes, value);
 	case ZYDIS_OPERAND_TYPE_IMMEDIATE:
 		*value = op->imm.value.u;
 		return 0;
 	case ZYDIS_OPERAND_TYPE_MEMORY:
-		error = address(e, op, &gla);
+		error = emul_address(e, op, &gla);
 		if (error == 0)
 			error = e->e_ops->eo_load(e->e_ops->eo_arg, gla, bytes, value);
-		*value &= mask_of(bytes);
+		*value &= emul_mask(bytes);
 		return error;
 	default:
 		return -EOPNOTSUPP;
 	}
 }
 
-static int
-op_write(struct emul *e, unsigned int i, uint64_t value)
+int
+emul_op_write(struct emul *e, unsigned int i, uint64_t value)
 {
 	const ZydisDecodedOperand *const op = &e->e_op[i];
-	const unsigned int bytes = bytes_of(op);
+	const unsigned int bytes = emul_bytes(op);
 	uint64_t gla;
 	int error;
 
 	if (bytes == 0 || bytes > 8)
 		return -EOPNOTSUPP;
 	if (op->type == ZYDIS_OPERAND_TYPE_REGISTER)
-		return reg_write(e, op->reg.value, bytes, value);
+		return emul_reg_write(e, op->reg.value, bytes, value);
 	if (op->type != ZYDIS_OPERAND_TYPE_MEMORY)
 		return -EOPNOTSUPP;
-	error = address(e, op, &gla);
+	error = emul_address(e, op, &gla);
 	return error ? error
-		     : e->e_ops->eo_store(e->e_ops->eo_arg, gla, bytes, value & mask_of(bytes));
+		     : e->e_ops->eo_store(e->e_ops->eo_arg, gla, bytes, value & emul_mask(bytes));
 }
 
 /* Before an operand is read that will be written. */
-static int
-op_probe(const struct emul *e, unsigned int i)
+int
+emul_op_probe(const struct emul *e, unsigned int i)
 {
 	const ZydisDecodedOperand *const op = &e->e_op[i];
 	uint64_t gla;
@@ -220,8 +200,8 @@ op_probe(const struct emul *e, unsigned int i)
 
 	if (op->type != ZYDIS_OPERAND_TYPE_MEMORY)
 		return 0;
-	error = address(e, op, &gla);
-	return error ? error : e->e_ops->eo_probe(e->e_ops->eo_arg, gla, bytes_of(op));
+	error = emul_address(e, op, &gla);
+	return error ? error : e->e_ops->eo_probe(e->e_ops->eo_arg, gla, emul_bytes(op));
 }
 
 /* ---- Flags ----------------------------------------------------------------------------------- */
@@ -235,14 +215,14 @@ flags_set(struct emul *e, uint64_t which, uint64_t flags)
 static uint64_t
 flags_of_result(uint64_t r, unsigned int bytes)
 {
-	return ((r & mask_of(bytes)) == 0 ? FLAG_ZF : 0) | (r & sign_of(bytes) ? FLAG_SF : 0) |
+	return ((r & emul_mask(bytes)) == 0 ? FLAG_ZF : 0) | (r & sign_of(bytes) ? FLAG_SF : 0) |
 	       (__builtin_parity((unsigned int)(r & 0xff)) ? 0 : FLAG_PF);
 }
 
 static uint64_t
 add(struct emul *e, uint64_t a, uint64_t b, uint64_t carry, unsigned int bytes, uint64_t which)
 {
-	const uint64_t m = mask_of(bytes);
+	const uint64_t m = emul_mask(bytes);
 	const uint64_t r = (a + b + carry) & m;
 	const uint64_t carries = (a & b) | ((a | b) & ~r);
 
@@ -256,7 +236,7 @@ add(struct emul *e, uint64_t a, uint64_t b, uint64_t carry, unsigned int bytes, 
 static uint64_t
 sub(struct emul *e, uint64_t a, uint64_t b, uint64_t borrow, unsigned int bytes, uint64_t which)
 {
-	const uint64_t r = (a - b - borrow) & mask_of(bytes);
+	const uint64_t r = (a - b - borrow) & emul_mask(bytes);
 	const uint64_t borrows = (~a & b) | ((~a | b) & r);
 
 	flags_set(e, which,
@@ -271,7 +251,7 @@ static uint64_t
 logic(struct emul *e, uint64_t r, unsigned int bytes)
 {
 	flags_set(e, FLAGS_ALL, flags_of_result(r, bytes));
-	return r & mask_of(bytes);
+	return r & emul_mask(bytes);
 }
 
 /* ---- Instructions ---------------------------------------------------------------------------- */
@@ -282,19 +262,19 @@ arithmetic(struct emul *e)
 {
 	const ZydisMnemonic m = e->e_inst.mnemonic;
 	const bool writes = m != ZYDIS_MNEMONIC_CMP && m != ZYDIS_MNEMONIC_TEST;
-	const unsigned int bytes = bytes_of(&e->e_op[0]);
+	const unsigned int bytes = emul_bytes(&e->e_op[0]);
 	const uint64_t carry = e->e_rflags & FLAG_CF ? 1 : 0;
 	uint64_t a, b, r;
 	int error;
 
-	error = writes ? op_probe(e, 0) : 0;
+	error = writes ? emul_op_probe(e, 0) : 0;
 	if (error == 0)
-		error = op_read(e, 0, &a);
+		error = emul_op_read(e, 0, &a);
 	if (error == 0)
-		error = op_read(e, 1, &b);
+		error = emul_op_read(e, 1, &b);
 	if (error)
 		return error;
-	b &= mask_of(bytes);
+	b &= emul_mask(bytes);
 	switch (m) {
 	case ZYDIS_MNEMONIC_ADD:
 	case ZYDIS_MNEMONIC_ADC:
@@ -314,20 +294,20 @@ arithmetic(struct emul *e)
 		r = sub(e, a, b, m == ZYDIS_MNEMONIC_SBB ? carry : 0, bytes, FLAGS_ALL);
 		break;
 	}
-	return writes ? op_write(e, 0, r) : 0;
+	return writes ? emul_op_write(e, 0, r) : 0;
 }
 
 static int
 unary(struct emul *e)
 {
-	const unsigned int bytes = bytes_of(&e->e_op[0]);
+	const unsigned int bytes = emul_bytes(&e->e_op[0]);
 	const uint64_t without_carry = FLAGS_ALL & ~FLAG_CF;
 	uint64_t a, r;
 	int error;
 
-	error = op_probe(e, 0);
+	error = emul_op_probe(e, 0);
 	if (error == 0)
-		error = op_read(e, 0, &a);
+		error = emul_op_read(e, 0, &a);
 	if (error)
 		return error;
 	switch (e->e_inst.mnemonic) {
@@ -344,23 +324,23 @@ unary(struct emul *e)
 		r = ~a;
 		break;
 	}
-	return op_write(e, 0, r);
+	return emul_op_write(e, 0, r);
 }
 
 static int
 move(struct emul *e)
 {
-	const unsigned int bytes = bytes_of(&e->e_op[1]);
+	const unsigned int bytes = emul_bytes(&e->e_op[1]);
 	uint64_t value;
 	int error;
 
-	error = op_read(e, 1, &value);
+	error = emul_op_read(e, 1, &value);
 	if (error)
 		return error;
 	if (e->e_inst.mnemonic == ZYDIS_MNEMONIC_MOVSX ||
 	    e->e_inst.mnemonic == ZYDIS_MNEMONIC_MOVSXD)
 		value = sign_extend(value, bytes);
-	return op_write(e, 0, value);
+	return emul_op_write(e, 0, value);
 }
 
 /* XCHG and XADD: both operands are written. One is a register, and that cannot fail. */
@@ -368,48 +348,48 @@ static int
 exchange(struct emul *e)
 {
 	const unsigned int memory = e->e_op[0].type == ZYDIS_OPERAND_TYPE_MEMORY ? 0 : 1;
-	const unsigned int bytes = bytes_of(&e->e_op[0]);
+	const unsigned int bytes = emul_bytes(&e->e_op[0]);
 	uint64_t a, b, first;
 	int error;
 
-	error = op_probe(e, memory);
+	error = emul_op_probe(e, memory);
 	if (error == 0)
-		error = op_read(e, 0, &a);
+		error = emul_op_read(e, 0, &a);
 	if (error == 0)
-		error = op_read(e, 1, &b);
+		error = emul_op_read(e, 1, &b);
 	if (error)
 		return error;
 	first = e->e_inst.mnemonic == ZYDIS_MNEMONIC_XADD ? add(e, a, b, 0, bytes, FLAGS_ALL) : b;
 	/* The address may depend on the register: memory comes first. */
-	error = op_write(e, memory, memory == 0 ? first : a);
-	return error ? error : op_write(e, 1 - memory, memory == 0 ? a : first);
+	error = emul_op_write(e, memory, memory == 0 ? first : a);
+	return error ? error : emul_op_write(e, 1 - memory, memory == 0 ? a : first);
 }
 
 static int
 compare_exchange(struct emul *e)
 {
-	const unsigned int bytes = bytes_of(&e->e_op[0]);
-	const uint64_t rax = e->e_gpr[EMUL_RAX] & mask_of(bytes);
+	const unsigned int bytes = emul_bytes(&e->e_op[0]);
+	const uint64_t rax = e->e_gpr[EMUL_RAX] & emul_mask(bytes);
 	uint64_t a, b;
 	int error;
 
-	error = op_probe(e, 0);
+	error = emul_op_probe(e, 0);
 	if (error == 0)
-		error = op_read(e, 0, &a);
+		error = emul_op_read(e, 0, &a);
 	if (error == 0)
-		error = op_read(e, 1, &b);
+		error = emul_op_read(e, 1, &b);
 	if (error)
 		return error;
 	sub(e, rax, a, 0, bytes, FLAGS_ALL);
 	/* A CPU writes in either case. */
-	error = op_write(e, 0, rax == a ? b : a);
+	error = emul_op_write(e, 0, rax == a ? b : a);
 	if (error == 0 && rax != a)
-		error = reg_write(e,
-				  bytes == 1   ? ZYDIS_REGISTER_AL
-				  : bytes == 2 ? ZYDIS_REGISTER_AX
-				  : bytes == 4 ? ZYDIS_REGISTER_EAX
-					       : ZYDIS_REGISTER_RAX,
-				  bytes, a);
+		error = emul_reg_write(e,
+				       bytes == 1   ? ZYDIS_REGISTER_AL
+				       : bytes == 2 ? ZYDIS_REGISTER_AX
+				       : bytes == 4 ? ZYDIS_REGISTER_EAX
+						    : ZYDIS_REGISTER_RAX,
+				       bytes, a);
 	return error;
 }
 
@@ -418,18 +398,18 @@ static int
 bit(struct emul *e)
 {
 	const ZydisMnemonic m = e->e_inst.mnemonic;
-	const unsigned int bytes = bytes_of(&e->e_op[0]);
+	const unsigned int bytes = emul_bytes(&e->e_op[0]);
 	const bool memory = e->e_op[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
 	uint64_t number, value, gla = 0, one;
 	int error;
 
-	error = op_read(e, 1, &number);
+	error = emul_op_read(e, 1, &number);
 	if (error == 0 && memory)
-		error = address(e, &e->e_op[0], &gla);
+		error = emul_address(e, &e->e_op[0], &gla);
 	if (error)
 		return error;
 	if (memory && e->e_op[1].type == ZYDIS_OPERAND_TYPE_REGISTER) {
-		const int64_t at = (int64_t)sign_extend(number, bytes_of(&e->e_op[1]));
+		const int64_t at = (int64_t)sign_extend(number, emul_bytes(&e->e_op[1]));
 
 		gla += (uint64_t)((at >> (bytes == 8 ? 6 : bytes == 4 ? 5 : 4)) * bytes);
 	}
@@ -438,7 +418,7 @@ bit(struct emul *e)
 		error = e->e_ops->eo_probe(e->e_ops->eo_arg, gla, bytes);
 	if (error == 0)
 		error = memory ? e->e_ops->eo_load(e->e_ops->eo_arg, gla, bytes, &value)
-			       : op_read(e, 0, &value);
+			       : emul_op_read(e, 0, &value);
 	if (error)
 		return error;
 	flags_set(e, FLAG_CF, value & one ? FLAG_CF : 0);
@@ -448,7 +428,7 @@ bit(struct emul *e)
 		: m == ZYDIS_MNEMONIC_BTR ? value & ~one
 					  : value ^ one;
 	return memory ? e->e_ops->eo_store(e->e_ops->eo_arg, gla, bytes, value)
-		      : op_write(e, 0, value);
+		      : emul_op_write(e, 0, value);
 }
 
 /* ---- String instructions --------------------------------------------------------------------- */
@@ -512,22 +492,22 @@ step(struct emul *e, enum emul_gpr reg, const struct string *st)
 	const uint64_t by = e->e_rflags & FLAG_DF ? -(uint64_t)st->st_bytes : st->st_bytes;
 	const unsigned int row = st->st_width == 2 ? 0 : st->st_width == 4 ? 1 : 2;
 
-	reg_write(e, names[row][reg == EMUL_RDI], st->st_width, e->e_gpr[reg] + by);
+	emul_reg_write(e, names[row][reg == EMUL_RDI], st->st_width, e->e_gpr[reg] + by);
 }
 
 static int
 string_round(struct emul *e, const struct string *st)
 {
-	const uint64_t m = mask_of(st->st_width);
+	const uint64_t m = emul_mask(st->st_width);
 	const struct emul_ops *const ops = e->e_ops;
-	uint64_t value = e->e_gpr[EMUL_RAX] & mask_of(st->st_bytes);
+	uint64_t value = e->e_gpr[EMUL_RAX] & emul_mask(st->st_bytes);
 	uint64_t from = 0, to = 0, other;
 	int error = 0;
 
 	if (st->st_loads)
-		error = linear(e, st->st_seg, e->e_gpr[EMUL_RSI] & m, &from);
+		error = emul_linear(e, st->st_seg, e->e_gpr[EMUL_RSI] & m, &from);
 	if (error == 0 && (st->st_stores || st->st_compares))
-		error = linear(e, ZYDIS_REGISTER_ES, e->e_gpr[EMUL_RDI] & m, &to);
+		error = emul_linear(e, ZYDIS_REGISTER_ES, e->e_gpr[EMUL_RDI] & m, &to);
 	if (error == 0 && st->st_loads && st->st_stores)
 		error = ops->eo_probe(ops->eo_arg, to, st->st_bytes);
 	if (error == 0 && st->st_loads)
@@ -541,7 +521,7 @@ string_round(struct emul *e, const struct string *st)
 	if (st->st_compares)
 		sub(e, value, other, 0, st->st_bytes, FLAGS_ALL);
 	if (st->st_loads && !st->st_stores && !st->st_compares)
-		reg_write(e, e->e_op[0].reg.value, st->st_bytes, value);
+		emul_reg_write(e, e->e_op[0].reg.value, st->st_bytes, value);
 	if (st->st_loads)
 		step(e, EMUL_RSI, st);
 	if (st->st_stores || st->st_compares)
@@ -582,11 +562,11 @@ string(struct emul *e, struct string *st)
 	const bool until_equal = a & ZYDIS_ATTRIB_HAS_REPNE;
 	unsigned int rounds = 0;
 
-	st->st_bytes = bytes_of(&e->e_op[0]);
+	st->st_bytes = emul_bytes(&e->e_op[0]);
 	st->st_width = e->e_inst.address_width / 8u;
 	st->st_seg = source_segment(e);
 	for (;;) {
-		const uint64_t count = e->e_gpr[EMUL_RCX] & mask_of(st->st_width);
+		const uint64_t count = e->e_gpr[EMUL_RCX] & emul_mask(st->st_width);
 		bool last;
 		int error;
 
@@ -599,11 +579,11 @@ string(struct emul *e, struct string *st)
 			return error;
 		if (!rep)
 			break;
-		reg_write(e,
-			  st->st_width == 2   ? ZYDIS_REGISTER_CX
-			  : st->st_width == 4 ? ZYDIS_REGISTER_ECX
-					      : ZYDIS_REGISTER_RCX,
-			  st->st_width, count - 1);
+		emul_reg_write(e,
+			       st->st_width == 2   ? ZYDIS_REGISTER_CX
+			       : st->st_width == 4 ? ZYDIS_REGISTER_ECX
+						   : ZYDIS_REGISTER_RCX,
+			       st->st_width, count - 1);
 		last = st->st_compares && !(e->e_rflags & FLAG_ZF) == !until_equal;
 		if (last)
 			break;
@@ -651,7 +631,7 @@ other(struct emul *e)
 	case ZYDIS_MNEMONIC_BTC:
 		return bit(e);
 	default:
-		return -EOPNOTSUPP;
+		return emul_move(e);
 	}
 }
 

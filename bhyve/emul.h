@@ -9,6 +9,7 @@
 #ifndef BHYVE_EMUL_H
 #define BHYVE_EMUL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -62,6 +63,8 @@ struct emul_ops {
 	/* Can all of it be stored? For instructions that load first: a fault comes before. */
 	int (*eo_probe)(void *arg, uint64_t gla, unsigned int bytes);
 	int (*eo_base)(void *arg, enum emul_seg seg, uint64_t *base);
+	/* An SSE register, both halves. NULL: there are none. */
+	int (*eo_xmm)(void *arg, unsigned int n, bool write, uint64_t value[2]);
 	void *eo_arg;
 };
 

@@ -146,6 +146,16 @@ segment_base(void *arg, enum emul_seg seg, uint64_t *base)
 	return vm_get_desc(mm->mm_vcpu, VMM_REG_ES + seg, base, &limit, &access);
 }
 
+static int
+xmm(void *arg, unsigned int n, bool write, uint64_t value[2])
+{
+	struct mmio *const mm = arg;
+	const enum vmm_reg halves[] = {VMM_REG_XMM0 + 2 * n, VMM_REG_XMM0 + 2 * n + 1};
+
+	return write ? vm_set_register_set(mm->mm_vcpu, 2, halves, value)
+		     : vm_get_register_set(mm->mm_vcpu, 2, halves, value);
+}
+
 /* ---- One instruction ------------------------------------------------------------------------- */
 
 /* The code segment's base, and by which rules the instruction is read. */
@@ -229,7 +239,7 @@ int
 mmio_exit(struct machine *ma, struct vcpu *vcpu, const struct vmm_exit *exit)
 {
 	struct mmio mm = {.mm_machine = ma, .mm_vcpu = vcpu};
-	const struct emul_ops ops = {load, store, probe, segment_base, &mm};
+	const struct emul_ops ops = {load, store, probe, segment_base, xmm, &mm};
 	uint8_t inst[EMUL_INST_MAX];
 	uint64_t before[ALL_REGS], base;
 	struct emul_cpu cpu;

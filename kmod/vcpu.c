@@ -266,6 +266,8 @@ vcpu_request(struct vcpu *vcpu, int request)
 
 /* ---- Registers ------------------------------------------------------------------------------- */
 
+#define FXSAVE_XMM0 160 /* SDM vol. 1 table 10-2 */
+
 /* Where struct vcpu keeps a register, or NULL: it is the backend's. */
 static u64 *
 reg_here(struct vcpu *vcpu, u32 reg)
@@ -281,6 +283,8 @@ reg_here(struct vcpu *vcpu, u32 reg)
 		return &vcpu->vc_dr[reg - VMM_REG_DR0];
 	case VMM_REG_DR6:
 		return &vcpu->vc_dr6;
+	case VMM_REG_XMM0 ... VMM_REG_XMM_LAST:
+		return (u64 *)&vcpu->vc_fxsave[FXSAVE_XMM0 + 8 * (reg - VMM_REG_XMM0)];
 	default:
 		return NULL;
 	}

@@ -389,6 +389,8 @@ enum vmm_reg {
 	VMM_REG_SYSENTER_EIP,
 	VMM_REG_PAT,
 	VMM_REG_INTR_SHADOW,
+	VMM_REG_XMM0, /* its lower half, then its upper half, and so on to XMM15 */
+	VMM_REG_XMM_LAST = VMM_REG_XMM0 + 31,
 	VMM_REG_COUNT,
 };
 

@@ -10,74 +10,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "emul.h"
+#include "emul_rig.h"
 
-#define MEM_BYTES 0x4000u
-#define CF 0x001u
-#define PF 0x004u
-#define AF 0x010u
-#define ZF 0x040u
-#define SF 0x080u
-#define DF 0x400u
-#define OF 0x800u
-#define ALL (CF | PF | AF | ZF | SF | OF)
-
-static uint8_t mem[MEM_BYTES];
-static uint64_t bases[EMUL_SEGS];
-static unsigned int loads, stores, probes;
-static uint64_t no_write_from; /* stores at or above fault */
-
-static int
-load(void *arg, uint64_t gla, unsigned int bytes, uint64_t *value)
-{
-	(void)arg;
-	if (gla + bytes > MEM_BYTES)
-		return EMUL_FAULT;
-	loads++;
-	*value = 0;
-	memcpy(value, mem + gla, bytes);
-	return 0;
-}
-
-static int
-probe(void *arg, uint64_t gla, unsigned int bytes)
-{
-	(void)arg;
-	probes++;
-	return gla + bytes > no_write_from ? EMUL_FAULT : 0;
-}
-
-static int
-store(void *arg, uint64_t gla, unsigned int bytes, uint64_t value)
-{
-	(void)arg;
-	if (gla + bytes > no_write_from)
-		return EMUL_FAULT;
-	stores++;
-	memcpy(mem + gla, &value, bytes);
-	return 0;
-}
-
-static int
-base(void *arg, enum emul_seg seg, uint64_t *value)
-{
-	(void)arg;
-	*value = bases[seg];
-	return 0;
-}
-
-static const struct emul_ops ops = {load, store, probe, base, NULL};
-
-static void
-begin(void)
-{
-	memset(mem, 0, sizeof(mem));
-	memset(bases, 0, sizeof(bases));
-	loads = stores = probes = 0;
-	no_write_from = MEM_BYTES;
-}
-
-TestSuite(emul, .init = begin);
+TestSuite(emul, .init = emul_rig_begin);
 
 /* RBX is 0x1000 before, RAX, RCX, RDX and the quadword at 0x1000 as the row says. */
 struct row {
@@ -451,7 +386,7 @@ Test(emul, table)
 			.em_mode = EMUL_LONG64, .em_rip = 0x2000, .em_rflags = 0x202u | r->flags};
 		uint64_t at;
 
-		begin();
+		emul_rig_begin();
 		memcpy(mem + 0x1000, &r->at, 8);
 		cpu.em_gpr[EMUL_RBX] = 0x1000;
 		cpu.em_gpr[EMUL_RAX] = r->rax;

@@ -66,6 +66,10 @@ static const struct known known[] = {
 	{VMM_REG_SYSENTER_ESP, CANONICAL | 0x84000000, IN(sysenter_esp)},
 	{VMM_REG_SYSENTER_EIP, CANONICAL | 0x85000000, IN(sysenter_eip)},
 	{VMM_REG_PAT, 0x0007040601050406, IN(pat)},
+	{VMM_REG_XMM0, 0x1010000000000010, IN(xmm0[0])},
+	{VMM_REG_XMM0 + 1, 0x1111000000000011, IN(xmm0[1])},
+	{VMM_REG_XMM_LAST - 1, 0x1e1e00000000001e, IN(xmm15[0])},
+	{VMM_REG_XMM_LAST, 0x1f1f00000000001f, IN(xmm15[1])},
 };
 #define KNOWN (sizeof(known) / sizeof(known[0]))
 
@@ -191,6 +195,7 @@ loaded(void)
 	regs.fs_base = 0x0000111122223000;
 	regs.gs_base = CANONICAL | 0x86000000;
 	KT_OK(kt_write(vm, GUEST_REGS_IN, &regs, sizeof(regs)));
+	kt_set_reg(cpu, VMM_REG_CR4, regs.cr4); /* with OSFXSR: SSE */
 	kt_set_reg(cpu, VMM_REG_RIP, GUEST_ENTRY_LOAD);
 	KT_OK(kt_run(cpu));
 	KT_CHECK(cpu->exit.code == VMM_EXIT_INOUT, "%s", kt_exit_text(&cpu->exit));

@@ -136,6 +136,7 @@ struct guest_regs {
 	uint64_t gdt_base, gdt_limit, idt_base, idt_limit;
 	uint64_t efer, star, lstar, cstar, sfmask, kgs_base, fs_base, gs_base;
 	uint64_t sysenter_cs, sysenter_esp, sysenter_eip, pat;
+	uint64_t xmm0[2], xmm15[2];
 };
 
 #endif /* __ASSEMBLER__ */

@@ -88,8 +88,10 @@ store:
 	add	$8, %rdi
 	add	$4, %rsi
 	jmp	1b
-2:	out	%eax, $GUEST_PORT_DONE
-	jmp	2b
+2:	movups	%xmm0, (%rdi)
+	movups	%xmm15, 16(%rdi)
+3:	out	%eax, $GUEST_PORT_DONE
+	jmp	3b
 
 /* Loads what can be loaded by an instruction, from GUEST_REGS_IN; RFLAGS last. */
 load:
@@ -104,6 +106,8 @@ load:
 	fetch	dr2, 24
 	fetch	dr3, 25
 	fetch	dr6, 26
+	movups	AT(GUEST_REGS_IN, 52), %xmm0
+	movups	AT(GUEST_REGS_IN, 54), %xmm15
 	mov	$AT(GUEST_REGS_IN, 40), %rdi /* EFER is the host's to set */
 	lea	msrs + 4(%rip), %rsi
 	add	$8, %rdi
