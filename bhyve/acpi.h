@@ -14,7 +14,7 @@
 #include "dma.h"
 
 #define ACPI_TABLES_GPA 0xf0000ull /* the RSDP is there */
-#define ACPI_TABLES_BYTES 0x10000ull
+#define ACPI_TABLES_BYTES 0xf000ull
 #define ACPI_CPUS_MAX 255 /* by 8-bit APIC ids */
 
 /* What the tables say, and bhyve's power management serves (the PM timer is the module's). */

@@ -31,6 +31,7 @@
 #include "mevent.h"
 #include "pci_machine.h"
 #include "pm.h"
+#include "smbios.h"
 
 #define MEMORY_DEFAULT "256M"
 #define MEMORY_UNIT (2ull << 20)
@@ -119,11 +120,24 @@ say(const char *what)
 static int
 read_flags(struct machine *ma, struct config *config, bool *wired)
 {
+	bool acpi, x2apic, hlt;
+
 	if (config_get_bool(config, "memory.wired", false, wired) ||
 	    config_get_bool(config, "x86.strictmsr", true, &ma->ma_strict_msr) ||
 	    config_get_bool(config, "x86.strictio", false, &ma->ma_strict_io) ||
-	    config_get_bool(config, "x86.vmexit_on_pause", false, &ma->ma_pause_exit)) {
+	    config_get_bool(config, "x86.vmexit_on_pause", false, &ma->ma_pause_exit) ||
+	    config_get_bool(config, "x86.vmexit_on_hlt", true, &hlt) ||
+	    config_get_bool(config, "virtio_msix", true, &ma->ma_msix) ||
+	    config_get_bool(config, "acpi_tables", true, &acpi) ||
+	    config_get_bool(config, "x86.x2apic", true, &x2apic)) {
 		complain("%s", config->cn_why);
+		return -1;
+	}
+	if (!acpi || !x2apic || !hlt) {
+		complain("%s cannot be switched off", !acpi	? "acpi_tables: the tables"
+						      : !x2apic ? "x86.x2apic: that mode"
+								: "x86.vmexit_on_hlt: exits at "
+								  "HLT");
 		return -1;
 	}
 	return 0;
@@ -179,6 +193,35 @@ open_vcpus(struct machine *ma)
 	return 0;
 }
 
+/* By -U, which the guest reads out of a table. */
+static int
+set_identity(struct machine *ma, const struct config *config)
+{
+	const struct dma dma = guest_dma(ma->ma_ctx);
+	const char *const text = config_get(config, "uuid");
+	uint8_t uuid[16];
+	int error;
+
+	if (text == NULL || smbios_parse_uuid(text, uuid) != 0)
+		return 0; /* it has been checked */
+	error = smbios_build(uuid, &dma);
+	if (error)
+		complain("-U: no SMBIOS table: %s", strerror(-error));
+	return error ? -1 : 0;
+}
+
+static int
+check_identity(const struct config *config)
+{
+	const char *const text = config_get(config, "uuid");
+	uint8_t uuid[16];
+
+	if (text == NULL || smbios_parse_uuid(text, uuid) == 0)
+		return 0;
+	complain("-U %s: not a UUID, as 01234567-89ab-cdef-0123-456789abcdef", text);
+	return -1;
+}
+
 /* How much of its memory may be in RAM at once; the rest is swapped. */
 static int
 read_limit(struct config *config, uint64_t *bytes)
@@ -206,7 +249,8 @@ machine_create(struct machine *ma, struct config *config, const char *name)
 	bool wired;
 	int error;
 
-	if (read_flags(ma, config, &wired) || read_limit(config, &opts.mem_limit_bytes))
+	if (read_flags(ma, config, &wired) || check_identity(config) ||
+	    read_limit(config, &opts.mem_limit_bytes))
 		return -1;
 	ma->ma_ctx = vm_openf(name, &opts);
 	if (ma->ma_ctx == NULL)
@@ -224,7 +268,7 @@ machine_create(struct machine *ma, struct config *config, const char *name)
 	}
 	if (set_clock(ma, config) || lpc_init(ma, config))
 		return -1;
-	if (pci_machine_start(ma->ma_ctx, config, &why)) {
+	if (pci_machine_start(ma->ma_ctx, config, ma->ma_msix, &why)) {
 		complain("%s", why);
 		return -1;
 	}
@@ -321,7 +365,7 @@ machine_load(struct machine *ma, struct config *config)
 	}
 	if (ma->ma_ncpus > 1 && check_unrestricted(ma, "more than one vCPU"))
 		return -1;
-	if (build_tables(ma, config, &ld.ld_rsdp))
+	if (build_tables(ma, config, &ld.ld_rsdp) || set_identity(ma, config))
 		return -1;
 	if (kernel == NULL)
 		return check_unrestricted(ma, "a boot ROM");

@@ -44,6 +44,7 @@ struct machine {
 	bool ma_strict_msr; /* #GP for unknown ones */
 	bool ma_strict_io;  /* the machine ends at unknown ports */
 	bool ma_pause_exit;
+	bool ma_msix;			   /* devices have it */
 	uint64_t ma_rom_gpa, ma_rom_bytes; /* bytes 0: no boot ROM */
 	pthread_t ma_main;
 	int ma_status; /* -1: it is not over */

@@ -75,7 +75,7 @@ help(void)
 	      "  -W              devices without MSI-X\n"
 	      "  -x              the local APIC is offered as x2APIC, too (always)\n"
 	      "  -p VCPU:CPU     pin a vCPU to a host's CPU\n"
-	      "  -U UUID         the machine's identity: kept, and not shown to the guest\n"
+	      "  -U UUID         the machine's identity, for the guest to read (SMBIOS)\n"
 	      "  -G [w][ADDRESS:]PORT   serves gdb there; w waits for it\n"
 	      "  -k FILE         a configuration: lines of VARIABLE=VALUE\n"
 	      "  -o VAR=VALUE    a variable; -o config.dump=1 shows all, and ends\n"
@@ -181,6 +181,33 @@ parse_one(struct config *config, int option, const char *value)
 	}
 }
 
+/* Variables that mean something; those that end with a dot have more behind it. A typing mistake
+ * would be without effect, and nobody would hear of it. */
+static int
+check_names(struct config *config)
+{
+	static const char *const others[] = {
+		"name",		 "cpus",	  "sockets",	   "cores",	    "threads",
+		"memory.limit",	 "bootrom",	  "config.dump",   "vcpu.",	    "lpc.debugexit",
+		"lpc.com1.path", "lpc.com2.path", "lpc.com3.path", "lpc.com4.path", "pci."};
+
+	for (const char *name = NULL; (name = config_next(config, "", name)) != NULL;) {
+		bool known = false;
+
+		for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
+			known = known || strcmp(name, plain[i].name) == 0;
+		for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+			const size_t n = strlen(others[i]);
+
+			known = known || (others[i][n - 1] == '.' ? strncmp(name, others[i], n)
+								  : strcmp(name, others[i])) == 0;
+		}
+		if (!known)
+			return wrong(config, "there is no variable '%.64s'", name);
+	}
+	return 0;
+}
+
 /* What no PC is without: a bridge to make a bus of it, and one to what -l adds. */
 static int
 add_bridges(struct config *config)
@@ -220,7 +247,7 @@ options_parse(struct config *config, int argc, char **argv, const char **name)
 	*name = optind < argc ? argv[optind] : config_get(config, "name");
 	if (argc - optind > 1)
 		return wrong(config, "one machine at a time: what is '%s'?", argv[optind + 1]);
-	if (add_bridges(config))
+	if (check_names(config) || add_bridges(config))
 		return -1;
 	if (config_get(config, "config.dump") != NULL) {
 		config_dump(config, stdout);

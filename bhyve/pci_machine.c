@@ -142,7 +142,7 @@ plug_all(const struct config *config)
 }
 
 int
-pci_machine_start(struct vmctx *ctx, const struct config *config, const char **why)
+pci_machine_start(struct vmctx *ctx, const struct config *config, bool msix, const char **why)
 {
 	const struct pci_hooks hooks = {
 		.ph_arg = ctx,
@@ -159,7 +159,7 @@ pci_machine_start(struct vmctx *ctx, const struct config *config, const char **w
 	pci_bus_init(&bus, &hooks, vm_get_highmem_base(ctx) + vm_get_highmem_size(ctx));
 	machine = ctx;
 	made = true;
-	bus.pb_no_msix = strcmp(config_get_or(config, "virtio_msix", "true"), "false") == 0;
+	bus.pb_no_msix = !msix;
 	*why = pci_why(&bus);
 	error = plug_all(config);
 	if (error == 0)
@@ -185,13 +185,6 @@ pci_machine_stop(void)
 	inout_unregister(DATA_PORT, 4);
 	mem_unregister(PCI_ECAM_BASE, PCI_ECAM_BYTES);
 	pci_bus_fini(&bus);
-}
-
-void
-pci_machine_reset(void)
-{
-	if (made)
-		pci_bus_reset(&bus);
 }
 
 struct pci_bus *

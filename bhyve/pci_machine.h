@@ -18,11 +18,9 @@
  * Plugs what config's "pci.SLOT" say, and starts it. After the machine's memory was set up, before
  * a vCPU runs. 0, or -errno and *why is a sentence; then pci_machine_stop() is still due.
  */
-int pci_machine_start(struct vmctx *ctx, const struct config *config, const char **why);
+int pci_machine_start(struct vmctx *ctx, const struct config *config, bool msix, const char **why);
 /* No vCPU runs any more. May be called whatever happened before. */
 void pci_machine_stop(void);
-/* After vm_reinit(). */
-void pci_machine_reset(void);
 
 /* NULL before pci_machine_start(). */
 struct pci_bus *pci_machine_bus(void);

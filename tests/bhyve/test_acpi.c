@@ -16,6 +16,7 @@
 
 #include "acpi.h"
 #include "aml.h"
+#include "smbios.h"
 
 #define MEM_BYTES 0x100000
 
@@ -180,7 +181,7 @@ Test(acpi, what_cannot_be_is_refused)
 	cr_assert_eq(acpi_build(&cfg, &dma, &rsdp), -EINVAL);
 	cfg.ac_ncpus = 256;
 	cr_assert_eq(acpi_build(&cfg, &dma, &rsdp), -EINVAL);
-	mem_bytes = 0xfffff;
+	mem_bytes = ACPI_TABLES_GPA + ACPI_TABLES_BYTES - 1;
 	cr_assert_eq(acpi_build(&pc, &dma, &rsdp), -EFAULT);
 	cr_assert_eq(rsdp, 7);
 	for (unsigned int i = 0; i < MEM_BYTES; i++)
@@ -250,4 +251,42 @@ Test(acpi, the_dsdt_can_be_disassembled)
 	has(text, "0xE0000000,         // Address Base");
 	cr_assert_null(strstr(text, "Device (COM2)"));
 	free(text);
+}
+
+/* ---- The machine's identity (smbios.c) ------------------------------------------------------- */
+
+Test(acpi, uuid)
+{
+	static const char *const wrong[] = {"",
+					    "0123",
+					    "0123456789abcdef0123456789abcdef0",
+					    "0123456-789ab-cdef-0123-456789abcdef",
+					    "0123456789abcdef0123456789abcdeg",
+					    "0123456789abcdef0123456789abcde"};
+	static const uint8_t first[] = {0x67, 0x45, 0x23, 0x01, 0xab, 0x89, 0xef, 0xcd, 0x01};
+	const uint8_t *const entry = mem + SMBIOS_GPA;
+	uint8_t uuid[16], sum = 0;
+	uint64_t table;
+
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		cr_assert_eq(smbios_parse_uuid(wrong[i], uuid), -EINVAL, "%s", wrong[i]);
+	cr_assert_eq(smbios_parse_uuid("01234567-89ab-CDEF-0123-456789abcdef", uuid), 0);
+	cr_assert_eq(uuid[0], 0x01);
+	cr_assert_eq(uuid[15], 0xef);
+	cr_assert_eq(smbios_build(uuid, &dma), 0);
+	/* As a guest finds it: by the anchor, at 16 bytes, with a checksum. */
+	cr_assert_eq(SMBIOS_GPA % 16, 0);
+	cr_assert_arr_eq(entry, "_SM3_", 5);
+	for (unsigned int i = 0; i < entry[6]; i++)
+		sum = (uint8_t)(sum + entry[i]);
+	cr_assert_eq(sum, 0);
+	table = get(entry + 16, 8);
+	cr_assert_eq(mem[table], 1);
+	cr_assert_arr_eq(mem + table + 8, first, sizeof(first));
+	cr_assert_str_eq((char *)mem + table + mem[table + 1], "skep");
+	/* Behind its strings is the end, within what the entry says. */
+	cr_assert_eq(mem[table + mem[table + 1] + 12], 127);
+	cr_assert_eq(get(entry + 12, 4), mem[table + 1] + 12u + 4 + 2);
+	mem_bytes = SMBIOS_GPA;
+	cr_assert_eq(smbios_build(uuid, &dma), -EFAULT);
 }

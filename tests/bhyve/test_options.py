@@ -35,6 +35,13 @@ WRONG = [  # arguments, what the sentence says
     (KERNEL + ["-c", "cups=3", "m"], "unknown word"),
     (KERNEL + ["-p", "7:0", "m"], "no such vCPU"),
     (KERNEL + ["-o", "memory.wired=maybe", "m"], "neither true nor false"),
+    (KERNEL + ["-o", "virtio_msix=maybe", "m"], "neither true nor false"),
+    (KERNEL + ["-o", "x86.x2apic=off", "m"], "cannot be switched off"),
+    (KERNEL + ["-o", "acpi_tables=no", "m"], "cannot be switched off"),
+    (KERNEL + ["-o", "x86.vmexit_on_hlt=0", "m"], "cannot be switched off"),
+    (KERNEL + ["-o", "memory.sise=1G", "m"], "no variable 'memory.sise'"),
+    (KERNEL + ["-U", "01234567-89ab-cdef-0123-456789abcde", "m"], "not a UUID"),
+    (KERNEL + ["-U", "0123456-789ab-cdef-0123-456789abcdef", "m"], "not a UUID"),
 ]
 RIGHT = [  # arguments, lines of the dump
     (["-c", "2", "-m", "1G", "-S"], ["cpus=2", "memory.size=1G", "memory.wired=true"]),
