@@ -219,57 +219,62 @@ forget_windows(struct ppt *pp)
 	}
 }
 
-/* vmspace has taken the windows away. What the guest set up is void; the device stays. */
-void
-ppt_vm_reset(struct vm *vm)
+/* The machine's devices, under ppt_lock. */
+static void
+each_of(struct vm *vm, void (*fn)(struct ppt *pp))
 {
 	struct ppt *pp;
 
 	mutex_lock(&ppt_lock);
 	list_for_each_entry(pp, &ppts, pp_link)
 	{
-		if (pp->pp_vm != vm)
-			continue;
-		forget_windows(pp);
-		ppt_intr_off(pp);
-		pci_clear_master(pp->pp_pdev);
-		pci_try_reset_function(pp->pp_pdev);
+		if (pp->pp_vm == vm)
+			fn(pp);
 	}
 	mutex_unlock(&ppt_lock);
+}
+
+static void
+quiesce_one(struct ppt *pp)
+{
+	ppt_intr_off(pp);
+	pci_clear_master(pp->pp_pdev);
+}
+
+static void
+reset_one(struct ppt *pp)
+{
+	forget_windows(pp);
+	quiesce_one(pp);
+	pci_try_reset_function(pp->pp_pdev);
+}
+
+static void
+release_one(struct ppt *pp)
+{
+	forget_windows(pp);
+	give_back(pp);
+}
+
+/* vmspace has taken the windows away. What the guest set up is void; the device stays. */
+void
+ppt_vm_reset(struct vm *vm)
+{
+	each_of(vm, reset_one);
 }
 
 /* Its vCPUs and calls are over: from now on no interrupt, and no new DMA. */
 void
 ppt_vm_quiesce(struct vm *vm)
 {
-	struct ppt *pp;
-
-	mutex_lock(&ppt_lock);
-	list_for_each_entry(pp, &ppts, pp_link)
-	{
-		if (pp->pp_vm != vm)
-			continue;
-		ppt_intr_off(pp);
-		pci_clear_master(pp->pp_pdev);
-	}
-	mutex_unlock(&ppt_lock);
+	each_of(vm, quiesce_one);
 }
 
 /* vmspace, which is gone, has detached it. */
 void
 ppt_vm_release(struct vm *vm)
 {
-	struct ppt *pp;
-
-	mutex_lock(&ppt_lock);
-	list_for_each_entry(pp, &ppts, pp_link)
-	{
-		if (pp->pp_vm != vm)
-			continue;
-		forget_windows(pp);
-		give_back(pp);
-	}
-	mutex_unlock(&ppt_lock);
+	each_of(vm, release_one);
 }
 
 /* ---- Windows --------------------------------------------------------------------------------- */
