@@ -124,6 +124,7 @@ struct pci_emul {
 /* The emulations that there are; ends with NULL (pci_emuls.c). */
 extern const struct pci_emul *const pci_emuls[];
 
+#define PCI_MSIX_ENTRY_BYTES 16
 struct pci_msix_entry {
 	uint64_t me_addr;
 	uint32_t me_data;
@@ -260,9 +261,14 @@ unsigned int pci_gsi(unsigned int slot, unsigned int pin);
 
 /* ---- Between the files of the bus ------------------------------------------------------------ */
 
+/* With pd_lock held: of what the guest writes, the bits that it may. */
+void pci_write_bits(struct pci_dev *dev, unsigned int off, unsigned int bytes, uint32_t value);
 void pci_bar_config_written(struct pci_dev *dev, unsigned int index);
 void pci_decode_update(struct pci_dev *dev);
 void pci_bars_reset(struct pci_dev *dev);
+/* The word of an entry of the table that is at off, which may be the table's. */
+uint32_t pci_msix_word(const struct pci_msix_entry *entry, uint64_t off);
+void pci_msix_set_word(struct pci_msix_entry *entry, uint64_t off, uint32_t value);
 uint64_t pci_msix_read(struct pci_dev *dev, uint64_t off, unsigned int bytes);
 void pci_msix_write(struct pci_dev *dev, uint64_t off, unsigned int bytes, uint64_t value);
 void pci_msix_flush(struct pci_dev *dev); /* vectors that wait and need no longer */

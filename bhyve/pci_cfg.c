@@ -109,6 +109,17 @@ cfg_read(struct pci_dev *dev, unsigned int off, unsigned int bytes)
 	return value;
 }
 
+void
+pci_write_bits(struct pci_dev *dev, unsigned int off, unsigned int bytes, uint32_t value)
+{
+	for (unsigned int i = 0; i < bytes; i++) {
+		const uint8_t mask = dev->pd_writable[off + i];
+		uint8_t *const at = &dev->pd_cfg[off + i];
+
+		*at = (uint8_t)((*at & ~mask) | ((value >> (8 * i)) & mask));
+	}
+}
+
 static void
 cfg_write(struct pci_dev *dev, unsigned int off, unsigned int bytes, uint32_t value)
 {
@@ -119,12 +130,7 @@ cfg_write(struct pci_dev *dev, unsigned int off, unsigned int bytes, uint32_t va
 	if (off + bytes > PCI_CFG_BYTES)
 		return;
 	pthread_mutex_lock(&dev->pd_lock);
-	for (unsigned int i = 0; i < bytes; i++) {
-		const uint8_t mask = dev->pd_writable[off + i];
-		uint8_t *const at = &dev->pd_cfg[off + i];
-
-		*at = (uint8_t)((*at & ~mask) | ((value >> (8 * i)) & mask));
-	}
+	pci_write_bits(dev, off, bytes, value);
 	if (off >= PCIR_BAR0 && off < bars_end) {
 		pci_bar_config_written(dev, (off - PCIR_BAR0) / 4);
 		pci_decode_update(dev);

@@ -16,11 +16,10 @@
 #include "pci.h"
 
 enum {
-	MSIX_ENTRY_BYTES = 16,
 	MSIX_ENABLE = 1 << 15, /* of the control word, at offset 2 of the capability */
 	MSIX_MASK_ALL = 1 << 14,
 	MSIX_VECTORS_MAX = 128,
-	MSIX_PBA = MSIX_VECTORS_MAX * MSIX_ENTRY_BYTES, /* behind the largest table */
+	MSIX_PBA = MSIX_VECTORS_MAX * PCI_MSIX_ENTRY_BYTES, /* behind the largest table */
 	MSIX_BAR_BYTES = 4096,
 };
 
@@ -139,26 +138,48 @@ pci_msix_raise(struct pci_dev *dev, unsigned int vector)
 	pthread_mutex_unlock(&dev->pd_lock);
 }
 
+uint32_t
+pci_msix_word(const struct pci_msix_entry *entry, uint64_t off)
+{
+	switch (off % PCI_MSIX_ENTRY_BYTES) {
+	case 0:
+		return (uint32_t)entry->me_addr;
+	case 4:
+		return (uint32_t)(entry->me_addr >> 32);
+	case 8:
+		return entry->me_data;
+	default:
+		return entry->me_mask;
+	}
+}
+
+void
+pci_msix_set_word(struct pci_msix_entry *entry, uint64_t off, uint32_t value)
+{
+	switch (off % PCI_MSIX_ENTRY_BYTES) {
+	case 0:
+		entry->me_addr = (entry->me_addr & ~(uint64_t)UINT32_MAX) | (value & ~3u);
+		break;
+	case 4:
+		entry->me_addr = (entry->me_addr & UINT32_MAX) | (uint64_t)value << 32;
+		break;
+	case 8:
+		entry->me_data = value;
+		break;
+	default:
+		entry->me_mask = value & 1;
+		break;
+	}
+}
+
 /* One 32-bit word of the BAR. */
 static uint32_t
 msix_word(const struct pci_dev *dev, uint64_t off)
 {
 	const struct pci_msix *const mx = &dev->pd_msix;
 
-	if (off / MSIX_ENTRY_BYTES < mx->mx_vectors) {
-		const struct pci_msix_entry *const entry = &mx->mx_table[off / MSIX_ENTRY_BYTES];
-
-		switch (off % MSIX_ENTRY_BYTES) {
-		case 0:
-			return (uint32_t)entry->me_addr;
-		case 4:
-			return (uint32_t)(entry->me_addr >> 32);
-		case 8:
-			return entry->me_data;
-		default:
-			return entry->me_mask;
-		}
-	}
+	if (off / PCI_MSIX_ENTRY_BYTES < mx->mx_vectors)
+		return pci_msix_word(&mx->mx_table[off / PCI_MSIX_ENTRY_BYTES], off);
 	if (off >= MSIX_PBA && (off - MSIX_PBA) * 8 < mx->mx_vectors)
 		return (uint32_t)(mx->mx_pending[(off - MSIX_PBA) / 8] >> (off % 8 * 8));
 	return 0;
@@ -183,25 +204,9 @@ pci_msix_read(struct pci_dev *dev, uint64_t off, unsigned int bytes)
 static void
 set_msix_word(struct pci_dev *dev, uint64_t off, uint32_t value)
 {
-	struct pci_msix_entry *entry;
-
-	if (off / MSIX_ENTRY_BYTES >= dev->pd_msix.mx_vectors)
-		return; /* pending bits are not written */
-	entry = &dev->pd_msix.mx_table[off / MSIX_ENTRY_BYTES];
-	switch (off % MSIX_ENTRY_BYTES) {
-	case 0:
-		entry->me_addr = (entry->me_addr & ~(uint64_t)UINT32_MAX) | (value & ~3u);
-		break;
-	case 4:
-		entry->me_addr = (entry->me_addr & UINT32_MAX) | (uint64_t)value << 32;
-		break;
-	case 8:
-		entry->me_data = value;
-		break;
-	default:
-		entry->me_mask = value & 1;
-		break;
-	}
+	/* Pending bits are not written. */
+	if (off / PCI_MSIX_ENTRY_BYTES < dev->pd_msix.mx_vectors)
+		pci_msix_set_word(&dev->pd_msix.mx_table[off / PCI_MSIX_ENTRY_BYTES], off, value);
 }
 
 void

@@ -6,12 +6,12 @@
  * (kmod/uapi/vmm_ppt.h, docs/PASSTHROUGH.md).
  *
  * The guest sees the device's identity, and BARs of the same sizes where this bus puts them; each
- * memory BAR is a window that the module shows there, and follows when the guest moves it. Its MSI
- * capability is one of ours: what the guest writes into it is the message that the module sends
- * when the host gets the device's interrupt. Bus master goes to the device itself.
+ * memory BAR is a window that the module shows there, and follows when the guest moves it, but for
+ * the pages with the table of MSI-X, to which accesses come here. Interrupts are
+ * pci_passthru_intr.c's. Bus master, and capabilities of the vendor's own, are the device's.
  *
- * Not passed on: I/O BARs, BARs that are not whole pages, MSI-X (a device that has it works by
- * MSI, if it has that), and other capabilities.
+ * Not passed on: BARs that are ports or less than a page, which is said once; the ROM; INTx, and a
+ * device that has nothing else is refused; and other capabilities.
  */
 
 #include <errno.h>
@@ -19,29 +19,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "libvmm/libvmm.h"
 #include "pci_emuls.h"
+#include "pci_passthru.h"
 
 enum {
-	MSI_CAP = 0x05,
-	MSI_CONTROL = 2, /* offsets in the capability */
-	MSI_ADDR = 4,
-	MSI_DATA = 12,
-	MSI_BYTES = 14,
-	MSI_ENABLE = 1 << 0, /* of the control word */
-	MSI_MMC_SHIFT = 1,
-	MSI_MME_SHIFT = 4,
-	MSI_64 = 1 << 7,
-};
-
-struct passthru {
-	struct vmctx *pt_ctx;
-	uint32_t pt_dev;
-	bool pt_assigned;
-	unsigned int pt_msi; /* offset of its capability; 0: none */
-	pthread_mutex_t pt_lock;
-	bool pt_msi_on; /* under pt_lock, and so calls that change it */
-	bool pt_shown[PCI_BARS];
+	CAP_VENDOR_BYTES = 2,  /* where such a capability says how long it is */
+	CAP_VENDOR_HEADER = 4, /* and what of it is served here: it never changes */
 };
 
 /* "bus/slot/function", as bhyve has it, or "[segment:]bus:slot.function". */
@@ -70,6 +53,42 @@ parse_device(const char *text, uint32_t *dev)
 
 /* ---- What the guest finds -------------------------------------------------------------------- */
 
+int
+passthru_config(struct pci_dev *dev, struct passthru *pt, unsigned int off, unsigned int bytes,
+		uint32_t *value)
+{
+	*value = 0;
+	if (vm_pptdev_config(pt->pt_ctx, pt->pt_dev, false, off, bytes, value) != 0)
+		return pci_fail(dev, -EIO, "%s", vmm_errmsg());
+	return 0;
+}
+
+unsigned int
+passthru_find_cap(struct pci_dev *dev, struct passthru *pt, unsigned int id, unsigned int after)
+{
+	uint32_t status, word;
+	unsigned int at = after;
+
+	if (after == 0) {
+		if (passthru_config(dev, pt, PCIR_STATUS, 2, &status) != 0 ||
+		    (status & PCIM_STATUS_CAPS) == 0 ||
+		    passthru_config(dev, pt, PCIR_CAP_PTR, 1, &word) != 0)
+			return 0;
+		at = word & 0xfc;
+	} else if (passthru_config(dev, pt, after + 1, 1, &word) == 0) {
+		at = word & 0xfc;
+	}
+	/* A list that bites its tail ends, too. */
+	for (unsigned int n = 0; at >= PCIR_FIRST_CAP && n < PCI_CFG_BYTES / 4; n++) {
+		if (passthru_config(dev, pt, at, 2, &word) != 0)
+			return 0;
+		if ((word & 0xff) == id)
+			return at;
+		at = word >> 8 & 0xfc;
+	}
+	return 0;
+}
+
 static int
 copy_identity(struct pci_dev *dev, struct passthru *pt)
 {
@@ -77,115 +96,186 @@ copy_identity(struct pci_dev *dev, struct passthru *pt)
 
 	for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
 		uint32_t value;
+		const int error = passthru_config(dev, pt, offsets[i], 4, &value);
 
-		if (vm_pptdev_config(pt->pt_ctx, pt->pt_dev, false, offsets[i], 4, &value) != 0)
-			return pci_fail(dev, -EIO, "%s", vmm_errmsg());
+		if (error != 0)
+			return error;
 		pci_set32(dev, offsets[i], value);
 	}
 	return 0;
 }
 
-static int
-make_bars(struct pci_dev *dev, const struct vmm_ppt_info *info)
+static bool
+has_table(const struct pci_dev *dev, const struct passthru *pt, unsigned int bar)
 {
+	return pt->pt_info.msix_vectors != 0 && !dev->pd_bus->pb_no_msix &&
+	       pt->pt_info.msix_bar == bar;
+}
+
+static int
+make_bars(struct pci_dev *dev, struct passthru *pt)
+{
+	unsigned int made = 0;
+
 	for (unsigned int i = 0; i < PCI_BARS; i++) {
-		const struct vmm_ppt_bar *const bar = &info->bars[i];
+		const struct vmm_ppt_bar *const bar = &pt->pt_info.bars[i];
 		int error;
 
-		if (!(bar->flags & VMM_PPT_BAR_WINDOW))
+		if (bar->len_bytes == 0)
 			continue;
+		/* Where the table of MSI-X is, a window is not needed. */
+		if (!(bar->flags & VMM_PPT_BAR_WINDOW) &&
+		    (bar->flags & VMM_PPT_BAR_IO || !has_table(dev, pt, i))) {
+			fprintf(stderr, "bhyve: -s %u:%u,passthru: BAR %u is left out: %s\n",
+				dev->pd_slot, dev->pd_func, i,
+				bar->flags & VMM_PPT_BAR_IO ? "it is ports, not memory"
+							    : "it is not whole pages of memory");
+			continue;
+		}
 		error = pci_alloc_bar_own(
 			dev, i, bar->flags & VMM_PPT_BAR_64 ? PCI_BAR_MEM64 : PCI_BAR_MEM32,
 			bar->len_bytes);
 		if (error != 0)
 			return error;
+		made++;
 	}
-	return 0;
+	return made != 0 ? 0 : pci_fail(dev, -EOPNOTSUPP, "none of its BARs can be passed on");
 }
 
+/* As long as what is read of it fits: it is the device's word. */
 static int
-make_msi(struct pci_dev *dev, struct passthru *pt, unsigned int vectors)
+copy_vendor_caps(struct pci_dev *dev, struct passthru *pt)
 {
-	uint8_t cap[MSI_BYTES] = {MSI_CAP};
-	const uint8_t writable[MSI_BYTES] = {
-		[MSI_CONTROL] = MSI_ENABLE | 7 << MSI_MME_SHIFT,
-		[MSI_ADDR] = 0xfc,
-		[MSI_ADDR + 1] = 0xff,
-		[MSI_ADDR + 2] = 0xff,
-		[MSI_ADDR + 3] = 0xff,
-		[MSI_ADDR + 4] = 0xff,
-		[MSI_ADDR + 5] = 0xff,
-		[MSI_ADDR + 6] = 0xff,
-		[MSI_ADDR + 7] = 0xff,
-		[MSI_DATA] = 0xff,
-		[MSI_DATA + 1] = 0xff,
-	};
-	unsigned int log2 = 0;
-	int at;
+	unsigned int from = 0;
 
-	if (vectors == 0)
-		return 0;
-	while (2u << log2 <= vectors && log2 < 5)
-		log2++;
-	cap[MSI_CONTROL] = (uint8_t)(MSI_64 | log2 << MSI_MMC_SHIFT);
-	at = pci_add_cap(dev, cap, sizeof(cap));
-	if (at < 0)
-		return at;
-	pt->pt_msi = (unsigned int)at;
-	pci_set_writable(dev, pt->pt_msi, writable, sizeof(writable));
+	while (pt->pt_ncaps < PASSTHRU_CAPS &&
+	       (from = passthru_find_cap(dev, pt, PCIC_VENDOR, from)) != 0) {
+		uint8_t cap[PCI_CFG_BYTES] = {PCIC_VENDOR};
+		uint32_t bytes, type;
+		int at;
+
+		if (passthru_config(dev, pt, from + CAP_VENDOR_BYTES, 1, &bytes) != 0 ||
+		    passthru_config(dev, pt, from + CAP_VENDOR_BYTES + 1, 1, &type) != 0)
+			return -EIO;
+		if (bytes < CAP_VENDOR_HEADER || from + bytes > PCI_CFG_BYTES)
+			continue;
+		cap[CAP_VENDOR_BYTES] = (uint8_t)bytes;
+		cap[CAP_VENDOR_BYTES + 1] = (uint8_t)type;
+		at = pci_add_cap(dev, cap, bytes);
+		if (at < 0)
+			return at;
+		pt->pt_caps[pt->pt_ncaps++] = (struct passthru_cap){
+			.pc_guest = (unsigned int)at, .pc_device = from, .pc_bytes = bytes};
+	}
 	return 0;
 }
 
 /* ---- What the guest does --------------------------------------------------------------------- */
 
 static int
+show(struct passthru *pt, unsigned int bar, bool on, uint64_t off, uint64_t end, uint64_t gpa)
+{
+	if (off >= end)
+		return 0;
+	return on ? vm_map_pptdev_mmio(pt->pt_ctx, pt->pt_dev, bar, off, end - off, gpa + off)
+		  : vm_unmap_pptdev_mmio(pt->pt_ctx, pt->pt_dev, bar, off, end - off, gpa + off);
+}
+
+/* The pages before and behind those with the table; these are decoded as an emulated BAR is, and so
+ * is the rest of it, which windows then lie over. */
+static int
+show_around_table(struct pci_dev *dev, struct passthru *pt, bool on, uint64_t gpa)
+{
+	const struct pci_hooks *const hooks = &dev->pd_bus->pb_hooks;
+	const unsigned int i = pt->pt_info.msix_bar;
+	struct pci_bar *const bar = &dev->pd_bars[i];
+	const bool window = (pt->pt_info.bars[i].flags & VMM_PPT_BAR_WINDOW) != 0;
+	const uint64_t before = window ? pt->pt_hidden : 0;
+	const uint64_t behind = window ? pt->pt_hidden_end : bar->bar_bytes;
+	int error;
+
+	if (!on) {
+		(void)hooks->ph_decode(hooks->ph_arg, bar, false, gpa);
+		error = show(pt, i, false, 0, before, gpa);
+		return error != 0 ? error : show(pt, i, false, behind, bar->bar_bytes, gpa);
+	}
+	error = show(pt, i, true, 0, before, gpa);
+	if (error != 0)
+		return error;
+	error = show(pt, i, true, behind, bar->bar_bytes, gpa);
+	if (error == 0) {
+		error = hooks->ph_decode(hooks->ph_arg, bar, true, gpa);
+		if (error != 0)
+			(void)show(pt, i, false, behind, bar->bar_bytes, gpa);
+	}
+	if (error != 0)
+		(void)show(pt, i, false, 0, before, gpa);
+	return error;
+}
+
+static int
 passthru_bar_moved(struct pci_dev *dev, unsigned int bar, bool on, uint64_t gpa)
 {
 	struct passthru *const pt = dev->pd_arg;
-	const uint64_t bytes = dev->pd_bars[bar].bar_bytes;
 	int error;
 
 	if (on == pt->pt_shown[bar])
 		return 0;
-	error = on ? vm_map_pptdev_mmio(pt->pt_ctx, pt->pt_dev, bar, 0, bytes, gpa)
-		   : vm_unmap_pptdev_mmio(pt->pt_ctx, pt->pt_dev, bar, 0, bytes, gpa);
+	error = has_table(dev, pt, bar) ? show_around_table(dev, pt, on, gpa)
+					: show(pt, bar, on, 0, dev->pd_bars[bar].bar_bytes, gpa);
 	if (error == 0)
 		pt->pt_shown[bar] = on;
 	return error;
 }
 
-/* The capability was written: the message that it says, or none. A bad one is no interrupt. */
-static void
-update_msi(struct pci_dev *dev, struct passthru *pt)
+static uint64_t
+passthru_barread(struct pci_dev *dev, unsigned int bar, uint64_t off, unsigned int bytes)
 {
-	uint32_t control, data;
-	uint64_t addr;
+	(void)bar; /* only one is not a window */
+	return passthru_table_read(dev->pd_arg, off, bytes);
+}
 
-	pthread_mutex_lock(&pt->pt_lock);
-	pthread_mutex_lock(&dev->pd_lock);
-	control = pci_get(dev, pt->pt_msi + MSI_CONTROL, 2);
-	addr = pci_get(dev, pt->pt_msi + MSI_ADDR, 4) |
-	       (uint64_t)pci_get(dev, pt->pt_msi + MSI_ADDR + 4, 4) << 32;
-	data = pci_get(dev, pt->pt_msi + MSI_DATA, 2);
-	pthread_mutex_unlock(&dev->pd_lock);
-	if ((control & MSI_ENABLE) != 0) {
-		const unsigned int log2 = control >> MSI_MME_SHIFT & 7;
+static void
+passthru_barwrite(struct pci_dev *dev, unsigned int bar, uint64_t off, unsigned int bytes,
+		  uint64_t value)
+{
+	(void)bar;
+	passthru_table_write(dev, dev->pd_arg, off, bytes, value);
+}
 
-		pt->pt_msi_on = true;
-		if (vm_setup_pptdev_msi(pt->pt_ctx, pt->pt_dev, addr, data, 1u << log2) != 0)
-			fprintf(stderr, "bhyve: %s\n", vmm_errmsg());
-	} else if (pt->pt_msi_on) {
-		pt->pt_msi_on = false;
-		(void)vm_setup_pptdev_msi(pt->pt_ctx, pt->pt_dev, 0, 0, 0);
+/* Where the device has what the guest finds in a vendor's capability; 0: it is none. */
+static unsigned int
+vendors(const struct passthru *pt, unsigned int off)
+{
+	for (unsigned int i = 0; i < pt->pt_ncaps; i++) {
+		const struct passthru_cap *const pc = &pt->pt_caps[i];
+
+		if (off >= pc->pc_guest + CAP_VENDOR_HEADER && off < pc->pc_guest + pc->pc_bytes)
+			return pc->pc_device + (off - pc->pc_guest);
 	}
-	pthread_mutex_unlock(&pt->pt_lock);
+	return 0;
+}
+
+static bool
+passthru_cfgread(struct pci_dev *dev, unsigned int off, unsigned int bytes, uint32_t *value)
+{
+	struct passthru *const pt = dev->pd_arg;
+	const unsigned int from = vendors(pt, off);
+
+	return from != 0 &&
+	       vm_pptdev_config(pt->pt_ctx, pt->pt_dev, false, from, bytes, value) == 0;
 }
 
 static bool
 passthru_cfgwrite(struct pci_dev *dev, unsigned int off, unsigned int bytes, uint32_t value)
 {
 	struct passthru *const pt = dev->pd_arg;
+	const unsigned int to = vendors(pt, off);
 
+	if (to != 0) {
+		(void)vm_pptdev_config(pt->pt_ctx, pt->pt_dev, true, to, bytes, &value);
+		return true;
+	}
 	if (off == PCIR_COMMAND) {
 		uint32_t command = value & PCIM_CMD_BUSMASTER;
 
@@ -193,18 +283,7 @@ passthru_cfgwrite(struct pci_dev *dev, unsigned int off, unsigned int bytes, uin
 			fprintf(stderr, "bhyve: %s\n", vmm_errmsg());
 		return false;
 	}
-	if (pt->pt_msi == 0 || off < pt->pt_msi || off + bytes > pt->pt_msi + MSI_BYTES + 2)
-		return false;
-	pthread_mutex_lock(&dev->pd_lock);
-	for (unsigned int i = 0; i < bytes; i++) {
-		const uint8_t mask = dev->pd_writable[off + i];
-		uint8_t *const at = &dev->pd_cfg[off + i];
-
-		*at = (uint8_t)((*at & ~mask) | ((value >> (8 * i)) & mask));
-	}
-	pthread_mutex_unlock(&dev->pd_lock);
-	update_msi(dev, pt);
-	return true;
+	return passthru_intr_cfgwrite(dev, pt, off, bytes, value);
 }
 
 /* ---- Life ------------------------------------------------------------------------------------ */
@@ -212,7 +291,6 @@ passthru_cfgwrite(struct pci_dev *dev, unsigned int off, unsigned int bytes, uin
 static int
 assign(struct pci_dev *dev, struct passthru *pt)
 {
-	struct vmm_ppt_info info;
 	int error = vm_assign_pptdev(pt->pt_ctx, pt->pt_dev);
 
 	if (error == -EAGAIN)
@@ -220,13 +298,15 @@ assign(struct pci_dev *dev, struct passthru *pt)
 	if (error != 0)
 		return pci_fail(dev, error, "%s", vmm_errmsg());
 	pt->pt_assigned = true;
-	error = vm_pptdev_info(pt->pt_ctx, pt->pt_dev, &info);
+	error = vm_pptdev_info(pt->pt_ctx, pt->pt_dev, &pt->pt_info);
 	if (error != 0)
 		return pci_fail(dev, error, "%s", vmm_errmsg());
 	error = copy_identity(dev, pt);
 	if (error == 0)
-		error = make_bars(dev, &info);
-	return error != 0 ? error : make_msi(dev, pt, info.msi_vectors);
+		error = make_bars(dev, pt);
+	if (error == 0)
+		error = passthru_intr_init(dev, pt);
+	return error != 0 ? error : copy_vendor_caps(dev, pt);
 }
 
 static int
@@ -259,7 +339,7 @@ passthru_fini(struct pci_dev *dev)
 
 	if (pt->pt_assigned)
 		(void)vm_unassign_pptdev(pt->pt_ctx, pt->pt_dev);
-	pthread_mutex_destroy(&pt->pt_lock);
+	passthru_intr_fini(pt);
 	free(pt);
 }
 
@@ -269,7 +349,7 @@ passthru_reset(struct pci_dev *dev)
 {
 	struct passthru *const pt = dev->pd_arg;
 
-	pt->pt_msi_on = false;
+	passthru_intr_reset(pt);
 	memset(pt->pt_shown, 0, sizeof(pt->pt_shown));
 }
 
@@ -279,6 +359,9 @@ const struct pci_emul pci_passthru = {
 	.pe_init = passthru_init,
 	.pe_fini = passthru_fini,
 	.pe_reset = passthru_reset,
+	.pe_barread = passthru_barread,
+	.pe_barwrite = passthru_barwrite,
 	.pe_bar_moved = passthru_bar_moved,
+	.pe_cfgread = passthru_cfgread,
 	.pe_cfgwrite = passthru_cfgwrite,
 };

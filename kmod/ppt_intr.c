@@ -5,9 +5,9 @@
  * Interrupts of a device that a guest has: the host takes them by vectors of its own, which the
  * guest cannot choose, and sends the message that the guest's driver meant the device to send.
  *
- * MSI-X vectors are all allocated with the first that is used, for the host's kernel cannot add to
- * them later; an interrupt is requested, and so unmasked in the device's table, while the guest has
- * its vector unmasked.
+ * MSI-X vectors are all allocated with the first that is told of, for the host's kernel cannot add
+ * to them later; an interrupt is requested, and so unmasked in the device's table, while the guest
+ * has its vector unmasked.
  */
 
 #include <linux/interrupt.h>
@@ -182,19 +182,14 @@ ppt_msix_table(struct pci_dev *pdev, unsigned int *bar, u32 *off)
 	return count;
 }
 
+/* MSI-X is on in the device when it is for the guest, whether a vector is unmasked or not: a device
+ * may look at that when its driver switches it on. */
 static int
-msix_locked(struct ppt *pp, unsigned int count, u32 vector, bool masked)
+msix_locked(struct ppt *pp, unsigned int count)
 {
-	int error = 0;
-
-	if (pp->pp_vectors && !pp->pp_msix)
-		return -EBUSY;
-	if (!pp->pp_vectors) {
-		if (masked)
-			return 0;
-		error = allocate(pp, count, true);
-	}
-	return error;
+	if (pp->pp_vectors)
+		return pp->pp_msix ? 0 : -EBUSY;
+	return allocate(pp, count, true);
 }
 
 int
@@ -216,8 +211,8 @@ ppt_msix(struct ppt *pp, u32 vector, u64 addr, u32 data, bool masked)
 		if (pp->pp_msix)
 			all_off(pp);
 	} else {
-		error = msix_locked(pp, count, vector, masked);
-		if (!error && pp->pp_vectors && masked) {
+		error = msix_locked(pp, count);
+		if (!error && masked) {
 			switch_off(pp, vector);
 		} else if (!error && !masked) {
 			set_message(&pp->pp_vectors[vector], addr, data);

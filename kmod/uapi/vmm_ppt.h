@@ -104,6 +104,7 @@ struct vmm_ppt_map {
 /*
  * MSI: `vectors` (a power of two; 0: off), the messages `data`, `data` + 1, ... to addr; -EINVAL
  * more than it has, -EBUSY MSI-X is on. MSI-X: one vector's message; masked: it does not arrive;
+ * the first such call, masked or not, switches MSI-X on in the device, with the others masked.
  * `vector` VMM_PPT_MSIX_OFF: all off; -EBUSY MSI is on. Both: -EINVAL not an MSI address,
  * -ENODEV the machine has no interrupt hardware, -ENOSPC the host has no vectors. Class READERS.
  */

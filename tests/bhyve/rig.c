@@ -112,6 +112,7 @@ rig_try(const char *what, int *error)
 		.ph_msi = rig_msi,
 		.ph_devmem = rig_devmem,
 		.ph_show = rig_show,
+		.ph_machine = rig,
 	};
 
 	cr_assert_not_null(rig);

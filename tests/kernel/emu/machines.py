@@ -41,15 +41,22 @@ MODELS = {
     "tyler": (BOCHS, "turion64_tyler"),  # SVM without nested paging: likewise
 }
 
-# An IOMMU, devices behind it to be given to guests, and what the kernel must be told. One device
-# has a group to itself, the other is a function beside one that the host has a driver for. With
+# An IOMMU, devices behind it to be given to guests, and what the kernel must be told. One edu
+# has a group to itself, the other is a function beside one that the host has a driver for; disks
+# and a network device are for guests with drivers of their own. With
 # interrupt remapping a kernel that misses a few ticks of the timer as it starts gives up: on a busy
 # machine an emulated one may miss them.
 EDU = ["-device", "edu,addr=1d.0",
        "-device", "virtio-rng-pci,addr=1e.0,multifunction=on", "-device", "edu,addr=1e.1"]
+GIFTS = ["-drive", "file={scratch}/gift1,format=raw,if=none,id=gift1,cache=unsafe",
+         "-device", "virtio-blk-pci,drive=gift1,addr=1c.0,disable-legacy=on,iommu_platform=on",
+         "-drive", "file={scratch}/gift2,format=raw,if=none,id=gift2,cache=unsafe",
+         "-device", "nvme,drive=gift2,serial=gift,addr=1b.0",
+         "-netdev", "user,id=gift3", "-device", "e1000e,netdev=gift3,addr=1a.0"]
 IOMMUS = {
-    "intel": (["-device", "intel-iommu,intremap=on"] + EDU, "intel_iommu=on no_timer_check"),
-    "amd": (["-device", "amd-iommu,intremap=on"] + EDU, "no_timer_check"),
+    "intel": (["-device", "intel-iommu,intremap=on"] + EDU + GIFTS,
+              "intel_iommu=on no_timer_check"),
+    "amd": (["-device", "amd-iommu,intremap=on"] + EDU + GIFTS, "no_timer_check"),
     "none": (EDU, ""),
 }
 
@@ -99,7 +106,10 @@ def qemu(args, scratch):
             "-qmp", "unix:%s,server=on,wait=off" % os.path.join(scratch, "qmp"),
             "-kernel", args.kernel, "-initrd", args.initrd, "-append", append(args)]
     if args.iommu:
-        line += IOMMUS[args.iommu][0]
+        for name in ("gift1", "gift2"):
+            with open(os.path.join(scratch, name), "wb") as disk:
+                disk.truncate(4 << 20)
+        line += [word.format(scratch=scratch) for word in IOMMUS[args.iommu][0]]
     if args.gdb:
         line += ["-gdb", "tcp:127.0.0.1:%d" % args.gdb, "-S"]
     return line
