@@ -6,7 +6,7 @@
  * guest noticing: ages, write-protects and harvests it (the dirty log), joins and splits
  * superpages, takes pages out, and switches executable superpages off and on. Beside a guest that
  * verifies its memory it shows that nothing is lost; and it verifies the tables and the accounts
- * itself, and that every counter that must add up does.
+ * itself, and that every counter that must add up does. To have done nothing of a kind is wrong.
  *
  *	harass NAME ROUNDS	the last line counts what was done; exit 0, 1 wrong, 64 usage
  *
@@ -32,6 +32,7 @@ struct harass {
 	struct vmctx *h_ctx;
 	uint64_t h_mem_bytes; /* low memory, whole chunks */
 	uint64_t h_random;
+	uint64_t h_large; /* superpages met */
 	uint64_t h_aged, h_logged, h_promoted, h_demoted, h_taken, h_checks;
 };
 
@@ -124,20 +125,30 @@ log_round(struct harass *h)
 	return vm_dirty_disable(h->h_ctx) ?: error;
 }
 
+/* Counts what was done; there may rightly be nothing to do. */
+static int
+count_done(int error, uint64_t *counter)
+{
+	if (error == 0)
+		++*counter;
+	return error == -EBUSY || error == -ENOENT ? 0 : error;
+}
+
+/* What is split keeps its bits, so half of it can be joined again at once, if the guest lets it. */
 static int
 superpages(struct harass *h)
 {
-	for (uint64_t gpa = 0; gpa < h->h_mem_bytes; gpa += SUPER_BYTES) {
-		const bool split = draw(h, 2);
-		const int error =
-			split ? vm_demote(h->h_ctx, gpa, 1) : vm_promote(h->h_ctx, gpa, 1);
+	struct vmm_accounts a;
+	int error = vm_get_accounts(h->h_ctx, &a);
 
-		if (error == 0)
-			*(split ? &h->h_demoted : &h->h_promoted) += 1;
-		else if (error != -EBUSY && error != -ENOENT)
-			return error;
+	if (error == 0)
+		h->h_large += a.leaves[1];
+	for (uint64_t gpa = 0; !error && gpa < h->h_mem_bytes; gpa += SUPER_BYTES) {
+		error = count_done(vm_demote(h->h_ctx, gpa, 1), &h->h_demoted);
+		if (!error && draw(h, 2))
+			error = count_done(vm_promote(h->h_ctx, gpa, 1), &h->h_promoted);
 	}
-	return 0;
+	return error;
 }
 
 static int
@@ -183,15 +194,15 @@ check(struct harass *h)
 	return 0;
 }
 
+/* Superpages come first: the log leaves none, and aging clears what joining asks for. */
 static int
 round_of(struct harass *h)
 {
-	int error = 0;
+	int error = superpages(h);
 
 	for (uint64_t gpa = 0; !error && gpa < h->h_mem_bytes; gpa += CHUNK_BYTES)
 		error = age(h, gpa);
 	error = error ?: log_round(h);
-	error = error ?: superpages(h);
 	error = error ?: take_out(h);
 	error = error
 			?: tolerate(vm_exec_control(h->h_ctx, draw(h, 2)
@@ -200,6 +211,14 @@ round_of(struct harass *h)
 				    EOPNOTSUPP);
 	error = error ?: tolerate(vm_exec_control(h->h_ctx, VMM_EXEC_RECOVER), EOPNOTSUPP);
 	return error ?: check(h);
+}
+
+/* Whether there was something of each kind to do, and it was done. */
+static bool
+did_all(const struct harass *h)
+{
+	return h->h_aged != 0 && h->h_logged != 0 && h->h_taken != 0 && h->h_checks != 0 &&
+	       (h->h_large == 0 || (h->h_demoted != 0 && h->h_promoted != 0));
 }
 
 /* Low memory begins at 0, and is one map or several without a hole. */
@@ -248,8 +267,9 @@ main(int argc, char **argv)
 	if (error && !machine_ended(error))
 		printf("harass: round %lu: %s (%s)\n", done, vmm_errmsg(), strerror(-error));
 	printf("harass: %lu rounds, %" PRIu64 " aged, %" PRIu64 " logged, %" PRIu64
-	       " promoted, %" PRIu64 " demoted, %" PRIu64 " taken out, %" PRIu64 " checks\n",
-	       done, h.h_aged, h.h_logged, h.h_promoted, h.h_demoted, h.h_taken, h.h_checks);
+	       " promoted, %" PRIu64 " demoted, %" PRIu64 " taken out, %" PRIu64 " checks%s\n",
+	       done, h.h_aged, h.h_logged, h.h_promoted, h.h_demoted, h.h_taken, h.h_checks,
+	       did_all(&h) ? "" : ": not all of it was done");
 	vm_close(h.h_ctx);
-	return error && !machine_ended(error);
+	return (error && !machine_ended(error)) || !did_all(&h);
 }
