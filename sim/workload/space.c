@@ -49,16 +49,18 @@ fill_rom(struct space *sp, struct seg *sg)
 		vm_memseg_hold(sp->sp_vs, sg->sg_ident, 0, (uint64_t)sg->sg_npages * SIM_PAGE_SIZE,
 			       PMAP_PROT_RW, &hold);
 
-	if (error != 0)
-		return error == -ENOMEM ? 0 : error;
-	for (unsigned int i = 0; i < sg->sg_npages; i++) {
+	for (unsigned int i = 0; i < sg->sg_npages && error == 0; i++) {
 		const uint64_t value = ghost_value(sp->sp_world);
 
 		vm_hold_write(&hold, (uint64_t)i * SIM_PAGE_SIZE, &value, sizeof(value));
 		vmop_wrote(sp->sp_world, &sg->sg_pages[i], 0, value);
 	}
-	vm_gpa_release(&hold);
-	return 0;
+	if (error == 0)
+		vm_gpa_release(&hold);
+	/* Let go, they are marked once more: for a log that has begun meanwhile. */
+	for (unsigned int i = 0; i < sg->sg_npages; i++)
+		sg->sg_pages[i].pg_maylog = true;
+	return error == -ENOMEM ? 0 : error;
 }
 
 int
