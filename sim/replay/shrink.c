@@ -3,9 +3,9 @@
 
 /*
  * Shrinking. What may be left out is seen through lenses (shrink_lens.h). Through each, first
- * halves are left out, then quarters, down to one by one. A trial that still violates the same invariant
- * becomes the new run: it is recorded, so its plan holds what really happened and nothing else, and
- * it goes on from there. All lenses are tried again until none finds anything.
+ * halves are left out, then quarters, down to one by one. A trial that still violates the same
+ * invariant becomes the new run: it is recorded, so its plan holds what really happened and nothing
+ * else, and it goes on from there. All lenses are tried again until none finds anything.
  */
 
 #include "sim/replay/shrink.h"
