@@ -79,9 +79,8 @@ add_seg(struct vmspace *vs, int ident, uint64_t npages, const char *name)
 				 &sg->sg_object);
 	if (error != 0)
 		return error;
+	/* The name was cleared with the segment that was here before. */
 	sg->sg_ident = ident;
-	for (unsigned int i = 0; i < VM_MEMSEG_NAME_BYTES; i++)
-		sg->sg_name[i] = '\0';
 	for (unsigned int i = 0; name != NULL && name[i] != '\0'; i++)
 		sg->sg_name[i] = name[i];
 	return 0;

@@ -152,8 +152,7 @@ vm_super_enter(struct vmspace *vs, const struct vm_decision *d)
 	ch = vm_object_peek(ob, d->fl_index);
 	if (!is_complete(d) || (d->fl_access & ~prot) != 0 ||
 	    (host_load(&ch->ch_flags) & CH_EXEC) != 0 ||
-	    (pmap_fmt(vs->vs_pmap)->pf_prot_ok >> prot & 1) == 0 || prot == 0 ||
-	    has_table(vs, d->fl_gpa))
+	    (pmap_fmt(vs->vs_pmap)->pf_prot_ok >> prot & 1) == 0 || has_table(vs, d->fl_gpa))
 		return -ENOENT;
 	run = share_run(ob, ch);
 	if (run == 0)

@@ -7,7 +7,10 @@ nothing is listed here, so a new test judges the next time. Left out are those t
 something else: that build the sources themselves, take a fresh seed each time, or last too long.
 
 A judge is run once on the sources as they are, and notes which points it came by: it is asked about
-these only. A mutant is killed by the first judge that fails. It may also never end; how long it has
+these only. Of a program that takes long each case is a judge of its own besides, in a short form:
+a mutant may be reached by one of them alone, and be found at little cost.
+
+A mutant is killed by the first judge that fails. It may also never end; how long it has
 got is a limit on its CPU time, a few times what the judge needs: how busy the machine is does not
 count.
 """
@@ -27,17 +30,18 @@ SUITES = ("inproc", "sim")
 NOT_JUDGES = (r"^(mutants|hwmutants|walkers|model|browser|fresh-seeds|determinism|invariants|"
               r"trace(-\w+)?|selftest-.*)$")
 LONGEST_S = 30.0
+SPLIT_S = 3.0  # a test of Criterion that takes longer is asked case by case and in short, too
 MEMORY = 8 << 30
 
 running = set()
 
 
 class Judge:
-    def __init__(self, name, command, env, cwd):
+    def __init__(self, name, command, env, cwd, stamp_=None):
         self.name, self.command, self.env, self.cwd = name, command, env, cwd
         self.seconds = self.wall = self.used = 0.0
         self.reached = b""
-        self.stamp = stamp([w for w in command if os.path.isabs(w)] + [os.path.join(cwd, w)
+        self.stamp = stamp_ or stamp([w for w in command if os.path.isabs(w)] + [os.path.join(cwd, w)
                                                                        for w in command])
 
     def run(self, mutant, cpu_s, wall_s, reached=None):
@@ -147,9 +151,19 @@ def find(directory, suites, prefix, pattern):
     return judges
 
 
+def cases(judge):
+    """The cases of a judge that takes long, in short: none if it is not an in-process one."""
+    if judge.seconds <= SPLIT_S or not judge.name.endswith("-inproc"):
+        return []
+    listed = subprocess.run(judge.command + ["-l"], cwd=judge.cwd, capture_output=True, text=True,
+                            check=True).stdout.split()
+    return [Judge("%s:%s" % (judge.name, case), judge.command + [case],
+                  dict(judge.env, SKEP_SHORT="1"), judge.cwd, judge.stamp) for case in listed]
+
+
 def calibrate(judge, nmutants, home):
     """Runs it on the sources as they are. Returns a complaint, or None."""
-    path = os.path.join(home, "reached-%s-%d" % (judge.name.replace("/", "-"), os.getpid()))
+    path = os.path.join(home, "reached-%s-%d" % (re.sub(r"\W", "-", judge.name), os.getpid()))
     with open(path, "wb") as f:
         f.truncate(nmutants + 1)
     start = time.monotonic()
@@ -185,4 +199,4 @@ class Order:
 
     def sort(self, judges, mutant, hint):
         return sorted(judges, key=lambda j: (j.name != hint,
-                                             (j.seconds + 0.01) / (0.01 + self.chance(j, mutant))))
+                                             (j.seconds + 0.02) / (0.01 + self.chance(j, mutant))))

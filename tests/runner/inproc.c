@@ -283,11 +283,25 @@ is_wanted(const struct criterion_test *test, int npatterns, char **patterns)
 	return npatterns == 0;
 }
 
+/* What would run, one a line. */
+static void
+list(void)
+{
+	for (struct criterion_test **t = __start_cr_tst; t < __stop_cr_tst; t++) {
+		if (*t && !is_disabled(*t, suite_of(*t)) && !wants_a_process(*t, suite_of(*t)))
+			printf("%s/%s\n", (*t)->category, (*t)->name);
+	}
+}
+
 int
 main(int argc, char **argv)
 {
+	if (argc == 2 && strcmp(argv[1], "-l") == 0) {
+		list();
+		return 0;
+	}
 	if (argc > 1 && argv[1][0] == '-') {
-		fprintf(stderr, "usage: %s [SUITE/NAME-glob ...]\n", argv[0]);
+		fprintf(stderr, "usage: %s [-l | SUITE/NAME-glob ...]\n", argv[0]);
 		return 64;
 	}
 	for (struct criterion_test **t = __start_cr_tst; t < __stop_cr_tst; t++) {

@@ -144,6 +144,9 @@ fx_scale(unsigned int n)
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__OPTIMIZE__)
 	by = 5;
 #endif
+	/* For who asks thousands of times and wants an answer soon (tests/mutate). */
+	if (by == 1 && getenv("SKEP_SHORT") != NULL)
+		by = 5;
 	return n / by > 0 ? n / by : 1;
 }
 

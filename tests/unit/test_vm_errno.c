@@ -539,6 +539,66 @@ Test(vm_errno, device)
 	vf_each(NULL, with_device);
 }
 
+/* ---- Names ----------------------------------------------------------------------------------- */
+
+static bool
+fit_for_a_name(int c, bool first)
+{
+	static const char fit[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+
+	return strchr(fit, c) != NULL && !(first && c == '.');
+}
+
+/* Each character, as the first and as another; and what a name leaves behind. */
+static void
+names(struct vf *x)
+{
+	struct vm_memseg g;
+	char name[VM_MEMSEG_NAME_BYTES] = "";
+
+	for (int c = 1; c < 256; c++) {
+		name[0] = (char)c;
+		name[1] = '\0';
+		vf_errno(vm_alloc_memseg(x->vf_vs, c, PAGE, name),
+			 fit_for_a_name(c, true) ? 0 : -EINVAL);
+		if (fit_for_a_name(c, true))
+			vf_errno(vm_free_memseg(x->vf_vs, c), 0);
+		memcpy(name, "ab", 3);
+		name[c % 2 + 1] = (char)c;
+		vf_errno(vm_alloc_memseg(x->vf_vs, c, PAGE, name),
+			 fit_for_a_name(c, false) ? 0 : -EINVAL);
+		memset(&g, '?', sizeof(g));
+		vf_errno(vm_get_memseg(x->vf_vs, c, &g), 0);
+		vf_assert(g.vg_ident == c && !g.vg_sysmem);
+		vf_assert(g.vg_len_bytes == (fit_for_a_name(c, false) ? PAGE : 0));
+		if (fit_for_a_name(c, false)) {
+			vf_assert(memcmp(g.vg_name, name, sizeof(name)) == 0);
+			vf_errno(vm_alloc_memseg(x->vf_vs, 300, PAGE, name), -EEXIST);
+			vf_errno(vm_free_memseg(x->vf_vs, c), 0);
+		}
+		memset(name, 0, sizeof(name));
+	}
+	/* A name that begins another's, or is begun by it, is another. */
+	vf_errno(vm_alloc_memseg(x->vf_vs, 0, PAGE, "rom1"), 0);
+	vf_errno(vm_alloc_memseg(x->vf_vs, 1, PAGE, "rom"), 0);
+	vf_errno(vm_alloc_memseg(x->vf_vs, 2, PAGE, "rom12"), 0);
+	vf_errno(vm_alloc_memseg(x->vf_vs, 3, PAGE, "rom"), -EEXIST);
+	vf_errno(vm_free_memseg(x->vf_vs, 1), 0);
+	vf_errno(vm_alloc_memseg(x->vf_vs, 3, PAGE, "rom"), 0);
+	vf_errno(vm_get_memseg(x->vf_vs, VM_IDENT_MAX, &g), 0);
+	vf_assert(g.vg_ident == VM_IDENT_MAX && g.vg_len_bytes == 0);
+	vf_errno(vm_alloc_memseg(x->vf_vs, VM_IDENT_MAX, PAGE, NULL), 0);
+	vf_errno(vm_get_memseg(x->vf_vs, VM_IDENT_MAX, &g), 0);
+	vf_assert(g.vg_sysmem && g.vg_len_bytes == PAGE && g.vg_name[0] == '\0');
+	vf_errno(vm_free_memseg(x->vf_vs, VM_IDENT_MAX), 0);
+}
+
+Test(vm_errno, names)
+{
+	vf_each(NULL, names);
+}
+
 /* ---- Too many -------------------------------------------------------------------------------- */
 
 static void

@@ -255,6 +255,24 @@ Test(vm_swap, write_once)
 	vf_each(NULL, write_once);
 }
 
+/* A page that was written alone is not written again at once: the error is one, and counted. */
+static void
+write_alone(struct vf *x)
+{
+	fill(x, 1);
+	host_vm_posix_fail_swap(HOST_VM_POSIX_WRITE, 1, false);
+	/* It is tried until nothing goes. */
+	vf_assert(vf_pageout_all(x) == 1);
+	vf_assert(vf_stats(x).vt_swap_errors == 1 && vf_stats(x).vt_swap_outs == 1);
+	vf_assert(vf_system_accounts(x).va_slots == 1);
+	vf_verify(x);
+}
+
+Test(vm_swap, write_alone)
+{
+	vf_each_swap(NULL, write_alone);
+}
+
 static void
 write_never(struct vf *x)
 {
