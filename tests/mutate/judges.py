@@ -30,7 +30,7 @@ SUITES = ("inproc", "sim")
 NOT_JUDGES = (r"^(mutants|hwmutants|walkers|model|browser|fresh-seeds|determinism|invariants|"
               r"trace(-\w+)?|selftest-.*)$")
 LONGEST_S = 30.0
-SPLIT_S = 3.0  # a test of Criterion that takes longer is asked case by case and in short, too
+SPLIT_S = 3.0  # a program of Criterion tests that takes longer is asked by the case, too
 MEMORY = 8 << 30
 
 running = set()
@@ -41,8 +41,8 @@ class Judge:
         self.name, self.command, self.env, self.cwd = name, command, env, cwd
         self.seconds = self.wall = self.used = 0.0
         self.reached = b""
-        self.stamp = stamp_ or stamp([w for w in command if os.path.isabs(w)] + [os.path.join(cwd, w)
-                                                                       for w in command])
+        self.stamp = stamp_ or stamp([w for w in command if os.path.isabs(w)] +
+                                     [os.path.join(cwd, w) for w in command])
 
     def run(self, mutant, cpu_s, wall_s, reached=None):
         """Returns "passes", "fails" or "hangs", and what it printed last."""
