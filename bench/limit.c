@@ -118,6 +118,25 @@ limit_chase(const uint64_t *w, uint64_t from, uint64_t n)
 	return from;
 }
 
+#define ENTRY_ADDR 0x000ffffffffff000
+
+uint64_t
+limit_walk(const char *base, uint64_t root, const uint32_t *order, uint64_t n)
+{
+	uint64_t sum = 0;
+
+	for (uint64_t i = 0; i < n; i++) {
+		const uint64_t page = order[i];
+		uint64_t entry = root;
+
+		for (int shift = 27; shift >= 0; shift -= 9)
+			entry = *(const uint64_t *)(const void *)(base + (entry & ENTRY_ADDR) +
+								  (page >> shift & 511) * 8);
+		sum += entry;
+	}
+	return sum;
+}
+
 void
 limit_zero(uint64_t *pages, uint64_t *w, uint64_t n)
 {

@@ -20,6 +20,11 @@ void limit_clear(uint64_t *w, uint64_t n, uint64_t mask);	   /* by plain loads a
 void limit_and(uint64_t *w, uint64_t n, uint64_t mask);		   /* by locked operations */
 uint64_t limit_loads(const uint64_t *w, const uint32_t *order, uint64_t n);
 uint64_t limit_chase(const uint64_t *w, uint64_t from, uint64_t n);
+/*
+ * Goes down four levels for each page number in order, and looks at nothing on the way: what the
+ * four loads cost whose addresses depend on each other. Tables begin at base.
+ */
+uint64_t limit_walk(const char *base, uint64_t root, const uint32_t *order, uint64_t n);
 /* n times clears one of LIMIT_ZEROED pages, which caches hold, and exchanges a word. */
 #define LIMIT_ZEROED 64
 void limit_zero(uint64_t *pages, uint64_t *w, uint64_t n);

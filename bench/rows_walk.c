@@ -9,6 +9,7 @@
 #include "bench/bench.h"
 #include "bench/limit.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 
 #define LOOKUPS ((uint64_t)1 << 18)
@@ -114,6 +115,27 @@ limit_round(struct bench *b)
 	bench_end(b);
 }
 
+/* Beside the row, for the record: what four loads cost, one after another, and nothing else. */
+static void
+bare_round(struct bench *b, const struct state *st, uint64_t from, uint64_t n)
+{
+	const uint64_t root = pmap_root(b->b_pm);
+	const char *const base = (const char *)host_table_words(root) - root;
+	uint64_t started;
+	double ns;
+
+	if (b->b_tier == BENCH_COUNT)
+		return;
+	started = bench_thread_ns();
+	sink = limit_walk(base, root, st->st_order + from, n);
+	ns = (double)(bench_thread_ns() - started) / (double)n;
+	if (b->b_extra == NULL)
+		b->b_extra = json_object();
+	if (json_object_get(b->b_extra, "bare_walk_ns") == NULL ||
+	    json_number_value(json_object_get(b->b_extra, "bare_walk_ns")) > ns)
+		json_object_set_new(b->b_extra, "bare_walk_ns", json_real(ns));
+}
+
 static void
 walk_round(struct bench *b)
 {
@@ -121,6 +143,8 @@ walk_round(struct bench *b)
 	const uint64_t lines = st->st_pages / 8;
 	const uint64_t from = window(st, lines);
 	uint64_t wrong = 0;
+
+	bare_round(b, st, from, lines - from < LOOKUPS ? lines - from : LOOKUPS);
 
 	bench_begin(b);
 	for (uint64_t i = 0; i < LOOKUPS; i++) {

@@ -144,12 +144,10 @@ pmap_account_leaves(struct pmap *pm, pt_entry_t pte, unsigned int level, uint64_
 		pmap_count(pm, PMAP_C_WIRED, npages);
 }
 
-void
-pmap_leaf_of(const struct pmap *pm, gpa_t gpa, pt_entry_t pte, unsigned int level,
-	     struct pmap_leaf *leaf)
+static inline void
+leaf_of(const struct pt_fmt *f, gpa_t gpa, pt_entry_t pte, unsigned int level,
+	struct pmap_leaf *leaf)
 {
-	const struct pt_fmt *const f = &pm->pm_fmt;
-
 	*leaf = (struct pmap_leaf){
 		.pl_gpa = gpa & ~(pt_level_size(level) - 1),
 		.pl_hpa = pte_hpa(f, pte, level),
@@ -160,6 +158,13 @@ pmap_leaf_of(const struct pmap *pm, gpa_t gpa, pt_entry_t pte, unsigned int leve
 		.pl_accessed = (pte & f->pf_a) != 0,
 		.pl_modified = (pte & f->pf_m) != 0,
 	};
+}
+
+void
+pmap_leaf_of(const struct pmap *pm, gpa_t gpa, pt_entry_t pte, unsigned int level,
+	     struct pmap_leaf *leaf)
+{
+	leaf_of(&pm->pm_fmt, gpa, pte, level, leaf);
 }
 
 /* A wired superpage of table t went, or is wired no more: its spares go too. */
@@ -246,28 +251,54 @@ pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entr
 
 /* ---- Questions ------------------------------------------------------------------------------ */
 
+/*
+ * The entry that decides about gpa, and its level: the loads of a cursor's way down, without what
+ * only those need who will write. In an epoch section. How many walks a CPU has under way at a time
+ * is how often their instructions fit into its window, so these are few: what is left of the
+ * address is kept in the uppermost bits, nine of which are the next index.
+ */
+static inline pt_entry_t
+look_up(const struct pmap *pm, gpa_t gpa, unsigned int *level)
+{
+	const struct pt_fmt *const f = &pm->pm_fmt;
+	unsigned int n = f->pf_levels - 1u;
+	uint64_t rest = gpa << (64 - pt_level_shift(n + 1));
+	pt_entry_t pte = pte_load_acquire(&pm->pm_root->pd_words[rest >> 55]);
+
+	while (pte_is_table(f, pte, n)) {
+		rest <<= 9;
+		n--;
+		pte = pte_load_acquire(&host_table_words(pte & f->pf_addr)[rest >> 55]);
+	}
+	*level = n;
+	return pte;
+}
+
 int
 pmap_extract(struct pmap *pm, gpa_t gpa, struct pmap_leaf *leaf)
 {
 	const struct pt_fmt *const f = &pm->pm_fmt;
-	struct pt_cursor c;
-	int error = -ENOENT;
+	unsigned int level;
+	pt_entry_t pte;
 
 	if (gpa >= f->pf_limit)
 		return -EINVAL;
 	for (;;) {
 		host_epoch_enter();
-		pt_cursor_seek(&c, pm, gpa, 0);
+		pte = look_up(pm, gpa, &level);
 		host_epoch_exit();
-		if (!pte_is_frozen(f, c.pc_pte))
+		if (pte_is_valid(f, pte))
 			break;
+		if (!pte_is_frozen(f, pte))
+			return -ENOENT;
 		host_relax();
 	}
-	if (pte_is_leaf(f, c.pc_pte, c.pc_level)) {
-		pmap_leaf_of(pm, gpa, c.pc_pte, c.pc_level, leaf);
-		error = 0;
-	}
-	return error;
+	/* What is valid and no table is a leaf. The common level once more, for constants. */
+	if (level == 0)
+		leaf_of(f, gpa, pte, 0, leaf);
+	else
+		leaf_of(f, gpa, pte, level, leaf);
+	return 0;
 }
 
 int

@@ -2,9 +2,10 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * The cursor: the one way down the tree. Lock-free, inside an epoch section; at most five loads. In
- * a header since every fault and every table of a range goes through it, in few instructions. It is
- * part of pmap_priv.h, which includes it where what it needs is known.
+ * The cursor: the one way down the tree, but for pmap_extract()'s, which makes the same loads and
+ * keeps none of this. Lock-free, inside an epoch section; at most five loads. In a header since
+ * every fault and every table of a range goes through it, in few instructions. It is part of
+ * pmap_priv.h, which includes it where what it needs is known.
  */
 
 #ifndef PMAP_PT_CURSOR_H
