@@ -28,6 +28,7 @@ struct plan {
 	const char *pl_json;
 	const char *pl_svg;
 	const char *pl_html;
+	const char *pl_pictures; /* where those of others go: pl_svg, or a folder for a while */
 	const char *pl_compare;
 };
 
@@ -70,6 +71,11 @@ bool suite_wanted(const struct plan *plan, const char *row, bool *by_name);
 void inv_front_list(json_t *rows);
 /* Runs those of the list that are wanted, and all comparisons if no rows were named. */
 void inv_front_run(const struct plan *plan, const json_t *rows, json_t *report);
+
+/* ---- Large machines (cost_front.c) ----------------------------------------------------------- */
+
+/* Adds what pmap-cost says of them. */
+void cost_front_run(const struct plan *plan, json_t *report);
 
 /* ---- The machine (machine.c) ----------------------------------------------------------------- */
 

@@ -11,7 +11,9 @@
 #include <string.h>
 #include <sysexits.h>
 
-#define PROGRAM "pmap-inv"
+/* By tier; what is measured in them is compiled as the suite's own rows are. */
+static const char *const programs[] = {"pmap-inv", "pmap-inv-kernel"};
+static const char *const tiers[] = {"native", "kernel"};
 #define WHAT "shootdowns, with threads as CPUs"
 
 void
@@ -23,7 +25,7 @@ inv_front_list(json_t *rows)
 	size_t i;
 	int code;
 
-	lines = spawn_lines(PROGRAM, args, &code);
+	lines = spawn_lines(programs[0], args, &code);
 	json_array_foreach(lines, i, line)
 	{
 		const char *const text = json_string_value(line);
@@ -63,11 +65,11 @@ series_of(json_t *values, double best)
 }
 
 static json_t *
-record_of(const json_t *row, const char *arch)
+record_of(const json_t *row, const char *arch, const char *tier)
 {
 	json_t *const out =
 		json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", record_text(row, "name"), "arch",
-			  arch, "tier", "native", "unit", record_text(row, "unit"), "what", WHAT);
+			  arch, "tier", tier, "unit", record_text(row, "unit"), "what", WHAT);
 	json_t *const counts = json_object();
 	json_t *const limit = series_of(json_object_get(row, "limits"), -1);
 
@@ -93,8 +95,27 @@ skip(json_t *report, const char *name, const char *why)
 			      json_pack("{s:s, s:s}", "name", name, "why", why));
 }
 
+/* What this machine lacks for a row: said once, whatever the types; the end if it was named. */
 static void
-add_rows(const json_t *measured, const char *arch, json_t *report)
+refuse(const struct plan *plan, const char *name, const char *why, json_t *report)
+{
+	bool by_name;
+	json_t *known;
+	size_t i;
+
+	if (suite_wanted(plan, name, &by_name) && by_name)
+		front_fail(EX_TEMPFAIL, "%s cannot run here: %s", name, why);
+	json_array_foreach(json_object_get(report, "skipped"), i, known)
+	{
+		if (strcmp(record_text(known, "name"), name) == 0)
+			return;
+	}
+	skip(report, name, why);
+}
+
+static void
+add_rows(const struct plan *plan, const json_t *measured, const char *arch, const char *tier,
+	 json_t *report)
 {
 	json_t *row;
 	size_t i;
@@ -104,10 +125,10 @@ add_rows(const json_t *measured, const char *arch, json_t *report)
 		json_t *record;
 
 		if (json_object_get(row, "refused") != NULL) {
-			skip(report, record_text(row, "name"), record_text(row, "refused"));
+			refuse(plan, record_text(row, "name"), record_text(row, "refused"), report);
 			continue;
 		}
-		record = record_of(row, arch);
+		record = record_of(row, arch, tier);
 		table_row(stdout, record);
 		json_array_append_new(json_object_get(report, "rows"), record);
 	}
@@ -115,8 +136,8 @@ add_rows(const json_t *measured, const char *arch, json_t *report)
 }
 
 static void
-run_arch(const struct plan *plan, const char *arch, const char **args, unsigned int n,
-	 json_t *report)
+run_arch(const struct plan *plan, const char *arch, unsigned int tier, const char **args,
+	 unsigned int n, json_t *report)
 {
 	char cpus[16];
 	json_t *measured;
@@ -136,17 +157,17 @@ run_arch(const struct plan *plan, const char *arch, const char **args, unsigned 
 	/* The comparison of schemes, and its pictures, once. */
 	if (plan->pl_nnames != 0 || json_object_get(report, "invalidation") != NULL) {
 		args[n++] = "--rows-only";
-	} else if (plan->pl_svg != NULL) {
+	} else if (plan->pl_pictures != NULL) {
 		args[n++] = "--svg";
-		args[n++] = plan->pl_svg;
+		args[n++] = plan->pl_pictures;
 	}
 	args[n] = NULL;
-	measured = spawn_json(PROGRAM, args, &code);
+	measured = spawn_json(programs[tier], args, &code);
 	if (measured == NULL) {
-		suite_failed(report, "inv", arch, "native", code);
+		suite_failed(report, "inv", arch, tiers[tier], code);
 		return;
 	}
-	add_rows(measured, arch, report);
+	add_rows(plan, measured, arch, tiers[tier], report);
 	if (json_array_size(json_object_get(measured, "schemes")) > 0)
 		json_object_set(report, "invalidation", json_object_get(measured, "schemes"));
 	json_decref(measured);
@@ -160,8 +181,6 @@ inv_front_run(const struct plan *plan, const json_t *rows, json_t *report)
 	json_t *row;
 	size_t i;
 
-	if (!plan->pl_native)
-		return;
 	json_array_foreach(rows, i, row)
 	{
 		const char *const name = record_text(row, "name");
@@ -180,8 +199,9 @@ inv_front_run(const struct plan *plan, const json_t *rows, json_t *report)
 	if (plan->pl_cpus < 2 || (plan->pl_nnames != 0 && n == 0))
 		return;
 	for (unsigned int a = 0; a < FRONT_ARCHES; a++) {
-		/* With emulated A and D nothing of a shootdown differs. */
-		if (plan->pl_arch[a] && strcmp(front_arches[a], "ept-noad") != 0)
-			run_arch(plan, front_arches[a], args, n, report);
+		if (plan->pl_arch[a] && plan->pl_native)
+			run_arch(plan, front_arches[a], 0, args, n, report);
+		if (plan->pl_arch[a] && plan->pl_kernel)
+			run_arch(plan, front_arches[a], 1, args, n, report);
 	}
 }

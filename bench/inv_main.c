@@ -23,6 +23,7 @@ struct options {
 	bool op_rows_only;
 	const char *op_arch;
 	enum pt_type op_type;
+	bool op_emulate_ad;
 	const char *op_json;
 	const char *op_svg;
 	const char *op_html;
@@ -33,7 +34,7 @@ struct options {
 static const struct argp_option table[] = {
 	{"cpus", 'n', "N", 0, "processors to use; default: all", 0},
 	{"rounds", 'r', "N", 0, "rounds, of which the best and the median count; default 7", 0},
-	{"arch", KEY_ARCH, "TYPE", 0, "ept or rvi; default ept", 0},
+	{"arch", KEY_ARCH, "TYPE", 0, "ept, ept-noad or rvi; default ept", 0},
 	{"rows-only", KEY_ROWS, NULL, 0, "no comparison of schemes", 0},
 	{"json", KEY_JSON, "FILE", 0, "write all figures to FILE; - is standard output", 0},
 	{"svg", KEY_SVG, "DIR", 0, "write pictures into DIR", 0},
@@ -66,10 +67,12 @@ parse(int key, char *arg, struct argp_state *state)
 		op->op_rounds = number(state, "--rounds", arg, INV_ROUNDS_MAX);
 		return 0;
 	case KEY_ARCH:
-		if (strcmp(arg, "ept") != 0 && strcmp(arg, "rvi") != 0)
-			argp_error(state, "--arch: '%s' is neither ept nor rvi", arg);
+		if (strcmp(arg, "ept") != 0 && strcmp(arg, "ept-noad") != 0 &&
+		    strcmp(arg, "rvi") != 0)
+			argp_error(state, "--arch: '%s' is none of ept, ept-noad, rvi", arg);
 		op->op_arch = arg;
-		op->op_type = strcmp(arg, "ept") == 0 ? PT_EPT : PT_RVI;
+		op->op_type = strcmp(arg, "rvi") == 0 ? PT_RVI : PT_EPT;
+		op->op_emulate_ad = strcmp(arg, "ept-noad") == 0;
 		return 0;
 	case KEY_ROWS:
 		op->op_rows_only = true;
@@ -225,9 +228,10 @@ main(int argc, char **argv)
 	re.re_rounds = op.op_rounds;
 	re.re_processors = op.op_cpus != 0 ? op.op_cpus : crew_processors();
 	re.re_type = op.op_arch;
-	re.re_nrows = choose(&op, rows, inv_rows(rows, re.re_processors, op.op_type));
+	re.re_nrows =
+		choose(&op, rows, inv_rows(rows, re.re_processors, op.op_type, op.op_emulate_ad));
 	if (!op.op_rows_only && op.op_nnames == 0)
-		re.re_nsides = inv_sides(sides, re.re_processors, op.op_type);
+		re.re_nsides = inv_sides(sides, re.re_processors, op.op_type, op.op_emulate_ad);
 	if (op.op_list) {
 		list(&re);
 		return 0;

@@ -16,14 +16,14 @@
 static const unsigned int nobody[1];
 
 double
-inv_entry_ns(enum pt_type type, unsigned int turns)
+inv_entry_ns(enum pt_type type, bool emulate_ad, unsigned int turns)
 {
 	const unsigned int self = host_cpu();
 	struct inv *in;
 	uint64_t from;
 	double ns = 0;
 
-	if (inv_open(&in, inv_schemes[0], type, false, &self, 1, nobody, 0) != 0)
+	if (inv_open(&in, inv_schemes[0], type, emulate_ad, &self, 1, nobody, 0) != 0)
 		return 0;
 
 	struct pmap *const pm = in->in_pm;
@@ -85,8 +85,8 @@ noise_main(struct crew_member *me, void *arg)
 }
 
 int
-inv_faulting(struct crew *c, enum pt_type type, bool loud, unsigned int n, unsigned int block,
-	     struct hist *h)
+inv_faulting(struct crew *c, enum pt_type type, bool emulate_ad, bool loud, unsigned int n,
+	     unsigned int block, struct hist *h)
 {
 	struct noise no = {0};
 	int error;
@@ -94,7 +94,7 @@ inv_faulting(struct crew *c, enum pt_type type, bool loud, unsigned int n, unsig
 	*h = (struct hist){0};
 	if (loud && c->cr_n == 0)
 		return -EAGAIN;
-	error = inv_open(&no.no_inv, inv_schemes[0], type, false, nobody, 0, nobody, 0);
+	error = inv_open(&no.no_inv, inv_schemes[0], type, emulate_ad, nobody, 0, nobody, 0);
 	if (error != 0)
 		return error;
 	if (loud) {
@@ -154,12 +154,12 @@ elide_one(struct inv *in, gpa_t gpa)
 }
 
 int
-inv_elide(enum pt_type type, unsigned int rounds, struct inv_counts *counts)
+inv_elide(enum pt_type type, bool emulate_ad, unsigned int rounds, struct inv_counts *counts)
 {
 	/* A CPU that is in the guest and answers nobody: a shootdown would never end. */
 	const unsigned int elsewhere = HOST_MAX_CPUS - 1;
 	struct inv *in;
-	int error = inv_open(&in, inv_schemes[0], type, false, &elsewhere, 1, nobody, 0);
+	int error = inv_open(&in, inv_schemes[0], type, emulate_ad, &elsewhere, 1, nobody, 0);
 
 	if (error != 0)
 		return error;

@@ -15,6 +15,10 @@
 
 #define FORMAT 1
 
+#ifndef INV_TIER
+#define INV_TIER "native"
+#endif
+
 /* ---- For people ----------------------------------------------------------------------------- */
 
 void
@@ -135,13 +139,15 @@ numbers(const double *values, unsigned int n)
 }
 
 static json_t *
-one_row(const struct inv_row *row)
+one_row(const struct inv_report *re, const struct inv_row *row)
 {
 	json_t *const o = json_pack("{s:s,s:s,s:s,s:f}", "name", row->rw_name, "unit", row->rw_unit,
 				    "limit_is", row->rw_limit, "target", row->rw_target);
 
 	if (row->rw_refused != NULL) {
-		json_object_set_new(o, "refused", json_string(row->rw_refused));
+		json_object_set_new(o, "refused",
+				    json_sprintf("it needs %u CPUs, and has %u", row->rw_needs,
+						 re->re_processors));
 		return o;
 	}
 	json_object_set_new(o, "values", numbers(row->rw_value, row->rw_rounds));
@@ -193,12 +199,12 @@ inv_out_json(const struct inv_report *re, const char *path)
 	int failed;
 
 	for (unsigned int i = 0; i < re->re_nrows; i++)
-		json_array_append_new(rows, one_row(&re->re_rows[i]));
+		json_array_append_new(rows, one_row(re, &re->re_rows[i]));
 	for (unsigned int i = 0; i < re->re_nsides; i++)
 		json_array_append_new(sides, one_side(&re->re_sides[i]));
-	root = json_pack("{s:s,s:i,s:s,s:i,s:o,s:o,s:o}", "kind", "pmap-inv", "format", FORMAT,
-			 "arch", re->re_type, "rounds", (int)re->re_rounds, "machine", machine(re),
-			 "rows", rows, "schemes", sides);
+	root = json_pack("{s:s,s:i,s:s,s:s,s:i,s:o,s:o,s:o}", "kind", "pmap-inv", "format", FORMAT,
+			 "arch", re->re_type, "tier", INV_TIER, "rounds", (int)re->re_rounds,
+			 "machine", machine(re), "rows", rows, "schemes", sides);
 	if (root == NULL)
 		return false;
 	if (strcmp(path, "-") == 0)

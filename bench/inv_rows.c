@@ -27,6 +27,7 @@ median_of(struct crew *c, const struct inv_row *row, const struct inv_scheme *sc
 {
 	const struct inv_setup setup = {.iu_scheme = scheme,
 					.iu_type = row->rw_type,
+					.iu_emulate_ad = row->rw_emulate_ad,
 					.iu_kick = row->rw_kick,
 					.iu_vcpus = vcpus,
 					.iu_initiators = 1,
@@ -99,6 +100,7 @@ run_storm(struct crew *c, struct inv_row *row, double *value, double *limit)
 	static struct inv_result r;
 	const struct inv_setup setup = {.iu_scheme = inv_scheme_named("gather"),
 					.iu_type = row->rw_type,
+					.iu_emulate_ad = row->rw_emulate_ad,
 					.iu_kick = row->rw_kick,
 					.iu_vcpus = 1,
 					.iu_initiators = row->rw_n,
@@ -119,7 +121,7 @@ static int
 run_elide(struct crew *c, struct inv_row *row, double *value, double *limit)
 {
 	struct inv_counts counts;
-	const int error = inv_elide(row->rw_type, 1000, &counts);
+	const int error = inv_elide(row->rw_type, row->rw_emulate_ad, 1000, &counts);
 
 	(void)c;
 	row->rw_counted = (double)counts.ic_shootdowns;
@@ -133,7 +135,7 @@ run_entry(struct crew *c, struct inv_row *row, double *value, double *limit)
 {
 	(void)c;
 	*limit = inv_locked_ns(row->rw_gathers);
-	*value = inv_entry_ns(row->rw_type, row->rw_gathers);
+	*value = inv_entry_ns(row->rw_type, row->rw_emulate_ad, row->rw_gathers);
 	return *value > 0 ? 0 : -ENOMEM;
 }
 
@@ -141,11 +143,13 @@ static int
 run_faulting(struct crew *c, struct inv_row *row, double *value, double *limit)
 {
 	static struct hist h;
-	int error = inv_faulting(c, row->rw_type, false, BLOCK * row->rw_gathers, BLOCK, &h);
+	int error = inv_faulting(c, row->rw_type, row->rw_emulate_ad, false,
+				 BLOCK * row->rw_gathers, BLOCK, &h);
 
 	*limit = (double)hist_at(&h, 500);
 	if (error == 0)
-		error = inv_faulting(c, row->rw_type, true, BLOCK * row->rw_gathers, BLOCK, &h);
+		error = inv_faulting(c, row->rw_type, row->rw_emulate_ad, true,
+				     BLOCK * row->rw_gathers, BLOCK, &h);
 	*value = (double)hist_at(&h, 500);
 	return error;
 }
@@ -159,7 +163,8 @@ run_faulting_tail(struct crew *c, struct inv_row *row, double *value, double *li
 	int error = median_of(c, row, NULL, 1, 1, 100, 1, &r, limit);
 
 	if (error == 0)
-		error = inv_faulting(c, row->rw_type, true, BLOCK * row->rw_gathers, 1, &h);
+		error = inv_faulting(c, row->rw_type, row->rw_emulate_ad, true,
+				     BLOCK * row->rw_gathers, 1, &h);
 	*value = (double)hist_at(&h, 990);
 	return error;
 }
@@ -208,7 +213,8 @@ static const struct row_kind {
 };
 
 unsigned int
-inv_rows(struct inv_row rows[INV_ROWS_MAX], unsigned int processors, enum pt_type type)
+inv_rows(struct inv_row rows[INV_ROWS_MAX], unsigned int processors, enum pt_type type,
+	 bool emulate_ad)
 {
 	unsigned int n = 0;
 
@@ -235,6 +241,7 @@ inv_rows(struct inv_row rows[INV_ROWS_MAX], unsigned int processors, enum pt_typ
 				.rw_n = i,
 				.rw_run = rk->rk_run,
 				.rw_type = type,
+				.rw_emulate_ad = emulate_ad,
 				.rw_kick = rk->rk_kick,
 				.rw_gathers = rk->rk_gathers,
 			};

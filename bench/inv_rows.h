@@ -27,6 +27,7 @@ struct inv_row {
 	unsigned int rw_n;	/* the number in its name */
 	int (*rw_run)(struct crew *c, struct inv_row *row, double *value, double *limit);
 	enum pt_type rw_type;
+	bool rw_emulate_ad;
 	enum inv_kick_kind rw_kick;
 	unsigned int rw_gathers; /* of one round */
 	unsigned int rw_rounds;
@@ -35,8 +36,8 @@ struct inv_row {
 };
 
 /* The rows for a machine of so many processors, in order; how many. */
-unsigned int inv_rows(struct inv_row rows[INV_ROWS_MAX], unsigned int processors,
-		      enum pt_type type);
+unsigned int inv_rows(struct inv_row rows[INV_ROWS_MAX], unsigned int processors, enum pt_type type,
+		      bool emulate_ad);
 
 /* One more round of a row. 0 or a negative errno. */
 int inv_row_round(struct crew *c, struct inv_row *row);

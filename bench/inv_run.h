@@ -51,7 +51,7 @@ int inv_run(struct crew *c, const struct inv_setup *setup, struct inv_result *r)
  * Ours: ns for one entry into the guest and the way out, when nothing was invalidated, at best of
  * some loops of so many turns; 0: no memory.
  */
-double inv_entry_ns(enum pt_type type, unsigned int turns);
+double inv_entry_ns(enum pt_type type, bool emulate_ad, unsigned int turns);
 /* ns for one locked operation on a line at hand, likewise: what an entry cannot do without. */
 double inv_locked_ns(unsigned int turns);
 
@@ -59,14 +59,14 @@ double inv_locked_ns(unsigned int turns);
  * Latency of faults, n of them, timed in blocks, while a member of the crew unmaps elsewhere in
  * the same pmap without a pause (loud), or not. 0, -ENOMEM, -EAGAIN.
  */
-int inv_faulting(struct crew *c, enum pt_type type, bool loud, unsigned int n, unsigned int block,
-		 struct hist *h);
+int inv_faulting(struct crew *c, enum pt_type type, bool emulate_ad, bool loud, unsigned int n,
+		 unsigned int block, struct hist *h);
 
 /*
  * Changes that need no flush, `rounds` of each kind, with a CPU in the guest: new pages, wider
  * rights, pages that were never accessed, the same again. What they cost in shootdowns: 0.
  */
-int inv_elide(enum pt_type type, unsigned int rounds, struct inv_counts *counts);
+int inv_elide(enum pt_type type, bool emulate_ad, unsigned int rounds, struct inv_counts *counts);
 
 uint64_t inv_now_ns(void);
 

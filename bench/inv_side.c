@@ -26,13 +26,15 @@ add(struct inv_side sides[INV_SIDE_MAX], unsigned int n, const struct inv_setup 
 }
 
 unsigned int
-inv_sides(struct inv_side sides[INV_SIDE_MAX], unsigned int processors, enum pt_type type)
+inv_sides(struct inv_side sides[INV_SIDE_MAX], unsigned int processors, enum pt_type type,
+	  bool emulate_ad)
 {
 	static const unsigned int shares[] = {100, 50, 0};
 	unsigned int n = 0;
 
 	for (unsigned int kick = INV_POLLED; kick <= INV_SIGNAL; kick++) {
 		struct inv_setup setup = {.iu_type = type,
+					  .iu_emulate_ad = emulate_ad,
 					  .iu_kick = kick,
 					  .iu_vcpus = 1,
 					  .iu_initiators = 1,

@@ -25,7 +25,7 @@ struct inv_side {
  * by pages of a gather, by initiators; both kinds of kick. How many.
  */
 unsigned int inv_sides(struct inv_side sides[INV_SIDE_MAX], unsigned int processors,
-		       enum pt_type type);
+		       enum pt_type type, bool emulate_ad);
 
 /* One more round of one. 0 or a negative errno. */
 int inv_side_round(struct crew *c, struct inv_side *side);

@@ -9,6 +9,7 @@
 
 #include <argp.h>
 #include <errno.h>
+#include <glob.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -204,6 +205,35 @@ check_files(const struct plan *plan)
 		json_decref(compare_open(plan->pl_compare));
 }
 
+/* A page holds the pictures that other programs make, even if nobody wants them as files. */
+static char pictures[] = "/tmp/pmap-bench.XXXXXX";
+
+static void
+pictures_end(void)
+{
+	char pattern[64];
+	glob_t found;
+
+	snprintf(pattern, sizeof(pattern), "%s/*.svg", pictures);
+	if (glob(pattern, 0, NULL, &found) == 0) {
+		for (size_t i = 0; i < found.gl_pathc; i++)
+			remove(found.gl_pathv[i]);
+		globfree(&found);
+	}
+	remove(pictures);
+}
+
+static void
+pictures_begin(struct plan *plan)
+{
+	plan->pl_pictures = plan->pl_svg;
+	if (plan->pl_svg != NULL || plan->pl_html == NULL)
+		return;
+	plan->pl_pictures = mkdtemp(pictures);
+	if (plan->pl_pictures != NULL)
+		atexit(pictures_end);
+}
+
 static int
 verb_run(int argc, char **argv)
 {
@@ -224,6 +254,7 @@ verb_run(int argc, char **argv)
 			   machine_cpus());
 
 	check_files(&plan);
+	pictures_begin(&plan);
 	report = suite_run(&plan);
 	table_tail(stdout, report);
 	if (plan.pl_compare != NULL)
@@ -234,7 +265,7 @@ verb_run(int argc, char **argv)
 		front_fail(EX_CANTCREAT, "%s: %s", plan.pl_json, strerror(errno));
 	if (plan.pl_svg != NULL && !page_svg(plan.pl_svg, report))
 		front_fail(EX_CANTCREAT, "%s: %s", plan.pl_svg, strerror(errno));
-	if (plan.pl_html != NULL && !page_html(plan.pl_html, plan.pl_svg, report))
+	if (plan.pl_html != NULL && !page_html(plan.pl_html, plan.pl_pictures, report))
 		front_fail(EX_CANTCREAT, "%s: %s", plan.pl_html, strerror(errno));
 	code = (int)record_real(json_array_get(json_object_get(report, "failed"), 0), "code");
 	json_decref(report);

@@ -269,7 +269,7 @@ put_page(FILE *out, const char *pictures, const json_t *report)
 			break;
 		}
 	}
-	if (pictures != NULL && json_object_get(report, "invalidation") != NULL)
+	if (pictures != NULL && json_object_get(report, "simulated") != NULL)
 		put_others(out, pictures);
 	fputs("<div class=\"scroll\"><table><tr><th>row<th>type<th>tier<th>best<th>median<th>limit"
 	      "<th>unit<th>ratio<th>to reach<th>counts</tr>\n",

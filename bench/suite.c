@@ -272,6 +272,8 @@ suite_run(const struct plan *plan)
 		json_array_append_new(skipped, json_pack("{s:s, s:s}", "name", name, "why", why));
 	}
 	inv_front_run(plan, rows, report);
+	if (plan->pl_nnames == 0)
+		cost_front_run(plan, report);
 	machine_after(run);
 	json_decref(rows);
 	return report;

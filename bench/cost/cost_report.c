@@ -80,13 +80,12 @@ static const struct quantity {
 	const char *qu_title;
 	double (*qu_of)(const struct cost_result *r);
 	int qu_digits;
-	const char *qu_file; /* a picture of it; NULL: none */
+	const char *qu_file; /* a picture of it, before the initiators; NULL: none */
 	const char *qu_axis;
 } quantities[] = {
-	{"initiator: median latency, ns", median, 0, "cost-latency.svg",
-	 "latency of a gather (ns)"},
+	{"initiator: median latency, ns", median, 0, "cost-latency", "latency of a gather (ns)"},
 	{"initiator: longest latency, ns", worst, 0, NULL, NULL},
-	{"taken from the other CPUs, ns per gather", stolen, 0, "cost-stolen.svg",
+	{"taken from the other CPUs, ns per gather", stolen, 0, "cost-stolen",
 	 "time taken from others (ns per gather)"},
 	{"shootdowns per gather", shootdowns, 3, NULL, NULL},
 	{"interrupts per gather", kicks, 2, NULL, NULL},
@@ -115,7 +114,9 @@ print_table(const struct cost_plan *plan, const struct cost_result *r, const str
 static bool
 draw(const struct cost_plan *plan, const struct cost_result *r, const struct quantity *q)
 {
-	struct plot plot = {.pl_title = q->qu_title,
+	char title[128];
+	char name[64];
+	struct plot plot = {.pl_title = title,
 			    .pl_x = "CPUs that run the guest",
 			    .pl_y = q->qu_axis,
 			    .pl_log_x = true,
@@ -125,6 +126,8 @@ draw(const struct cost_plan *plan, const struct cost_result *r, const struct qua
 	double y[COST_SCHEMES_MAX][COST_SIZES_MAX];
 	char path[4096];
 
+	snprintf(title, sizeof(title), "%s; CPUs that unmap: %u", q->qu_title, plan->cp_initiators);
+	snprintf(name, sizeof(name), "%s-%u.svg", q->qu_file, plan->cp_initiators);
 	for (unsigned int n = 0; n < plan->cp_nsizes; n++)
 		x[n] = plan->cp_sizes[n];
 	for (unsigned int s = 0; s < plan->cp_nschemes; s++) {
@@ -135,7 +138,7 @@ draw(const struct cost_plan *plan, const struct cost_result *r, const struct qua
 							 .ps_x = x,
 							 .ps_y = y[s]};
 	}
-	if (snprintf(path, sizeof(path), "%s/%s", plan->cp_svg, q->qu_file) >= (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s/%s", plan->cp_svg, name) >= (int)sizeof(path))
 		return false;
 	return plot_write(&plot, path);
 }
@@ -243,8 +246,8 @@ write_files(const struct cost_plan *plan, const struct cost_result *r)
 	}
 	for (unsigned int i = 0; plan->cp_svg != NULL && i < QUANTITIES; i++) {
 		if (quantities[i].qu_file != NULL && !draw(plan, r, &quantities[i])) {
-			fprintf(stderr, "pmap-cost: cannot write %s/%s: %s\n", plan->cp_svg,
-				quantities[i].qu_file, strerror(errno));
+			fprintf(stderr, "pmap-cost: cannot write %s/%s-%u.svg: %s\n", plan->cp_svg,
+				quantities[i].qu_file, plan->cp_initiators, strerror(errno));
 			return false;
 		}
 	}

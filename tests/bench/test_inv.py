@@ -66,7 +66,7 @@ def cost(folder):
             check(r["stale"] > 0, where)
         if r["scheme"] == "gather":
             check(r["shootdowns"] + r["merged"] == r["gathers"], where)
-    pictures_are_sound(folder, ["cost-latency.svg", "cost-stolen.svg"])
+    pictures_are_sound(folder, ["cost-latency-4.svg", "cost-stolen-4.svg"])
 
     dear = json.loads(run(*args, "--json", "-", "--set", "flush=90000").stdout)
     check(dear["costs"]["flush"] == 90000, dear["costs"])

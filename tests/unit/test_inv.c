@@ -93,12 +93,12 @@ Test(inv, bare_kicks_are_answered)
 
 Test(inv, elided)
 {
-	static const enum pt_type types[] = {PT_EPT, PT_RVI};
+	static const enum pt_type types[] = {PT_EPT, PT_RVI, PT_EPT};
 
-	for (unsigned int i = 0; i < 2; i++) {
+	for (unsigned int i = 0; i < 3; i++) {
 		struct inv_counts c;
 
-		cr_assert(eq(int, inv_elide(types[i], 50, &c), 0));
+		cr_assert(eq(int, inv_elide(types[i], i == 2, 50, &c), 0));
 		cr_assert(eq(u64, c.ic_shootdowns, 0));
 		cr_assert(eq(u64, c.ic_kicks, 0));
 		cr_assert(ge(u64, c.ic_elided, 100)); /* the gathers; there may be more */
@@ -110,11 +110,11 @@ Test(inv, faults_beside_shootdowns)
 	static struct hist h;
 
 	cr_assert(eq(int, crew_start(&crew, 1, true), 0));
-	cr_assert(eq(int, inv_faulting(&crew, PT_EPT, true, 512, 8, &h), 0));
+	cr_assert(eq(int, inv_faulting(&crew, PT_EPT, false, true, 512, 8, &h), 0));
 	crew_end(&crew);
 	cr_assert(eq(u64, h.hi_count, 64));
 	cr_assert(eq(int, crew_start(&crew, 0, true), 0));
-	cr_assert(eq(int, inv_faulting(&crew, PT_EPT, true, 1, 1, &h), -EAGAIN));
+	cr_assert(eq(int, inv_faulting(&crew, PT_EPT, false, true, 1, 1, &h), -EAGAIN));
 	crew_end(&crew);
 }
 
@@ -143,18 +143,18 @@ Test(inv, rows)
 	bool storm = false;
 
 	for (unsigned int processors = 2; processors <= 64; processors *= 2) {
-		const unsigned int n = inv_rows(rows, processors, PT_EPT);
+		const unsigned int n = inv_rows(rows, processors, PT_EPT, false);
 
 		cr_assert(gt(uint, n, 0));
 		for (unsigned int i = 0; i < n; i++)
 			cr_assert(
 				eq(int, rows[i].rw_refused != NULL, rows[i].rw_needs > processors));
-		for (unsigned int i = 0; i < inv_sides(sides, processors, PT_EPT); i++)
+		for (unsigned int i = 0; i < inv_sides(sides, processors, PT_EPT, false); i++)
 			cr_assert(le(uint,
 				     sides[i].sd_setup.iu_vcpus + sides[i].sd_setup.iu_initiators,
 				     processors));
 	}
-	for (unsigned int i = 0; i < inv_rows(rows, 2, PT_EPT); i++)
+	for (unsigned int i = 0; i < inv_rows(rows, 2, PT_EPT, true); i++)
 		storm |= rows[i].rw_refused && strcmp(rows[i].rw_name, "inv.storm.2") == 0;
 	cr_assert(storm);
 }
