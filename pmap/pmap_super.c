@@ -199,6 +199,16 @@ pmap_demote(struct pmap *pm, gpa_t gpa, unsigned int level, struct pmap_gather *
 
 /* ---- Promotion ------------------------------------------------------------------------------ */
 
+/* Whether eight entries are `pte` and what follows it. No loop: all of a table is looked at. */
+static inline bool
+is_run(const struct host_word *w, pt_entry_t pte, uint64_t step)
+{
+	return pte_load(&w[0]) == pte && pte_load(&w[1]) == pte + step &&
+	       pte_load(&w[2]) == pte + 2 * step && pte_load(&w[3]) == pte + 3 * step &&
+	       pte_load(&w[4]) == pte + 4 * step && pte_load(&w[5]) == pte + 5 * step &&
+	       pte_load(&w[6]) == pte + 6 * step && pte_load(&w[7]) == pte + 7 * step;
+}
+
 /*
  * Whether the 512 entries of locked table t say the same of 512 neighbors, with nothing to change.
  */
@@ -214,8 +224,12 @@ is_promotable(const struct pt_page *t, pt_entry_t *first)
 		return false;
 	if ((pte_hpa(f, head, t->pd_level) & (pt_level_size(t->pd_level + 1) - 1)) != 0)
 		return false;
-	for (unsigned int i = 1; i < HOST_TABLE_WORDS; i++) {
+	for (unsigned int i = 1; i < 8; i++) {
 		if (pte_load(&t->pd_words[i]) != head + i * step)
+			return false;
+	}
+	for (unsigned int i = 8; i < HOST_TABLE_WORDS; i += 8) {
+		if (!is_run(&t->pd_words[i], head + i * step, step))
 			return false;
 	}
 	*first = head;

@@ -213,8 +213,17 @@ host_fence(void)
 static inline void
 host_fill_private(struct host_word *words, unsigned int n, uint64_t first, uint64_t step)
 {
-	for (unsigned int i = 0; i < n; i++)
-		words[i].hw_value = first + i * step;
+	unsigned int i = 0;
+
+	/* Four at a time, which no compiler does by itself at -O2. */
+	for (; i + 4 <= n; i += 4, first += 4 * step) {
+		words[i].hw_value = first;
+		words[i + 1].hw_value = first + step;
+		words[i + 2].hw_value = first + 2 * step;
+		words[i + 3].hw_value = first + 3 * step;
+	}
+	for (; i < n; i++, first += step)
+		words[i].hw_value = first;
 }
 
 static inline void
