@@ -85,6 +85,8 @@ record_of(const json_t *row, const char *arch, const char *tier)
 		json_object_set(counts, record_text(row, "count_is"),
 				json_object_get(row, "count"));
 	json_object_set_new(out, "counts", counts);
+	if (json_object_get(row, "parts") != NULL)
+		json_object_set(out, "extra", json_object_get(row, "parts"));
 	return out;
 }
 

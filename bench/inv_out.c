@@ -156,6 +156,10 @@ one_row(const struct inv_report *re, const struct inv_row *row)
 	json_object_set_new(o, "ratio", json_real(inv_row_ratio(row)));
 	json_object_set_new(o, "ratio_median", json_real(inv_row_ratio_median(row)));
 	json_object_set_new(o, "reached", json_boolean(inv_row_reached(row)));
+	if (row->rw_bare > 0)
+		json_object_set_new(
+			o, "parts",
+			json_pack("{s:f,s:f}", "bare_kick", row->rw_bare, "alone", row->rw_alone));
 	if (row->rw_count != NULL) {
 		json_object_set_new(o, "count_is", json_string(row->rw_count));
 		json_object_set_new(o, "count", json_real(row->rw_counted));

@@ -62,6 +62,8 @@ against_parts(struct crew *c, struct inv_row *row, unsigned int vcpus, unsigned 
 		return error;
 	*value /= pages;
 	*limit = (bare + alone) / pages;
+	row->rw_bare = row->rw_bare == 0 || bare < row->rw_bare ? bare : row->rw_bare;
+	row->rw_alone = row->rw_alone == 0 || alone < row->rw_alone ? alone : row->rw_alone;
 	row->rw_counted = (double)r.ir_counts.ic_shootdowns / (double)r.ir_counts.ic_unmaps;
 	return 0;
 }

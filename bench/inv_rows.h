@@ -30,6 +30,8 @@ struct inv_row {
 	bool rw_emulate_ad;
 	enum inv_kick_kind rw_kick;
 	unsigned int rw_gathers; /* of one round */
+	double rw_bare;		 /* parts of the limit, the least of each; 0: it has none */
+	double rw_alone;
 	unsigned int rw_rounds;
 	double rw_value[INV_ROUNDS_MAX];
 	double rw_limits[INV_ROUNDS_MAX];
