@@ -62,6 +62,8 @@ json_t *suite_run(const struct plan *plan);
 
 /* Notes what failed in the report; the run goes on. */
 void suite_failed(json_t *report, const char *name, const char *arch, const char *tier, int code);
+/* Everything about shootdowns: all was asked for, or "inv" as such. */
+bool suite_whole_inv(const struct plan *plan);
 /* A name that was given is a row, or its beginning up to a dot; *by_name: the row itself. */
 bool suite_wanted(const struct plan *plan, const char *row, bool *by_name);
 

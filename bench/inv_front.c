@@ -157,7 +157,7 @@ run_arch(const struct plan *plan, const char *arch, unsigned int tier, const cha
 		args[n++] = "3";
 	}
 	/* The comparison of schemes, and its pictures, once. */
-	if (plan->pl_nnames != 0 || json_object_get(report, "invalidation") != NULL) {
+	if (!suite_whole_inv(plan) || json_object_get(report, "invalidation") != NULL) {
 		args[n++] = "--rows-only";
 	} else if (plan->pl_pictures != NULL) {
 		args[n++] = "--svg";
@@ -195,10 +195,10 @@ inv_front_run(const struct plan *plan, const json_t *rows, json_t *report)
 				   name, plan->pl_cpus);
 		if (plan->pl_cpus < 2)
 			skip(report, name, "it needs 2 CPUs");
-		else if (plan->pl_nnames != 0 && n < SPAWN_ARGS_MAX - 16)
+		else if (!suite_whole_inv(plan) && n < SPAWN_ARGS_MAX - 16)
 			args[n++] = name;
 	}
-	if (plan->pl_cpus < 2 || (plan->pl_nnames != 0 && n == 0))
+	if (plan->pl_cpus < 2 || (!suite_whole_inv(plan) && n == 0))
 		return;
 	for (unsigned int a = 0; a < FRONT_ARCHES; a++) {
 		if (plan->pl_arch[a] && plan->pl_native)

@@ -10,6 +10,7 @@
 #include <argp.h>
 #include <errno.h>
 #include <glob.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,12 +207,12 @@ check_files(const struct plan *plan)
 }
 
 /* A page holds the pictures that other programs make, even if nobody wants them as files. */
-static char pictures[] = "/tmp/pmap-bench.XXXXXX";
+static char pictures[PATH_MAX];
 
 static void
 pictures_end(void)
 {
-	char pattern[64];
+	char pattern[PATH_MAX + 8];
 	glob_t found;
 
 	snprintf(pattern, sizeof(pattern), "%s/*.svg", pictures);
@@ -226,9 +227,13 @@ pictures_end(void)
 static void
 pictures_begin(struct plan *plan)
 {
+	const char *const where = getenv("TMPDIR");
+
 	plan->pl_pictures = plan->pl_svg;
 	if (plan->pl_svg != NULL || plan->pl_html == NULL)
 		return;
+	snprintf(pictures, sizeof(pictures), "%s/pmap-bench.XXXXXX",
+		 where != NULL ? where : P_tmpdir);
 	plan->pl_pictures = mkdtemp(pictures);
 	if (plan->pl_pictures != NULL)
 		atexit(pictures_end);

@@ -60,6 +60,16 @@ suite_wanted(const struct plan *plan, const char *row, bool *by_name)
 	return plan->pl_nnames == 0;
 }
 
+bool
+suite_whole_inv(const struct plan *plan)
+{
+	bool named = plan->pl_nnames == 0;
+
+	for (unsigned int i = 0; i < plan->pl_nnames; i++)
+		named |= strcmp(plan->pl_names[i], "inv") == 0;
+	return named;
+}
+
 static void
 check_names(const struct plan *plan, const json_t *rows)
 {
@@ -272,7 +282,7 @@ suite_run(const struct plan *plan)
 		json_array_append_new(skipped, json_pack("{s:s, s:s}", "name", name, "why", why));
 	}
 	inv_front_run(plan, rows, report);
-	if (plan->pl_nnames == 0)
+	if (suite_whole_inv(plan))
 		cost_front_run(plan, report);
 	machine_after(run);
 	json_decref(rows);

@@ -205,6 +205,37 @@ def test_report():
         check_compare(folder, report)
 
 
+def test_shootdowns():
+    """All about shootdowns: rows in both tiers, schemes, simulated machines, pictures of them."""
+    if (os.cpu_count() or 1) < 2:
+        check("shootdowns: refused", bench("run", "inv.elide").returncode == 75)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        run = subprocess.run([BENCH, "run", "inv", "--arch", "ept-noad", "--time", "1ms", "--json",
+                              folder + "/a.json", "--html", folder + "/page.html"],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             env=dict(os.environ, TMPDIR=folder), check=False)
+        check("shootdowns: run", run.returncode == 0, run.stderr)
+        check("shootdowns: nothing left behind",
+              sorted(os.listdir(folder)) == ["a.json", "page.html"], os.listdir(folder))
+        with open(folder + "/a.json", encoding="utf-8") as stream:
+            report = json.load(stream)
+        with open(folder + "/page.html", encoding="utf-8") as stream:
+            page = stream.read()
+    elided = {row["tier"]: row for row in report["rows"] if row["name"] == "inv.elide"}
+    check("shootdowns: tiers", set(elided) == {"native", "kernel"}, set(elided))
+    for row in elided.values():
+        check("shootdowns: elided", row["value"]["best"] == 0 and row["reached"], row)
+        check("shootdowns: type", row["arch"] == "ept-noad", row)
+    parts = [row["extra"] for row in report["rows"] if row["name"] == "inv.latency.in.1"]
+    check("shootdowns: parts", all({"bare_kick", "alone"} <= set(p) for p in parts), parts)
+    check("shootdowns: schemes", {"gather", "rendezvous"} <=
+          {side["scheme"] for side in report["invalidation"]})
+    check("shootdowns: simulated", [r["initiators"] for r in report["simulated"]] == [1, 16])
+    check("shootdowns: pictures", page.count("CPUs that unmap") == 4 and
+          "Latency of one unmap" in page, page.count("<svg"))
+
+
 def test_refusals():
     for what, code, args in (
             ("no verb", 64, []),
@@ -217,6 +248,9 @@ def test_refusals():
             ("too many CPUs", 75 if (os.cpu_count() or 1) < 64 else 0,
              ["run", "mem.4k", "--cpus", "64", "--arch", "ept"]),
             ("a row that needs two CPUs", 75, ["run", "fault.scale", "--cpus", "1"]),
+            ("a row that needs three", 75 if (os.cpu_count() or 1) < 3 else 0,
+             ["run", "inv.storm.2", "--arch", "ept", "--tier", "native", "--time", "1ms"]),
+            ("time that is none", 64, ["run", "mem.4k", "--time", "0"]),
             ("a folder that cannot be", 73, ["run", "mem.4k", "--arch", "ept", "--json",
                                               "/nowhere/a.json"])):
         run = bench(*args)
@@ -237,6 +271,7 @@ def main():
     test_same_again()
     test_memory()
     test_report()
+    test_shootdowns()
     test_refusals()
     test_list()
     print("cases: %d passed, %d failed, 0 skipped" % (passed, failed))
