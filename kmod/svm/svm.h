@@ -48,10 +48,11 @@ struct svm_vcpu {
 	u64 sv_event_rip;
 
 	enum svm_nmi sv_nmi;
-	u64 sv_nmi_rip;	 /* SVM_NMI_IRET: of that IRET */
-	bool sv_step;	 /* RFLAGS.TF is ours, to come back after the IRET */
-	bool sv_step_tf; /* and what the guest had there */
-	u64 sv_step_dr6; /* its DR6 */
+	u64 sv_nmi_rip;		 /* SVM_NMI_IRET: of that IRET */
+	unsigned int sv_shadows; /* in a row that were forgotten: svm_shadow_after() */
+	bool sv_step;		 /* RFLAGS.TF is ours, to come back after the IRET */
+	bool sv_step_tf;	 /* and what the guest had there */
+	u64 sv_step_dr6;	 /* its DR6 */
 	/* State was set from outside, and VMRUN may refuse it: a copy, since Bochs 2.7 then leaves
 	 * the host's state in the VMCB, and the manual promises nothing. */
 	bool sv_touched;
@@ -123,6 +124,8 @@ void svm_window(struct vcpu *vcpu, bool intr, bool nmi);
 void svm_inject(struct vcpu *vcpu, u64 event);
 /* After each exit, or failed entry, before all else. */
 void svm_events_after(struct vcpu *vcpu, bool failed);
+/* Likewise; before, rip: was there a shadow at the entry, and where. */
+void svm_shadow_after(struct vcpu *vcpu, bool before, u64 rip);
 int svm_exit_vintr(struct vcpu *vcpu);
 int svm_exit_iret(struct vcpu *vcpu);
 /* #DB: true if it ended a step of svm_window()'s, and is not the guest's. */

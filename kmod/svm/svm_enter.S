@@ -11,7 +11,9 @@
  *
  * GIF is 0 from before to after (svm_run.c), so nothing interrupts while GS is not the kernel's.
  * RFLAGS.IF must be 1 at VMRUN all the same: with V_INTR_MASKING it decides whether an interrupt of
- * the host's, such as a kick, makes the guest exit.
+ * the host's, such as a kick, makes the guest exit. STI is not the instruction before it: QEMU's
+ * emulated CPU would take the shadow of that STI into the guest, where a STI that comes first has
+ * none of its own then, and an interrupt comes between it and the HLT that waits for it.
  *
  * After the exit no register keeps a value of the guest's, so that none can be used speculatively,
  * and the return predictor is refilled, as the kernel wants it when it comes from code that it
@@ -46,6 +48,7 @@ SYM_FUNC_START(svm_enter_guest)
 	mov	%rdx, %rax
 	vmsave	%rax
 
+	sti
 	mov	%rsi, %rax
 	vmload	%rax
 	mov	GPR(RBX)(%rdi), %rbx
@@ -63,7 +66,6 @@ SYM_FUNC_START(svm_enter_guest)
 	mov	GPR(R15)(%rdi), %r15
 	mov	GPR(RDI)(%rdi), %rdi
 
-	sti
 	vmrun	%rax
 	cli
 

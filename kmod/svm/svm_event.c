@@ -46,6 +46,35 @@ svm_can_nmi(struct vcpu *vcpu)
 	return sv->sv_nmi == SVM_NMI_OPEN && !shadowed(vcpu);
 }
 
+/* ---- A shadow that is forgotten -------------------------------------------------------------- */
+
+#define SHADOWS_MAX 8u
+
+/*
+ * QEMU's emulated CPU (7.2's, to name one) saves an interrupt shadow at an exit, and does not load
+ * it at VMRUN: helper_vmrun() does not read int_state. Between STI and HLT that is fatal: the
+ * interrupt for which the guest is about to wait comes before the HLT, and it waits on. So where
+ * not one instruction was executed since an entry with a shadow, the shadow is put back, and no
+ * window asked for at the next entry, for that would exit at once: the HLT exits by itself, and
+ * anything else is interrupted by the host soon.
+ *
+ * A jump to itself looks the same; hence not forever. Only where CPUID tells of a hypervisor: a
+ * real CPU forgets nothing.
+ */
+void
+svm_shadow_after(struct vcpu *vcpu, bool before, u64 rip)
+{
+	struct svm_vcpu *sv = svm_vcpu(vcpu);
+
+	if (!before || sv->sv_vmcb->save.rip != rip || shadowed(vcpu) ||
+	    !boot_cpu_has(X86_FEATURE_HYPERVISOR) || sv->sv_shadows == SHADOWS_MAX) {
+		sv->sv_shadows = 0;
+		return;
+	}
+	sv->sv_vmcb->control.int_state |= VMCB_INT_SHADOW;
+	sv->sv_shadows++;
+}
+
 /* ---- Windows --------------------------------------------------------------------------------- */
 
 static void
@@ -81,7 +110,7 @@ svm_window(struct vcpu *vcpu, bool intr, bool nmi)
 		nmi = false;
 	else if (nmi && sv->sv_nmi == SVM_NMI_OPEN)
 		intr = true;
-	intr_window(vcpu, intr);
+	intr_window(vcpu, intr && !(sv->sv_shadows && shadowed(vcpu)));
 	if (nmi && sv->sv_nmi == SVM_NMI_IRET) {
 		sv->sv_step_dr6 = vcpu->vc_dr6;
 		step_over_iret(sv);

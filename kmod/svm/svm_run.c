@@ -135,6 +135,8 @@ svm_enter(struct vcpu *vcpu, struct pmap_slot *slot, bool flush)
 	struct vmcb *vmcb = sv->sv_vmcb;
 	struct pmap_asid_cpu *asids = vmm_asid_this_cpu();
 	enum pmap_tlb_control tlb = set_asid(vcpu, asids, flush);
+	const bool shadow = vmcb->control.int_state & VMCB_INT_SHADOW;
+	const u64 rip = vmcb->save.rip;
 	bool failed;
 
 	svm_sync(vcpu);
@@ -166,6 +168,7 @@ svm_enter(struct vcpu *vcpu, struct pmap_slot *slot, bool flush)
 	}
 	vcpu->vc_raw_reason = vmcb->control.exit_code;
 	svm_events_after(vcpu, failed);
+	svm_shadow_after(vcpu, shadow, rip);
 	/* A machine check that the guest ran into is the host's to handle. */
 	if (vmcb->control.exit_code == SVM_EXIT_EXCEPTION + X86_TRAP_MC)
 		asm volatile("int %0" : : "i"(X86_TRAP_MC));

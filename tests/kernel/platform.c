@@ -414,8 +414,40 @@ at_rest(void)
 	KT_EQ(kt_call(&vm->cpus[0], GUEST_NOP, 0, 0, 0, 0), GUEST_NOP_RESULT);
 }
 
+/*
+ * An interrupt that is due when STI is executed comes behind the HLT, not between the two, where it
+ * would not end the HLT. In turn the entry is at the STI, and at the HLT with the STI's shadow.
+ */
+static void
+sti_and_halt(void)
+{
+	static const uint8_t code[] = {0xfb, 0xf4, 0xfa, 0xe7,
+				       GUEST_PORT_DONE}; /* STI HLT CLI OUT */
+	struct kt_vm *const vm = boot(1, 0);
+	struct kt_cpu *const cpu = &vm->cpus[0];
+
+	kt_memory(vm, MIB);
+	KT_OK(kt_write(vm, KT_MEM, code, sizeof(code)));
+	for (unsigned int i = 0; i < 2 * GUEST_EVENTS_MAX; i++) {
+		const unsigned int at_hlt = i & 1;
+
+		KT_OK(vm_msi(vm->ctx, 0xfee00000, VECTOR));
+		kt_set_reg(cpu, VMM_REG_RSP, GUEST_STACKS + GUEST_PAGE);
+		kt_set_reg(cpu, VMM_REG_RIP, KT_MEM + at_hlt);
+		kt_set_reg(cpu, VMM_REG_RFLAGS, at_hlt ? RFLAGS_IF : 2);
+		kt_set_reg(cpu, VMM_REG_INTR_SHADOW, at_hlt);
+		KT_OK(kt_run(cpu));
+		KT_CHECK(cpu->exit.code == VMM_EXIT_INOUT, "%s", kt_exit_text(&cpu->exit));
+		KT_EQ(seen(vm)->count, i + 1);
+		if (i < GUEST_EVENTS_MAX)
+			KT_EQ(events.events[i].rip, KT_MEM + 2);
+		wrmsr(cpu, X2APIC(0xb0), 0);
+	}
+}
+
 static const struct kt_case cases[] = {
 	{.name = "asked-for", .run = asked_for},
+	{.name = "sti-and-halt", .run = sti_and_halt, .seconds = 60},
 	{.name = "timers", .run = timers, .seconds = 300},
 	{.name = "old-timers", .run = old_timers},
 	{.name = "clocks", .run = clocks},
