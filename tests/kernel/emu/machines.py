@@ -52,7 +52,8 @@ GIFTS = ["-drive", "file={scratch}/gift1,format=raw,if=none,id=gift1,cache=unsaf
          "-device", "virtio-blk-pci,drive=gift1,addr=1c.0,disable-legacy=on,iommu_platform=on",
          "-drive", "file={scratch}/gift2,format=raw,if=none,id=gift2,cache=unsafe",
          "-device", "nvme,drive=gift2,serial=gift,addr=1b.0",
-         "-netdev", "user,id=gift3", "-device", "e1000e,netdev=gift3,addr=1a.0"]
+         "-netdev", "user,id=gift3", "-device", "e1000e,netdev=gift3,addr=1a.0",
+         "-netdev", "user,id=gift4", "-device", "vmxnet3,netdev=gift4,addr=19.0"]
 IOMMUS = {
     "intel": (["-device", "intel-iommu,intremap=on"] + EDU + GIFTS,
               "intel_iommu=on no_timer_check"),
