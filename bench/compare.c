@@ -11,6 +11,7 @@
 #include "bench/front.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
@@ -79,6 +80,31 @@ compare_counts(FILE *out, const json_t *was, const json_t *is)
 	return changed;
 }
 
+/* What else than the code may have changed the figures. */
+static void
+compare_places(FILE *out, const json_t *old, const json_t *report)
+{
+	static const char *const keys[][2] = {{"machine", "cpu"},	 {"machine", "cpus"},
+					      {"machine", "memory"},	 {"machine", "kernel"},
+					      {"build", "compiler"},	 {"build", "flags_native"},
+					      {"build", "flags_kernel"}, {"run", "noisy"}};
+
+	for (unsigned int i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		const json_t *const was =
+			json_object_get(json_object_get(old, keys[i][0]), keys[i][1]);
+		const json_t *const is =
+			json_object_get(json_object_get(report, keys[i][0]), keys[i][1]);
+		char *const before = json_dumps(was, JSON_ENCODE_ANY);
+		char *const now = json_dumps(is, JSON_ENCODE_ANY);
+
+		if (!json_equal(was, is))
+			fprintf(out, "another %s: %s, was %s\n", keys[i][1],
+				now != NULL ? now : "unknown", before != NULL ? before : "unknown");
+		free(before);
+		free(now);
+	}
+}
+
 json_t *
 compare_open(const char *path)
 {
@@ -104,6 +130,7 @@ compare_reports(FILE *out, const char *old_path, const json_t *report)
 
 	fprintf(out, "\ncompared with %s (ratios; beyond the spread of both, and 5 %%):\n",
 		old_path);
+	compare_places(out, old, report);
 	json_array_foreach(json_object_get(report, "rows"), i, record)
 	{
 		const json_t *const was = same_row(json_object_get(old, "rows"), record);
@@ -116,6 +143,8 @@ compare_reports(FILE *out, const char *old_path, const json_t *report)
 
 		changed += time || counts;
 	}
+	if (common == 0)
+		fputs("that report has none of these rows\n", out);
 	fprintf(out, "%u of %u rows changed\n", changed, common);
 	json_decref(old);
 	return changed;

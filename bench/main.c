@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 const char *const front_arches[FRONT_ARCHES] = {"ept", "ept-noad", "rvi"};
 
@@ -185,23 +186,34 @@ verb_list(void)
 	return 0;
 }
 
+/* Whether it can be written; nothing is left behind, not even if the run never ends. */
+static void
+check_file(const char *path)
+{
+	const bool was_there = access(path, F_OK) == 0;
+	FILE *const out = fopen(path, "a");
+
+	if (out == NULL)
+		front_fail(EX_CANTCREAT, "%s: %s", path, strerror(errno));
+	fclose(out);
+	if (!was_there)
+		remove(path);
+}
+
 /* Minutes of measuring are not to be lost to a name that cannot be. */
 static void
 check_files(const struct plan *plan)
 {
-	const char *const files[] = {plan->pl_json, plan->pl_html};
+	struct stat st;
 
-	for (unsigned int i = 0; i < 2; i++) {
-		FILE *const out = files[i] != NULL ? fopen(files[i], "a") : NULL;
-
-		if (files[i] == NULL)
-			continue;
-		if (out == NULL)
-			front_fail(EX_CANTCREAT, "%s: %s", files[i], strerror(errno));
-		fclose(out);
-	}
+	if (plan->pl_json != NULL)
+		check_file(plan->pl_json);
+	if (plan->pl_html != NULL)
+		check_file(plan->pl_html);
 	if (plan->pl_svg != NULL && mkdir(plan->pl_svg, 0777) != 0 && errno != EEXIST)
 		front_fail(EX_CANTCREAT, "%s: %s", plan->pl_svg, strerror(errno));
+	if (plan->pl_svg != NULL && (stat(plan->pl_svg, &st) != 0 || !S_ISDIR(st.st_mode)))
+		front_fail(EX_CANTCREAT, "%s: is no folder", plan->pl_svg);
 	if (plan->pl_compare != NULL)
 		json_decref(compare_open(plan->pl_compare));
 }

@@ -179,6 +179,17 @@ def check_compare(folder, report):
           "2 of 2 rows changed" in other.stdout, other.stdout)
     other = compare("counts", counts)
     check("compare: counts", other.stdout.count("left_after_unmap 0, was 3") == 2, other.stdout)
+    other = compare("elsewhere", lambda old: old["machine"].update(cpu="Zilog Z80"))
+    check("compare: another machine", "another cpu: " in other.stdout and
+          'was "Zilog Z80"' in other.stdout, other.stdout)
+    other = compare("norows", lambda old: old.update(rows=None))
+    check("compare: no rows", "has none of these rows" in other.stdout, other.stdout)
+    with open(folder + "/cut.json", "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(report)[:1000])
+    check("compare: half a report", bench("run", "mem.4k", "--compare",
+                                          folder + "/cut.json").returncode == 66)
+    bench("run", "fault.never", "--json", folder + "/never.json")
+    check("a run that never was leaves no report", not os.path.exists(folder + "/never.json"))
     with open(folder + "/none.json", "w", encoding="utf-8") as stream:
         stream.write("{}")
     check("compare: no report", bench("run", "mem.4k", "--compare",
@@ -252,7 +263,9 @@ def test_refusals():
              ["run", "inv.storm.2", "--arch", "ept", "--tier", "native", "--time", "1ms"]),
             ("time that is none", 64, ["run", "mem.4k", "--time", "0"]),
             ("a folder that cannot be", 73, ["run", "mem.4k", "--arch", "ept", "--json",
-                                              "/nowhere/a.json"])):
+                                              "/nowhere/a.json"]),
+            ("a folder that is a file", 73, ["run", "mem.4k", "--arch", "ept", "--svg",
+                                             sys.argv[2]])):
         run = bench(*args)
         check(what, run.returncode == code, "exit %d: %s" % (run.returncode, run.stderr))
         check(what + ": a sentence", code == 0 or run.stderr != "")
