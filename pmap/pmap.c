@@ -182,22 +182,25 @@ release_spares(struct pt_page *t)
 }
 
 void
-pmap_leaf_changed(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t pte_new,
-		  struct pmap_gather *g)
+pmap_leaf_lost(const struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t pte_new)
 {
 	struct pmap *const pm = t->pd_pmap;
 	const struct pt_fmt *const f = &pm->pm_fmt;
+	struct pmap_leaf leaf;
 
-	if (pte_is_valid(f, old) && (old & ~pte_new & (f->pf_a | f->pf_m)) != 0 &&
-	    pm->pm_note != NULL) {
-		struct pmap_leaf leaf;
+	if (pm->pm_note == NULL || !pte_is_valid(f, old) || !(old & ~pte_new & (f->pf_a | f->pf_m)))
+		return;
+	pmap_leaf_of(pm, t->pd_gpa + index * pt_level_size(t->pd_level), old, t->pd_level, &leaf);
+	leaf.pl_accessed &= !(pte_new & f->pf_a);
+	leaf.pl_modified &= !(pte_new & f->pf_m);
+	pm->pm_note(pm->pm_arg, &leaf);
+}
 
-		pmap_leaf_of(pm, t->pd_gpa + index * pt_level_size(t->pd_level), old, t->pd_level,
-			     &leaf);
-		leaf.pl_accessed &= !(pte_new & f->pf_a);
-		leaf.pl_modified &= !(pte_new & f->pf_m);
-		pm->pm_note(pm->pm_arg, &leaf);
-	}
+void
+pmap_leaf_changed(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t pte_new,
+		  struct pmap_gather *g)
+{
+	pmap_leaf_lost(t, index, old, pte_new);
 	pmap_leaf_settled(t, index, old, pte_new, g);
 }
 
@@ -222,7 +225,14 @@ pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entr
 	if (old & ~pte_new & f->pf_wired)
 		release_spares(t);
 
-	switch (pt_change_kind(f, old, pte_new, level)) {
+	pmap_change_gather(t, gpa, size, pt_change_kind(f, old, pte_new, level), g);
+}
+
+void
+pmap_change_gather(struct pt_page *t, gpa_t gpa, uint64_t len, enum pt_change kind,
+		   struct pmap_gather *g)
+{
+	switch (kind) {
 	case PT_CHANGE_NONE:
 		break;
 	case PT_CHANGE_UNCACHED:
@@ -230,21 +240,21 @@ pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entr
 		 * A was clear: cached only if a CPU has not yet flushed for the A that was cleared.
 		 */
 		if (pmap_stamp_pending(t))
-			pmap_gather_add(g, gpa, size);
+			pmap_gather_add(g, gpa, len);
 		break;
 	case PT_CHANGE_AGED:
-		pmap_stamp(t, gpa, size);
-		if (pm->pm_flags & PMAP_DEFER) {
+		pmap_stamp(t, gpa, len);
+		if (t->pd_pmap->pm_flags & PMAP_DEFER) {
 			g->pg_deferred = true;
 			g->pg_start = gpa < g->pg_start ? gpa : g->pg_start;
-			g->pg_end = gpa + size > g->pg_end ? gpa + size : g->pg_end;
+			g->pg_end = gpa + len > g->pg_end ? gpa + len : g->pg_end;
 		} else {
-			pmap_gather_add(g, gpa, size);
+			pmap_gather_add(g, gpa, len);
 		}
 		break;
 	case PT_CHANGE_FLUSH:
-		pmap_stamp(t, gpa, size);
-		pmap_gather_add(g, gpa, size);
+		pmap_stamp(t, gpa, len);
+		pmap_gather_add(g, gpa, len);
 		break;
 	}
 }

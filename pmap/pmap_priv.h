@@ -144,6 +144,13 @@ pt_page_of(hpa_t hpa)
 	return host_table_desc(hpa);
 }
 
+/* The first address behind what a table maps. */
+static inline gpa_t
+pt_page_end(const struct pt_page *t)
+{
+	return t->pd_gpa + (pt_level_size(t->pd_level) << 9);
+}
+
 #include "pmap/pt_cursor.h"
 
 /* ---- Ranges (pmap_range.c) ------------------------------------------------------------------- */
@@ -182,9 +189,28 @@ struct pmap_range {
 };
 
 void pmap_range_run(struct pmap_range *r);
+
+/* Whether the range covers all that a table could map. */
+static inline bool
+pmap_range_covers(const struct pmap_range *r, const struct pt_page *t)
+{
+	return r->pr_start <= t->pd_gpa && pt_page_end(t) <= r->pr_end;
+}
+
 /* Removes what is not wired in a valid range; *kept is the number of wired leaves passed over. */
 void pmap_remove_unwired(struct pmap *pm, gpa_t start, gpa_t end, uint64_t *kept,
 			 struct pmap_gather *g);
+
+/* ---- Unlinking (pmap_unlink.c) --------------------------------------------------------------- */
+
+/*
+ * Takes table t, which the range covers, out of the tree with all leaves that it holds. False if t
+ * is not what it was, or holds what must stay: child tables, wired leaves that the range passes
+ * over.
+ */
+bool pmap_unlink(struct pmap_range *r, struct pt_page *parent, struct pt_page *t);
+/* All up to gpa is done: upper tables that end there, and that the range covers, go too. */
+void pmap_unlink_finished(struct pmap_range *r, gpa_t gpa);
 
 /* ---- Leaves: accounts and shootdown in one place (pmap.c) ------------------------------------ */
 
@@ -201,6 +227,12 @@ void pmap_leaf_of(const struct pmap *pm, gpa_t gpa, pt_entry_t pte, unsigned int
  */
 void pmap_leaf_changed(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t pte_new,
 		       struct pmap_gather *g);
+/* Tells the owner what of A and M the change loses. Its first half. */
+void pmap_leaf_lost(const struct pt_page *t, unsigned int index, pt_entry_t old,
+		    pt_entry_t pte_new);
+/* Gathers what changes of that kind in [gpa, gpa + len) of a locked table take. */
+void pmap_change_gather(struct pt_page *t, gpa_t gpa, uint64_t len, enum pt_change kind,
+			struct pmap_gather *g);
 /* The same, but the owner learns of A and M by other means (a bitmap, a count). */
 void pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t pte_new,
 		       struct pmap_gather *g);

@@ -15,19 +15,6 @@
 
 #include "pmap/pmap_priv.h"
 
-static gpa_t
-table_end(const struct pt_page *t)
-{
-	return t->pd_gpa + (pt_level_size(t->pd_level) << 9);
-}
-
-/* Whether the range covers all that a table could map. */
-static bool
-covers_table(const struct pmap_range *r, const struct pt_page *t)
-{
-	return r->pr_start <= t->pd_gpa && table_end(t) <= r->pr_end;
-}
-
 /*
  * Visits the entries of locked table t from gpa on, up to a child table or the end of table or
  * range. Returns where it stopped; *how says why.
@@ -38,7 +25,7 @@ visit_table(struct pmap_range *r, struct pt_page *t, gpa_t gpa, enum pt_visit *h
 	const struct pt_fmt *const f = &r->pr_pm->pm_fmt;
 	const unsigned int level = t->pd_level;
 	const uint64_t size = pt_level_size(level);
-	const gpa_t stop = table_end(t) < r->pr_end ? table_end(t) : r->pr_end;
+	const gpa_t stop = pt_page_end(t) < r->pr_end ? pt_page_end(t) : r->pr_end;
 
 	/*
 	 * A restriction that is not yet flushed: whoever relies on what is read here waits for it.
@@ -71,93 +58,6 @@ visit_table(struct pmap_range *r, struct pt_page *t, gpa_t gpa, enum pt_visit *h
 	return gpa;
 }
 
-/* Freezes every slot of unlinked, locked table t and accounts for what each held. */
-static void
-freeze_table(struct pt_page *t, struct pmap_gather *g)
-{
-	const struct pt_fmt *const f = &t->pd_pmap->pm_fmt;
-
-	for (unsigned int i = 0; i < HOST_TABLE_WORDS; i++) {
-		const pt_entry_t old = pte_xchg(&t->pd_words[i], f->pf_frozen);
-
-		if (old != 0)
-			pmap_leaf_changed(t, i, old, f->pf_frozen, g);
-	}
-	t->pd_dead = true;
-}
-
-/* Whether locked table t has slots that freezing could not undo: child tables, or frozen ones. */
-static bool
-has_subtables(const struct pt_page *t)
-{
-	const struct pt_fmt *const f = &t->pd_pmap->pm_fmt;
-
-	for (unsigned int i = 0; i < HOST_TABLE_WORDS && t->pd_level > 0; i++) {
-		const pt_entry_t pte = pte_load(&t->pd_words[i]);
-
-		if (pte_is_table(f, pte, t->pd_level) || pte_is_frozen(f, pte))
-			return true;
-	}
-	return false;
-}
-
-/* Whether a wired leaf lies in locked table t. */
-static bool
-has_wired(const struct pt_page *t)
-{
-	for (unsigned int i = 0; i < HOST_TABLE_WORDS; i++) {
-		if (pte_load(&t->pd_words[i]) & t->pd_pmap->pm_fmt.pf_wired)
-			return true;
-	}
-	return false;
-}
-
-/*
- * Takes table t out of the tree with all leaves that it holds (clause 3). Entering a leaf needs no
- * lock, so the slots are exchanged one by one after the unlinking: an installer either came before
- * the exchange, and is accounted for here, or meets the frozen slot and starts over from the root.
- * False if t is not what it was, or has child tables.
- */
-static bool
-unlink_table(struct pmap_range *r, struct pt_page *parent, struct pt_page *t)
-{
-	struct pmap *const pm = r->pr_pm;
-	const unsigned int index = pt_index(t->pd_gpa, parent->pd_level);
-	bool unlinked = false;
-
-	host_lock(&parent->pd_lock);
-	host_lock(&t->pd_lock);
-	if (!parent->pd_dead && !t->pd_dead && !has_subtables(t) &&
-	    !(r->pr_keep_wired && has_wired(t))) {
-		pte_xchg(&parent->pd_words[index], 0);
-		pmap_stamp(parent, t->pd_gpa, table_end(t) - t->pd_gpa);
-		freeze_table(t, r->pr_gather);
-		pmap_stamp_unlinked(parent, t);
-		pmap_gather_table(r->pr_gather, t);
-		pmap_count(pm, PMAP_C_TABLES, (uint64_t)-1);
-		unlinked = true;
-	}
-	host_unlock(&t->pd_lock);
-	host_unlock(&parent->pd_lock);
-	return unlinked;
-}
-
-/* All up to gpa is done: upper tables that end there, and that the range covers, go too. */
-static void
-unlink_finished(struct pmap_range *r, gpa_t gpa)
-{
-	struct pt_cursor c;
-
-	for (unsigned int level = 1; level + 1 < r->pr_pm->pm_fmt.pf_levels; level++) {
-		pt_cursor_seek(&c, r->pr_pm, gpa - 1, level);
-		if (c.pc_level != level)
-			continue;
-		if (table_end(c.pc_table) != gpa || !covers_table(r, c.pc_table))
-			return;
-		unlink_table(r, c.pc_parent, c.pc_table);
-	}
-}
-
 /* One table's worth of a range, in one epoch section. Returns how far it came, in which level. */
 static gpa_t
 range_step(struct pmap_range *r, gpa_t gpa, enum pt_visit *how, unsigned int *level)
@@ -171,9 +71,9 @@ range_step(struct pmap_range *r, gpa_t gpa, enum pt_visit *how, unsigned int *le
 	struct pt_page *t = c.pc_table;
 
 	*level = c.pc_level;
-	if (r->pr_unlinks && c.pc_level == 0 && gpa == t->pd_gpa && covers_table(r, t) &&
-	    unlink_table(r, c.pc_parent, t)) {
-		gpa = table_end(t);
+	if (r->pr_unlinks && c.pc_parent != NULL && gpa == t->pd_gpa && pmap_range_covers(r, t) &&
+	    pmap_unlink(r, c.pc_parent, t)) {
+		gpa = pt_page_end(t);
 	} else {
 		host_lock(&t->pd_lock);
 		if (!t->pd_dead)
@@ -189,8 +89,8 @@ range_step(struct pmap_range *r, gpa_t gpa, enum pt_visit *how, unsigned int *le
 		}
 		host_unlock(&t->pd_lock);
 	}
-	if (r->pr_unlinks && gpa == table_end(t))
-		unlink_finished(r, gpa);
+	if (r->pr_unlinks && gpa == pt_page_end(t))
+		pmap_unlink_finished(r, gpa);
 	return gpa;
 }
 

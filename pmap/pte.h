@@ -48,6 +48,13 @@ pte_clear_bits(struct host_word *w, pt_entry_t bits)
 	return host_fetch_and(w, ~bits);
 }
 
+/* Whether hardware, and who does its work, have nothing left to set in a leaf. */
+static inline bool
+pte_is_settled(const struct pt_fmt *f, pt_entry_t pte)
+{
+	return (pte & f->pf_a) != 0 && ((pte & f->pf_m) != 0 || !(pte & f->pf_rw));
+}
+
 /*
  * Clears M by a plain store, in an entry that was read as `old` with A and M set, under its table's
  * lock. Hardware has nothing left to set in such an entry, the lock keeps software writers away,
