@@ -168,6 +168,8 @@ enum pt_visit {
  * must be split is visit()'s to say: splitting costs, and may unmap, so not for one that stays as
  * it is.
  */
+#define PT_LINE_WORDS 8 /* entries of a cache line */
+
 struct pmap_range {
 	struct pmap *pr_pm;
 	gpa_t pr_start;
@@ -175,13 +177,20 @@ struct pmap_range {
 	struct pmap_gather *pr_gather;
 	enum pt_visit (*pr_visit)(struct pmap_range *r, struct pt_page *t, unsigned int index,
 				  pt_entry_t pte);
+	/*
+	 * The same for a line of 4 KiB leaves that has any of the bits pr_want, all of it in the
+	 * range, none of it frozen; others are passed over. NULL, and 0: visit() for every leaf.
+	 */
+	void (*pr_line)(struct pmap_range *r, struct pt_page *t, unsigned int index);
+	pt_entry_t pr_want;
 	/* For the leaf of `level` at gpa, to be split and removed instead. May be NULL. */
 	void (*pr_removed)(struct pmap_range *r, gpa_t gpa, unsigned int level);
-	bool pr_unlinks;    /* wholly covered tables go, with all they hold */
-	bool pr_partial;    /* the leaf being visited reaches beyond the range */
-	bool pr_keep_wired; /* pass over wired leaves, and count them */
-	bool pr_lax;	    /* content with what is true once pending flushes are done */
-	bool pr_stored;	    /* plain stores were made in the table that is locked */
+	bool pr_unlinks;	  /* wholly covered tables go, with all they hold */
+	bool pr_partial;	  /* the leaf being visited reaches beyond the range */
+	bool pr_keep_wired;	  /* pass over wired leaves, and count them */
+	bool pr_lax;		  /* content with what is true once pending flushes are done */
+	bool pr_stored;		  /* plain stores were made in the table that is locked */
+	enum pt_change pr_change; /* the strongest that lines of it have had */
 	unsigned int pr_prot;
 	unsigned int pr_how;
 	uint64_t *pr_bitmap;

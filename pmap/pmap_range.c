@@ -16,6 +16,37 @@
 #include "pmap/pmap_priv.h"
 
 /*
+ * Goes over whole lines of locked table t of 4 KiB leaves, from gpa on, and stops at the first that
+ * is not there whole, or needs a look at each of its entries. Most lines have nothing to do; that
+ * is found out by eight loads and one test.
+ */
+static gpa_t
+visit_lines(struct pmap_range *r, struct pt_page *t, gpa_t gpa, gpa_t stop)
+{
+	const pt_entry_t frozen = r->pr_pm->pm_fmt.pf_frozen;
+	const pt_entry_t want = r->pr_want | frozen;
+	const struct host_word *const first = &t->pd_words[pt_index(gpa, 0)];
+	const struct host_word *const end = first + (stop - gpa) / HOST_PAGE_SIZE;
+	const struct host_word *w = first;
+
+	if (pt_index(gpa, 0) % PT_LINE_WORDS != 0)
+		return gpa;
+	r->pr_partial = false;
+	for (; w + PT_LINE_WORDS <= end; w += PT_LINE_WORDS) {
+		const pt_entry_t any = pte_load(w) | pte_load(w + 1) | pte_load(w + 2) |
+				       pte_load(w + 3) | pte_load(w + 4) | pte_load(w + 5) |
+				       pte_load(w + 6) | pte_load(w + 7);
+
+		if (!(any & want))
+			continue;
+		if (any & frozen)
+			break;
+		r->pr_line(r, t, (unsigned int)(w - t->pd_words));
+	}
+	return gpa + (uint64_t)(w - first) * HOST_PAGE_SIZE;
+}
+
+/*
  * Visits the entries of locked table t from gpa on, up to a child table or the end of table or
  * range. Returns where it stopped; *how says why.
  */
@@ -35,6 +66,9 @@ visit_table(struct pmap_range *r, struct pt_page *t, gpa_t gpa, enum pt_visit *h
 
 	*how = PT_VISIT_NEXT;
 	while (gpa < stop) {
+		if (level == 0 && r->pr_want != 0 && (gpa = visit_lines(r, t, gpa, stop)) == stop)
+			break;
+
 		const unsigned int index = pt_index(gpa, level);
 		const gpa_t base = t->pd_gpa + index * size;
 		const pt_entry_t pte = pte_load(&t->pd_words[index]);
@@ -58,6 +92,23 @@ visit_table(struct pmap_range *r, struct pt_page *t, gpa_t gpa, enum pt_visit *h
 	return gpa;
 }
 
+/* What is due once for all that was done to locked table t in [from, to). */
+static void
+settle_table(struct pmap_range *r, struct pt_page *t, gpa_t from, gpa_t to)
+{
+	/*
+	 * The stamps so far may be of a generation that others began, and flushed for, while the
+	 * stores were visible to this CPU only. One fence for all.
+	 */
+	if (r->pr_stored) {
+		host_fence();
+		pmap_stamp(t, from, to - from);
+	}
+	pmap_change_gather(t, from, to - from, r->pr_change, r->pr_gather);
+	r->pr_stored = false;
+	r->pr_change = PT_CHANGE_NONE;
+}
+
 /* One table's worth of a range, in one epoch section. Returns how far it came, in which level. */
 static gpa_t
 range_step(struct pmap_range *r, gpa_t gpa, enum pt_visit *how, unsigned int *level)
@@ -78,15 +129,7 @@ range_step(struct pmap_range *r, gpa_t gpa, enum pt_visit *how, unsigned int *le
 		host_lock(&t->pd_lock);
 		if (!t->pd_dead)
 			gpa = visit_table(r, t, gpa, how);
-		if (r->pr_stored) {
-			/*
-			 * The stamps so far may be of a generation that others began, and flushed
-			 * for, while the stores were visible to this CPU only. One fence for all.
-			 */
-			host_fence();
-			pmap_stamp(t, from, gpa - from);
-			r->pr_stored = false;
-		}
+		settle_table(r, t, from, gpa);
 		host_unlock(&t->pd_lock);
 	}
 	if (r->pr_unlinks && gpa == pt_page_end(t))
@@ -185,6 +228,64 @@ visit_protect(struct pmap_range *r, struct pt_page *t, unsigned int index, pt_en
 	return PT_VISIT_NEXT;
 }
 
+/* Restricts one leaf of a line; false if that leaves it no rights. *pte is what it was. */
+static bool
+restrict_leaf(struct pmap_range *r, struct host_word *w, pt_entry_t *pte, pt_entry_t *pte_new)
+{
+	const struct pt_fmt *const f = &r->pr_pm->pm_fmt;
+
+	do {
+		const unsigned int prot = pte_prot(f, *pte) & r->pr_prot;
+
+		if (!((f->pf_prot_ok >> prot) & 1))
+			return false;
+		*pte_new = pte_reprot(f, *pte, prot);
+		if (pte_is_settled(f, *pte)) {
+			pte_store_over(w, *pte, *pte_new, f);
+			r->pr_stored = true;
+			return true;
+		}
+	} while (!pte_cas(w, pte, *pte_new));
+	return true;
+}
+
+/* What settled leaves lose goes by plain stores; a stamp and a flush are due once for all. */
+static void
+line_protect(struct pmap_range *r, struct pt_page *t, unsigned int index)
+{
+	const struct pt_fmt *const f = &r->pr_pm->pm_fmt;
+
+	for (unsigned int i = index; i < index + PT_LINE_WORDS; i++) {
+		pt_entry_t pte = pte_load(&t->pd_words[i]);
+		pt_entry_t pte_new;
+
+		if (!(pte & r->pr_want))
+			continue;
+		if (!restrict_leaf(r, &t->pd_words[i], &pte, &pte_new)) {
+			visit_protect(r, t, i, pte);
+			continue;
+		}
+
+		const enum pt_change kind = pt_change_kind(f, pte, pte_new, 0);
+
+		if (kind > r->pr_change)
+			r->pr_change = kind;
+		pmap_leaf_lost(t, i, pte, pte_new);
+	}
+}
+
+/* Bits that a leaf with more rights than prot is sure to have one of; 0: there are none. */
+static pt_entry_t
+bits_beyond(const struct pt_fmt *f, unsigned int prot)
+{
+	const bool x_is_a_bit = f->pf_x_val == f->pf_x_mask;
+
+	if (!(prot & PMAP_PROT_X) && !x_is_a_bit)
+		return 0;
+	return ((prot & PMAP_PROT_R) ? 0 : f->pf_r) | ((prot & PMAP_PROT_W) ? 0 : f->pf_rw) |
+	       ((prot & PMAP_PROT_X) ? 0 : f->pf_x_mask);
+}
+
 int
 pmap_protect(struct pmap *pm, gpa_t start, gpa_t end, unsigned int prot, struct pmap_gather *g)
 {
@@ -205,6 +306,8 @@ pmap_protect(struct pmap *pm, gpa_t start, gpa_t end, unsigned int prot, struct 
 		.pr_end = end,
 		.pr_gather = g,
 		.pr_visit = visit_protect,
+		.pr_line = line_protect,
+		.pr_want = pmap_is_reference(pm) ? 0 : bits_beyond(&pm->pm_fmt, prot),
 		.pr_prot = prot,
 	};
 

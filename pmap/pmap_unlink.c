@@ -14,8 +14,6 @@
 
 #include "pmap/pmap_priv.h"
 
-#define LINE_WORDS 8 /* of a cache line */
-
 /* What was taken out of a table, for which one account and one flush are due. */
 struct taken {
 	uint64_t tk_leaves;
@@ -39,9 +37,9 @@ take_settled_line(const struct pt_page *t, unsigned int index, struct taken *tk)
 {
 	const struct pt_fmt *const f = &t->pd_pmap->pm_fmt;
 	const struct host_word *const w = &t->pd_words[index];
-	const pt_entry_t line[LINE_WORDS] = {pte_load(w),     pte_load(w + 1), pte_load(w + 2),
-					     pte_load(w + 3), pte_load(w + 4), pte_load(w + 5),
-					     pte_load(w + 6), pte_load(w + 7)};
+	const pt_entry_t line[PT_LINE_WORDS] = {pte_load(w),	 pte_load(w + 1), pte_load(w + 2),
+						pte_load(w + 3), pte_load(w + 4), pte_load(w + 5),
+						pte_load(w + 6), pte_load(w + 7)};
 	const pt_entry_t all =
 		line[0] & line[1] & line[2] & line[3] & line[4] & line[5] & line[6] & line[7];
 	const pt_entry_t any =
@@ -49,7 +47,7 @@ take_settled_line(const struct pt_page *t, unsigned int index, struct taken *tk)
 
 	if (!(all & f->pf_a) || (!(all & f->pf_m) && (any & f->pf_rw)) || (any & f->pf_wired))
 		return false;
-	tk->tk_leaves += LINE_WORDS;
+	tk->tk_leaves += PT_LINE_WORDS;
 	tk->tk_change = PT_CHANGE_FLUSH;
 	return true;
 }
@@ -59,7 +57,7 @@ take_line(struct pt_page *t, unsigned int index, struct taken *tk, struct pmap_g
 {
 	const struct pt_fmt *const f = &t->pd_pmap->pm_fmt;
 
-	for (unsigned int i = index; i < index + LINE_WORDS; i++) {
+	for (unsigned int i = index; i < index + PT_LINE_WORDS; i++) {
 		const pt_entry_t old = take_slot(t, i);
 
 		if (!pte_is_valid(f, old))
@@ -89,7 +87,7 @@ take_table(struct pt_page *t, struct pmap_gather *g)
 	const bool quiet = pm->pm_note == NULL;
 	struct taken tk = {.tk_change = PT_CHANGE_NONE};
 
-	for (unsigned int i = 0; i < HOST_TABLE_WORDS; i += LINE_WORDS) {
+	for (unsigned int i = 0; i < HOST_TABLE_WORDS; i += PT_LINE_WORDS) {
 		if (!quiet || !take_settled_line(t, i, &tk))
 			take_line(t, i, &tk, g);
 	}

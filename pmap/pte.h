@@ -6,7 +6,7 @@
  *
  * A published entry may be changed by hardware at any moment (A and D), so it changes by single
  * atomic operations only, and whoever changes one decides by the value that the operation returned.
- * pte_store_clean() is the one exception; its comment says why it may be.
+ * pte_store_over() is the one exception; its comment says why it may be.
  */
 
 #ifndef PMAP_PTE_H
@@ -56,16 +56,15 @@ pte_is_settled(const struct pt_fmt *f, pt_entry_t pte)
 }
 
 /*
- * Clears M by a plain store, in an entry that was read as `old` with A and M set, under its table's
- * lock. Hardware has nothing left to set in such an entry, the lock keeps software writers away,
- * and the lock-free A/D fix-up finds nothing to do: no one can write between our load and our
- * store.
+ * Replaces a leaf by a plain store: one that was read as `old` and is settled, under its table's
+ * lock. Hardware has nothing to set in it, the lock keeps software writers away, and the lock-free
+ * A/D fix-up finds nothing to do: no one can write between our load and our store.
  */
 static inline void
-pte_store_clean(struct host_word *w, pt_entry_t old, const struct pt_fmt *f)
+pte_store_over(struct host_word *w, pt_entry_t old, pt_entry_t pte_new, const struct pt_fmt *f)
 {
-	HOST_ASSERT((old & (f->pf_a | f->pf_m)) == (f->pf_a | f->pf_m));
-	host_store(w, old & ~f->pf_m);
+	HOST_ASSERT(pte_is_settled(f, old));
+	host_store(w, pte_new);
 }
 
 /* ---- What an entry says --------------------------------------------------------------------- */

@@ -18,20 +18,50 @@ ull(uint64_t v)
 
 /* ---- Writes to tables ----------------------------------------------------------------------- */
 
-/* CK-ATOM: hardware may write a present entry at any time; nobody else may write it plainly. */
+/*
+ * What a plain store may change, of the entries of one kind of table. From the manuals: A and D are
+ * bits 5 and 6 of ordinary, 8 and 9 of EPT entries; W is bit 1 of both, X bit 2 of EPT, and not
+ * executable bit 63 of ordinary ones. Where EPT has neither A nor D, the core uses R and W in their
+ * place, and the rights are bits 53 and 55, its own.
+ */
+struct plain {
+	uint64_t pl_a;
+	uint64_t pl_d;
+	uint64_t pl_w;
+	uint64_t pl_rights; /* may be cleared */
+	uint64_t pl_nx;	    /* may be set */
+};
+static const struct plain plain_ordinary = {0x20, 0x40, 0x2, 0x2, UINT64_C(1) << 63};
+static const struct plain plain_ept = {0x100, 0x200, 0x2, 0x7, 0};
+static const struct plain plain_ept_noad = {
+	0x1, 0x2, UINT64_C(1) << 53, UINT64_C(5) << 53 | 0x4, 0,
+};
+
+/*
+ * CK-ATOM: hardware may write a present entry at any time, and so nobody else may write it plainly;
+ * unless hardware has nothing to set: A is, and so is D, or the entry is not writable. Then A, D and
+ * rights may go.
+ */
+static bool
+is_plain_allowed(const struct plain *p, uint64_t was, uint64_t is)
+{
+	const bool settled = (was & p->pl_a) != 0 && ((was & p->pl_d) != 0 || !(was & p->pl_w));
+	const uint64_t lost = was & ~is;
+	const uint64_t gained = is & ~was;
+
+	return settled && (lost & ~(p->pl_a | p->pl_d | p->pl_rights)) == 0 &&
+	       (gained & ~p->pl_nx) == 0;
+}
+
 static void
 check_write(const struct space *sp, const struct sim_table_write *tw)
 {
-	const bool ad = hw_context_has_ad(&sp->sp_ctx);
-	const bool ept = sp->sp_cpu.ec_type == PT_EPT;
-	/* From the manuals: A and D are bits 5 and 6 of ordinary, 8 and 9 of EPT entries; where EPT
-	 * has neither, the core uses R and W in their place. */
-	const uint64_t a = !ept ? 0x20 : ad ? 0x100 : 1;
-	const uint64_t d = !ept ? 0x40 : ad ? 0x200 : 2;
+	const struct plain *const p = sp->sp_cpu.ec_type != PT_EPT     ? &plain_ordinary
+				      : hw_context_has_ad(&sp->sp_ctx) ? &plain_ept
+								       : &plain_ept_noad;
 
-	if (tw->tw_old == 0 || tw->tw_old == tw->tw_new)
-		return;
-	if ((tw->tw_old & (a | d)) == (a | d) && tw->tw_new == (tw->tw_old & ~d))
+	if (tw->tw_old == 0 || tw->tw_old == tw->tw_new ||
+	    is_plain_allowed(p, tw->tw_old, tw->tw_new))
 		return;
 	sim_violation("CK-ATOM", "I13",
 		      "%s: table word 0x%llx was changed from 0x%llx to 0x%llx by a plain store",
