@@ -334,7 +334,7 @@ counter_sum(const struct pmap *pm, unsigned int counter)
 	uint64_t sum = 0;
 
 	for (unsigned int cpu = 0; cpu < HOST_MAX_CPUS; cpu++)
-		sum += host_load(&pm->pm_counters[cpu].cc_word[counter]);
+		sum += host_load(&pm->pm_cpus[cpu].pc_word[counter]);
 	return sum;
 }
 

@@ -58,7 +58,10 @@ pmap_emulate_accessed_dirty(struct pmap *pm, gpa_t gpa, unsigned int access)
 		struct pt_cursor c;
 
 		host_epoch_enter();
-		pt_cursor_seek(&c, pm, gpa, 0);
+		if (locks)
+			pt_cursor_seek(&c, pm, gpa, 0);
+		else
+			pt_hint_seek(&c, pm, gpa);
 		if (locks) {
 			host_lock(&c.pc_table->pd_lock);
 			c.pc_pte = pte_load(c.pc_word);

@@ -313,7 +313,10 @@ attempt_enter(struct enter *e)
 	const unsigned int level = e->e_map->pa_level;
 	struct pt_cursor c;
 
-	pt_cursor_seek(&c, e->e_pm, e->e_map->pa_gpa, level);
+	if (level == 0 && !pmap_is_reference(e->e_pm))
+		pt_hint_seek(&c, e->e_pm, e->e_map->pa_gpa);
+	else
+		pt_cursor_seek(&c, e->e_pm, e->e_map->pa_gpa, level);
 	if (pte_is_frozen(f, c.pc_pte))
 		return ENTER_WAIT;
 	if (!pte_is_valid(f, c.pc_pte))

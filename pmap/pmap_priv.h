@@ -61,8 +61,17 @@ enum pmap_counter {
 	PMAP_COUNTERS,
 };
 
-struct pmap_cpu_counters {
-	struct host_word cc_word[PMAP_COUNTERS];
+/* The table of 4 KiB leaves that a CPU's last fault went to (pt_hint.h). */
+struct pt_hint {
+	struct pt_page *ph_table; /* or NULL */
+	uint64_t ph_region;	  /* what it maps, in units of that */
+	uint64_t ph_begun;	  /* pm_unlinks_begun when it was found */
+};
+
+/* What is one CPU's: all that a fault writes but the entry itself. */
+struct pmap_cpu {
+	struct pt_hint pc_hint;
+	struct host_word pc_word[PMAP_COUNTERS];
 } __attribute__((aligned(64)));
 
 /* Ranges of the last generations, for CPUs that flush page by page. */
@@ -97,14 +106,18 @@ struct pmap {
 	uint64_t pm_backlog_gen; /* generation that completes all that was deferred; 0: nothing */
 	struct host_word pm_in_limbo; /* unlinked tables not yet given back */
 
-	struct pmap_cpu_counters pm_counters[HOST_MAX_CPUS];
+	/* Tables that were ever about to leave the tree, and that have left it (pt_hint.h). */
+	struct host_word pm_unlinks_begun __attribute__((aligned(64)));
+	struct host_word pm_unlinks_ended;
+
+	struct pmap_cpu pm_cpus[HOST_MAX_CPUS];
 };
 
 /* Inside an epoch section. */
 static inline void
 pmap_count(struct pmap *pm, unsigned int counter, uint64_t addend)
 {
-	host_count(&pm->pm_counters[host_cpu()].cc_word[counter], addend);
+	host_count(&pm->pm_cpus[host_cpu()].pc_word[counter], addend);
 }
 
 static inline bool
@@ -152,6 +165,7 @@ pt_page_end(const struct pt_page *t)
 }
 
 #include "pmap/pt_cursor.h"
+#include "pmap/pt_hint.h"
 
 /* ---- Ranges (pmap_range.c) ------------------------------------------------------------------- */
 

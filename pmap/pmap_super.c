@@ -282,6 +282,7 @@ promote_locked(struct pt_page *parent, struct pt_page *t, struct pt_page **spare
 
 	if (wired && *spare == NULL)
 		return -ENOMEM;
+	pt_unlink_begin(pm);
 	if (pmap_bears_mixed_sizes(pm)) {
 		pte_xchg(&parent->pd_words[index], large);
 	} else {
@@ -291,6 +292,7 @@ promote_locked(struct pt_page *parent, struct pt_page *t, struct pt_page **spare
 		*refill = large;
 		error = -EAGAIN;
 	}
+	pt_unlink_end(pm);
 	t->pd_dead = true;
 	account_promotion(parent, t, wired, spare);
 	pmap_gather_table(g, t);

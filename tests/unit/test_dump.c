@@ -294,13 +294,13 @@ accounts(struct fx *x)
 		{PMAP_C_TABLES, "I42: tables"},	    {PMAP_C_SPARES, "I42: spares"},
 		{PMAP_C_LEAVES, "I42: leaves"},	    {PMAP_C_LEAVES + 2, "I42: leaves"},
 	};
-	struct pmap_cpu_counters *const mine = &x->fx_pm->pm_counters[host_cpu()];
+	struct pmap_cpu *const mine = &x->fx_pm->pm_cpus[host_cpu()];
 
 	fx_assert(fx_enter_wired(x, AT, FX_HPA, PMAP_PROT_RX, x->fx_levels - 1) == 0);
 	for (unsigned int i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		host_count(&mine->cc_word[rows[i].counter], 1);
+		host_count(&mine->pc_word[rows[i].counter], 1);
 		finds(x, rows[i].what);
-		host_count(&mine->cc_word[rows[i].counter], (uint64_t)-1);
+		host_count(&mine->pc_word[rows[i].counter], (uint64_t)-1);
 		fx_check(x);
 	}
 	/* Spares are held by the table above the superpage. */
