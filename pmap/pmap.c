@@ -59,6 +59,15 @@ free_pmap:
 	return error;
 }
 
+/* Unlinked, and not yet given back. The order of the loads keeps it from falling below zero. */
+static uint64_t
+tables_in_limbo(const struct pmap *pm)
+{
+	const uint64_t freed = host_load_acquire(&pm->pm_unlinked_freed);
+
+	return host_load(&pm->pm_unlinks_ended) - freed;
+}
+
 void
 pmap_destroy(struct pmap *pm)
 {
@@ -70,12 +79,13 @@ pmap_destroy(struct pmap *pm)
 	/*
 	 * The root goes the way of every table: whoever reuses its address as a root starts unseen.
 	 */
+	pt_unlink_begin(pm);
 	pmap_gather_table(&g, pm->pm_root);
 	pmap_gather_add(&g, 0, pm->pm_fmt.pf_limit);
 	pmap_gather_finish(&g);
 	host_epoch_drain();
 	HOST_ASSERT(pm->pm_limbo == NULL);
-	HOST_ASSERT(host_load(&pm->pm_in_limbo) == 0);
+	HOST_ASSERT(tables_in_limbo(pm) == 0);
 	host_free(pm, sizeof(*pm));
 }
 
@@ -132,17 +142,6 @@ pmap_range_valid(const struct pmap *pm, gpa_t start, gpa_t end)
 }
 
 /* ---- Leaves --------------------------------------------------------------------------------- */
-
-void
-pmap_account_leaves(struct pmap *pm, pt_entry_t pte, unsigned int level, uint64_t n)
-{
-	const uint64_t npages = n << 9 * level;
-
-	pmap_count(pm, PMAP_C_RESIDENT, npages);
-	pmap_count(pm, PMAP_C_LEAVES + level, n);
-	if (pte & pm->pm_fmt.pf_wired)
-		pmap_count(pm, PMAP_C_WIRED, npages);
-}
 
 static inline void
 leaf_of(const struct pt_fmt *f, gpa_t gpa, pt_entry_t pte, unsigned int level,
@@ -342,18 +341,17 @@ uint64_t
 pmap_table_pages(struct pmap *pm)
 {
 	return counter_sum(pm, PMAP_C_TABLES) + counter_sum(pm, PMAP_C_SPARES) +
-	       host_load(&pm->pm_in_limbo);
+	       tables_in_limbo(pm);
 }
 
 void
 pmap_stats(struct pmap *pm, struct pmap_stats *st)
 {
 	*st = (struct pmap_stats){
-		.st_resident_pages = counter_sum(pm, PMAP_C_RESIDENT),
 		.st_wired_pages = counter_sum(pm, PMAP_C_WIRED),
 		.st_tables = counter_sum(pm, PMAP_C_TABLES),
 		.st_spares = counter_sum(pm, PMAP_C_SPARES),
-		.st_limbo = host_load(&pm->pm_in_limbo),
+		.st_limbo = tables_in_limbo(pm),
 		.st_promotions = counter_sum(pm, PMAP_C_PROMOTIONS),
 		.st_demotions = counter_sum(pm, PMAP_C_DEMOTIONS),
 		.st_demotion_failures = counter_sum(pm, PMAP_C_DEMOTION_FAILURES),
@@ -366,6 +364,8 @@ pmap_stats(struct pmap *pm, struct pmap_stats *st)
 		.st_enter_restarts = counter_sum(pm, PMAP_C_RESTARTS),
 		.st_revoked = counter_sum(pm, PMAP_C_REVOKED),
 	};
-	for (unsigned int level = 0; level < PT_LEAF_LEVELS_MAX; level++)
+	for (unsigned int level = 0; level < PT_LEAF_LEVELS_MAX; level++) {
 		st->st_leaves[level] = counter_sum(pm, PMAP_C_LEAVES + level);
+		st->st_resident_pages += st->st_leaves[level] << 9 * level;
+	}
 }

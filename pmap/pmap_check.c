@@ -155,9 +155,6 @@ audit_accounts(struct audit *a)
 	struct pmap_stats st;
 
 	pmap_stats(a->au_pm, &st);
-	if (st.st_resident_pages != a->au_found.st_resident_pages)
-		finding(a, "I42: resident pages miscounted", st.st_resident_pages, 0,
-			a->au_found.st_resident_pages);
 	if (st.st_wired_pages != a->au_found.st_wired_pages)
 		finding(a, "I42: wired pages miscounted", st.st_wired_pages, 0,
 			a->au_found.st_wired_pages);

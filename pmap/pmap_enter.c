@@ -5,9 +5,9 @@
  * Entering a mapping: the fault path.
  *
  * The common case is an empty slot in a table that exists: one compare-and-swap, no lock, no shared
- * line. Missing tables are built privately, the leaf already in them, and linked by one exchange,
- * so that failing leaves nothing behind. Everything else, a leaf or a table in the way, takes the
- * lock.
+ * line, and nothing set up for what other cases need (enter_at_once()). Missing tables are built
+ * privately, the leaf already in them, and linked by one exchange, so that failing leaves nothing
+ * behind. Everything else, a leaf or a table in the way, takes the lock.
  *
  * The owner decided to map before we installed, and may have changed its mind: so after installing
  * we look at its word again (clause 4). The exchange was a full fence; its partner is the fence
@@ -23,7 +23,6 @@ struct enter {
 	uint64_t e_wanted;	  /* leaves, of consecutive frames */
 	uint64_t e_entered;	  /* of them, by the attempt that succeeded */
 	struct pt_page *e_spares; /* for a wired superpage */
-	bool e_unchecked; /* installed without the lock, and the owner's word not read since */
 	struct pmap_gather e_gather;
 };
 
@@ -39,7 +38,7 @@ enum attempt {
 	ENTER_NOMEM,
 };
 
-static int
+static inline int
 mapping_valid(const struct pmap *pm, const struct pmap_mapping *m)
 {
 	const struct pt_fmt *const f = &pm->pm_fmt;
@@ -67,15 +66,70 @@ new_leaf(const struct pt_fmt *f, const struct pmap_mapping *m)
 		pte |= f->pf_wired;
 	if (m->pa_access != 0)
 		pte = pte_set_accessed(f, pte);
-	if ((m->pa_access & PMAP_PROT_W) || pte_is_clean_superpage(f, pte, m->pa_level))
-		pte = pte_set_modified(f, pte);
-	return pte;
+	if (m->pa_access & PMAP_PROT_W)
+		return pte | f->pf_m;
+	return pte_is_clean_superpage(f, pte, m->pa_level) ? pte_set_modified(f, pte) : pte;
 }
 
 static bool
 is_revoked(const struct pmap_mapping *m)
 {
 	return m->pa_revoked != NULL && host_load_acquire(m->pa_revoked) != m->pa_revoked_was;
+}
+
+/* The shootdown, never put off: what is entered next relies on it. */
+static void
+finish_now(struct pmap_gather *g)
+{
+	if (!g->pg_flush && !g->pg_deferred)
+		return; /* nothing was here before */
+	g->pg_flush = true;
+	pmap_gather_finish(g);
+}
+
+/* ---- The common case ------------------------------------------------------------------------ */
+
+/*
+ * An empty slot in a table that exists. Not in the reference form; not for a wired superpage, whose
+ * spares the lock guards, and so for nothing wired; and not where sizes must not mix, since then
+ * the flush of what was here before must be over. False: it was not the common case.
+ */
+static bool
+enter_at_once(struct pmap *pm, const struct pmap_mapping *m, pt_entry_t pte)
+{
+	struct pt_cursor c;
+	pt_entry_t empty = 0;
+	bool entered = false;
+
+	if (pmap_is_reference(pm) || m->pa_wired || !pmap_bears_mixed_sizes(pm))
+		return false;
+	host_epoch_enter();
+	if (m->pa_level == 0)
+		pt_hint_seek(&c, pm, m->pa_gpa);
+	else
+		pt_cursor_seek(&c, pm, m->pa_gpa, m->pa_level);
+	if (c.pc_level == m->pa_level && c.pc_pte == empty && pte_cas(c.pc_word, &empty, pte)) {
+		pmap_account_leaves(pm, pte, m->pa_level, 1);
+		entered = true;
+	}
+	host_epoch_exit();
+	return entered;
+}
+
+/* What was installed without the lock is not wanted any more. A wired leaf is, and stays. */
+static __attribute__((__noinline__)) int
+take_back(struct pmap *pm, const struct pmap_mapping *m)
+{
+	struct pmap_gather g;
+	uint64_t kept;
+
+	pmap_gather_begin(&g, pm);
+	pmap_remove_unwired(pm, m->pa_gpa, m->pa_gpa + pt_level_size(m->pa_level), &kept, &g);
+	host_epoch_enter();
+	pmap_count(pm, PMAP_C_REVOKED, 1);
+	host_epoch_exit();
+	finish_now(&g);
+	return -EAGAIN;
 }
 
 /* ---- Into nothing --------------------------------------------------------------------------- */
@@ -98,40 +152,24 @@ leaves_entered(struct enter *e, struct pt_page *t, uint64_t n)
 	e->e_entered = n;
 }
 
-/*
- * Installing takes the lock in the reference form; for a wired superpage, whose spares it guards;
- * and where sizes must not mix, since then the flush of what was here before must be over.
- */
-static bool
-install_needs_lock(const struct enter *e)
-{
-	return pmap_is_reference(e->e_pm) || e->e_map->pa_wired || !pmap_bears_mixed_sizes(e->e_pm);
-}
-
 static enum attempt
 install(struct enter *e, const struct pt_cursor *c)
 {
 	struct pt_page *const t = c->pc_table;
-	const bool locks = install_needs_lock(e);
 	enum attempt result = ENTER_AGAIN;
 	pt_entry_t empty = 0;
 
-	if (locks)
-		host_lock(&t->pd_lock);
-	if (locks && t->pd_dead) {
-		result = ENTER_AGAIN;
-	} else if (locks && is_revoked(e->e_map)) {
+	host_lock(&t->pd_lock);
+	if (is_revoked(e->e_map)) {
 		result = ENTER_REVOKED;
-	} else if (locks && !pmap_bears_mixed_sizes(e->e_pm) && pmap_stamp_pending(t)) {
+	} else if (!t->pd_dead && !pmap_bears_mixed_sizes(e->e_pm) && pmap_stamp_pending(t)) {
 		pmap_gather_add(&e->e_gather, e->e_map->pa_gpa, HOST_PAGE_SIZE);
 		result = ENTER_BREAK;
-	} else if (pte_cas(c->pc_word, &empty, e->e_pte)) {
+	} else if (!t->pd_dead && pte_cas(c->pc_word, &empty, e->e_pte)) {
 		leaves_entered(e, t, 1);
-		e->e_unchecked = !locks;
 		result = ENTER_DONE;
 	}
-	if (locks)
-		host_unlock(&t->pd_lock);
+	host_unlock(&t->pd_lock);
 	return result;
 }
 
@@ -313,10 +351,7 @@ attempt_enter(struct enter *e)
 	const unsigned int level = e->e_map->pa_level;
 	struct pt_cursor c;
 
-	if (level == 0 && !pmap_is_reference(e->e_pm))
-		pt_hint_seek(&c, e->e_pm, e->e_map->pa_gpa);
-	else
-		pt_cursor_seek(&c, e->e_pm, e->e_map->pa_gpa, level);
+	pt_cursor_seek(&c, e->e_pm, e->e_map->pa_gpa, level);
 	if (pte_is_frozen(f, c.pc_pte))
 		return ENTER_WAIT;
 	if (!pte_is_valid(f, c.pc_pte))
@@ -324,16 +359,6 @@ attempt_enter(struct enter *e)
 	if (c.pc_level > level)
 		return covered_by(e, c.pc_pte, c.pc_level) ? ENTER_DONE : ENTER_SPLIT;
 	return pte_is_leaf(f, c.pc_pte, level) ? replace_leaf(e, &c) : ENTER_CLEAR;
-}
-
-/* The shootdown, never put off: what is entered next relies on it. */
-static void
-finish_now(struct enter *e)
-{
-	if (!e->e_gather.pg_flush && !e->e_gather.pg_deferred)
-		return; /* the fault path: nothing was here before */
-	e->e_gather.pg_flush = true;
-	pmap_gather_finish(&e->e_gather);
 }
 
 /* ---- The whole ------------------------------------------------------------------------------ */
@@ -361,7 +386,7 @@ clear_below(struct enter *e)
 		return -EAGAIN;
 	pmap_remove_unwired(e->e_pm, gpa, gpa + pt_level_size(e->e_map->pa_level), &kept,
 			    &e->e_gather);
-	finish_now(e);
+	finish_now(&e->e_gather);
 	return kept != 0 ? -EBUSY : 0;
 }
 
@@ -396,7 +421,7 @@ enter_loop(struct enter *e)
 			error = clear_below(e);
 			break;
 		case ENTER_BREAK:
-			finish_now(e);
+			finish_now(&e->e_gather);
 			break;
 		case ENTER_SPLIT:
 			error = split_above(e);
@@ -407,39 +432,44 @@ enter_loop(struct enter *e)
 	}
 }
 
-/* One leaf of a valid mapping, or as many as a table that must be built holds: *entered. */
-static int
-enter_some(struct pmap *pm, const struct pmap_mapping *m, uint64_t wanted, uint64_t *entered)
+/*
+ * Whatever is there: the same, with all that it may take. Apart from the common case, which would
+ * be slowed down by what this one needs on the stack.
+ */
+static __attribute__((__noinline__)) int
+enter_anyhow(struct pmap *pm, const struct pmap_mapping *m, pt_entry_t pte, uint64_t wanted,
+	     uint64_t *entered)
 {
-	struct enter e = {
-		.e_pm = pm, .e_map = m, .e_pte = new_leaf(&pm->pm_fmt, m), .e_wanted = wanted};
+	struct enter e = {.e_pm = pm, .e_map = m, .e_pte = pte, .e_wanted = wanted, .e_entered = 1};
 	int error;
 
-	if (is_revoked(m))
-		return -EAGAIN;
 	if (m->pa_wired && m->pa_level > 0 &&
 	    !pt_spares_alloc(pm, pt_spares_needed(m->pa_level), &e.e_spares))
 		return -ENOMEM;
 	pmap_gather_begin(&e.e_gather, pm);
-	e.e_entered = 1; /* what is there already counts */
 	error = enter_loop(&e);
 	if (e.e_spares != NULL)
 		pt_spares_free(e.e_spares);
-
-	if (error == 0 && e.e_unchecked && is_revoked(m)) {
-		uint64_t kept;
-
-		/* A wired leaf is there by a newer decision. */
-		pmap_remove_unwired(pm, m->pa_gpa, m->pa_gpa + pt_level_size(m->pa_level), &kept,
-				    &e.e_gather);
-		host_epoch_enter();
-		pmap_count(pm, PMAP_C_REVOKED, 1);
-		host_epoch_exit();
-		error = -EAGAIN;
-	}
-	finish_now(&e);
+	finish_now(&e.e_gather);
 	*entered = e.e_entered;
 	return error;
+}
+
+/*
+ * One leaf of a valid mapping, or as many as a table that must be built holds: *entered. What is
+ * there already counts.
+ */
+static int
+enter_some(struct pmap *pm, const struct pmap_mapping *m, uint64_t wanted, uint64_t *entered)
+{
+	const pt_entry_t pte = new_leaf(&pm->pm_fmt, m);
+
+	*entered = 1;
+	if (is_revoked(m))
+		return -EAGAIN;
+	if (!enter_at_once(pm, m, pte))
+		return enter_anyhow(pm, m, pte, wanted, entered);
+	return is_revoked(m) ? take_back(pm, m) : 0;
 }
 
 int

@@ -42,10 +42,9 @@ _Static_assert(sizeof(struct pt_page) <= HOST_TABLE_DESC_BYTES,
 
 /* Accounts, one set per CPU, so that a fault writes no shared line. */
 enum pmap_counter {
-	PMAP_C_RESIDENT,
-	PMAP_C_WIRED,
-	PMAP_C_LEAVES, /* three: by level */
-	PMAP_C_TABLES = PMAP_C_LEAVES + PT_LEAF_LEVELS_MAX,
+	PMAP_C_LEAVES,					   /* three: by level */
+	PMAP_C_WIRED = PMAP_C_LEAVES + PT_LEAF_LEVELS_MAX, /* in pages */
+	PMAP_C_TABLES,
 	PMAP_C_SPARES,
 	PMAP_C_PROMOTIONS,
 	PMAP_C_DEMOTIONS,
@@ -64,8 +63,9 @@ enum pmap_counter {
 /* The table of 4 KiB leaves that a CPU's last fault went to (pt_hint.h). */
 struct pt_hint {
 	struct pt_page *ph_table; /* or NULL */
-	uint64_t ph_region;	  /* what it maps, in units of that */
-	uint64_t ph_begun;	  /* pm_unlinks_begun when it was found */
+	struct host_word *ph_words;
+	uint64_t ph_region; /* what it maps, in units of that */
+	uint64_t ph_begun;  /* pm_unlinks_begun when it was found */
 };
 
 /* What is one CPU's: all that a fault writes but the entry itself. */
@@ -104,7 +104,7 @@ struct pmap {
 	unsigned int pm_nlimbo;
 	bool pm_backlogged;	 /* pc_backlog was called and pmap_drain() was not */
 	uint64_t pm_backlog_gen; /* generation that completes all that was deferred; 0: nothing */
-	struct host_word pm_in_limbo; /* unlinked tables not yet given back */
+	struct host_word pm_unlinked_freed; /* of pm_unlinks_ended: given back */
 
 	/* Tables that were ever about to leave the tree, and that have left it (pt_hint.h). */
 	struct host_word pm_unlinks_begun __attribute__((aligned(64)));
@@ -238,7 +238,13 @@ void pmap_unlink_finished(struct pmap_range *r, gpa_t gpa);
 /* ---- Leaves: accounts and shootdown in one place (pmap.c) ------------------------------------ */
 
 /* n leaves like pte appeared; (uint64_t)-1: one went. In an epoch section. */
-void pmap_account_leaves(struct pmap *pm, pt_entry_t pte, unsigned int level, uint64_t n);
+static inline void
+pmap_account_leaves(struct pmap *pm, pt_entry_t pte, unsigned int level, uint64_t n)
+{
+	pmap_count(pm, PMAP_C_LEAVES + level, n);
+	if (pte & pm->pm_fmt.pf_wired)
+		pmap_count(pm, PMAP_C_WIRED, n << 9 * level);
+}
 
 /* Fills *leaf from an entry. */
 void pmap_leaf_of(const struct pmap *pm, gpa_t gpa, pt_entry_t pte, unsigned int level,

@@ -292,7 +292,6 @@ promote_locked(struct pt_page *parent, struct pt_page *t, struct pt_page **spare
 		*refill = large;
 		error = -EAGAIN;
 	}
-	pt_unlink_end(pm);
 	t->pd_dead = true;
 	account_promotion(parent, t, wired, spare);
 	pmap_gather_table(g, t);

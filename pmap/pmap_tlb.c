@@ -570,7 +570,7 @@ pmap_gather_table(struct pmap_gather *g, struct pt_page *t)
 	t->pd_next = g->pg_tables;
 	g->pg_tables = t;
 	g->pg_ntables++;
-	host_fetch_add(&t->pd_pmap->pm_in_limbo, 1);
+	pt_unlink_end(t->pd_pmap);
 }
 
 /* Keeps the gather's work for a later flush; false if the backlog is full. */

@@ -150,7 +150,6 @@ pmap_unlink(struct pmap_range *r, struct pt_page *parent, struct pt_page *t)
 	    !(r->pr_keep_wired && has_wired(t))) {
 		pt_unlink_begin(pm);
 		pte_xchg(&parent->pd_words[index], 0);
-		pt_unlink_end(pm);
 		pmap_stamp(parent, t->pd_gpa, pt_page_end(t) - t->pd_gpa);
 		if (pmap_is_reference(pm))
 			freeze_table(t, r->pr_gather);

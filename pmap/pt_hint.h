@@ -48,7 +48,7 @@ pt_hint_seek(struct pt_cursor *c, struct pmap *pm, gpa_t gpa)
 		c->pc_parent = NULL;
 		c->pc_level = 0;
 		c->pc_index = pt_index(gpa, 0);
-		c->pc_word = &t->pd_words[c->pc_index];
+		c->pc_word = &hint->ph_words[c->pc_index];
 		c->pc_pte = pte_load_acquire(c->pc_word);
 		return;
 	}
@@ -57,6 +57,7 @@ pt_hint_seek(struct pt_cursor *c, struct pmap *pm, gpa_t gpa)
 
 	pt_cursor_seek(c, pm, gpa, 0);
 	hint->ph_table = quiet && c->pc_level == 0 ? c->pc_table : NULL;
+	hint->ph_words = c->pc_word - c->pc_index;
 	hint->ph_region = region;
 	hint->ph_begun = begun;
 }

@@ -47,7 +47,7 @@ free_after_epoch(struct host_epoch_item *item)
 
 	HOST_ASSERT(t->pd_spares == NULL);
 	host_table_free(t->pd_hpa);
-	host_fetch_add(&pm->pm_in_limbo, (uint64_t)-1);
+	host_fetch_add(&pm->pm_unlinked_freed, 1);
 }
 
 void

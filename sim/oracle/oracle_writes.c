@@ -39,8 +39,8 @@ static const struct plain plain_ept_noad = {
 
 /*
  * CK-ATOM: hardware may write a present entry at any time, and so nobody else may write it plainly;
- * unless hardware has nothing to set: A is, and so is D, or the entry is not writable. Then A, D and
- * rights may go.
+ * unless hardware has nothing to set: A is, and so is D, or the entry is not writable. Then A, D
+ * and rights may go.
  */
 static bool
 is_plain_allowed(const struct plain *p, uint64_t was, uint64_t is)

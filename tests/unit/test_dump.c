@@ -290,9 +290,9 @@ accounts(struct fx *x)
 		unsigned int counter;
 		const char *what;
 	} rows[] = {
-		{PMAP_C_RESIDENT, "I42: resident"}, {PMAP_C_WIRED, "I42: wired"},
-		{PMAP_C_TABLES, "I42: tables"},	    {PMAP_C_SPARES, "I42: spares"},
-		{PMAP_C_LEAVES, "I42: leaves"},	    {PMAP_C_LEAVES + 2, "I42: leaves"},
+		{PMAP_C_WIRED, "I42: wired"},	    {PMAP_C_TABLES, "I42: tables"},
+		{PMAP_C_SPARES, "I42: spares"},	    {PMAP_C_LEAVES, "I42: leaves"},
+		{PMAP_C_LEAVES + 2, "I42: leaves"},
 	};
 	struct pmap_cpu *const mine = &x->fx_pm->pm_cpus[host_cpu()];
 

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * The table that a fault remembers (docs/PROTOCOL-TLB.md, clause 11), on simulated CPUs. One takes
+ * a table out of the tree; a second sees a page gone, and later enters it anew, in another table;
+ * each time it tells a third, which has been faulting beside that page and remembers the old table.
+ * What that one is told must be true for it. In the simulator's workload a table seldom goes at
+ * just that moment.
+ */
+
+#include "tests/unit/machine_util.h"
+#include "pmap/pmap.h"
+
+#define REGION ((gpa_t)0x40000000)
+#define REGION_SIZE ((uint64_t)1 << 21)
+#define BESIDE REGION
+#define GPA (REGION + 100 * HOST_PAGE_SIZE)
+#define HPA ((hpa_t)0x10000000)
+#define ROUNDS 12
+#define SEEDS 300
+
+static struct {
+	struct pmap *pmap;
+	struct host_word round; /* the table goes */
+	struct host_word told;	/* 2 * round: the page is gone; + 1: there again */
+	struct host_word asked; /* the last that was told and found true */
+	uint64_t wrong;
+} t;
+
+static int
+enter(gpa_t gpa)
+{
+	const struct pmap_mapping m = {
+		.pa_gpa = gpa,
+		.pa_hpa = HPA + gpa - REGION,
+		.pa_prot = PMAP_PROT_RW,
+		.pa_access = PMAP_PROT_R,
+	};
+
+	return pmap_enter(t.pmap, &m);
+}
+
+static void
+set_up(void *arg)
+{
+	const struct pmap_config cfg = {
+		.pc_type = PT_EPT,
+		.pc_flags = PMAP_PDE_SUPERPAGE,
+		.pc_caps = {.pc_levels = 4, .pc_leaf_levels = 2, .pc_phys_bits = 46},
+	};
+
+	(void)arg;
+	HOST_ASSERT(pmap_init(&cfg, &t.pmap) == 0);
+	HOST_ASSERT(enter(GPA) == 0);
+}
+
+static void
+tear_down(void *arg)
+{
+	(void)arg;
+	pmap_destroy(t.pmap);
+}
+
+static void
+await(const struct host_word *w, uint64_t value)
+{
+	while (host_load_acquire(w) != value)
+		host_relax();
+}
+
+static void
+remove_it(void *arg)
+{
+	(void)arg;
+	for (uint64_t round = 1; round <= ROUNDS; round++) {
+		struct pmap_gather g;
+
+		host_store_release(&t.round, round);
+		pmap_gather_begin(&g, t.pmap);
+		pmap_remove(t.pmap, REGION, REGION + REGION_SIZE, &g);
+		pmap_gather_finish(&g);
+		await(&t.asked, 2 * round + 1);
+	}
+}
+
+static void
+enter_it(void *arg)
+{
+	(void)arg;
+	for (uint64_t round = 1; round <= ROUNDS; round++) {
+		struct pmap_leaf leaf;
+
+		await(&t.round, round);
+		while (pmap_extract(t.pmap, GPA, &leaf) == 0)
+			host_relax();
+		host_store_release(&t.told, 2 * round);
+		await(&t.asked, 2 * round);
+		t.wrong += enter(GPA) != 0;
+		host_store_release(&t.told, 2 * round + 1);
+	}
+}
+
+static void
+fault_on_it(void *arg)
+{
+	(void)arg;
+	for (uint64_t next = 2; next <= 2 * ROUNDS + 1; next++) {
+		const int expected = next % 2 == 0 ? -ENOENT : 0;
+
+		while (host_load_acquire(&t.told) != next)
+			t.wrong += enter(BESIDE) != 0;
+		t.wrong += pmap_emulate_accessed_dirty(t.pmap, GPA, PMAP_PROT_R) != expected;
+		host_store_release(&t.asked, next);
+	}
+}
+
+Test(hint, does_not_outlive_its_table)
+{
+	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+		struct sim_config cfg = config(3, seed);
+		struct sim_report r;
+		struct sim_machine *m;
+
+		memset(&t, 0, sizeof t);
+		m = sim_machine_create(&cfg, NULL, 0);
+		cr_assert_not_null(m);
+		cr_assert_eq(sim_machine_call(m, set_up, NULL, &r), SIM_RUN_PASSED);
+		cr_assert_eq(sim_spawn(m, 0, remove_it, NULL), 0);
+		cr_assert_eq(sim_spawn(m, 1, enter_it, NULL), 0);
+		cr_assert_eq(sim_spawn(m, 2, fault_on_it, NULL), 0);
+		cr_assert_eq(sim_machine_run(m, &r), SIM_RUN_PASSED, "seed %llu: %s: %s",
+			     (unsigned long long)seed, r.sr_check, r.sr_message);
+		cr_assert_eq(sim_machine_call(m, tear_down, NULL, &r), SIM_RUN_PASSED);
+		cr_assert_eq(t.wrong, 0, "seed %llu: what was told was not true",
+			     (unsigned long long)seed);
+		sim_machine_destroy(m);
+	}
+}
