@@ -18,7 +18,9 @@
  * The bound on preemptions counts switches from a CPU that could go on to another; steps of agents
  * are none. Exchanging an agent's step with another never changes that number, exchanging steps of
  * two CPUs may. So with a bound only agents are reduced, by sleep sets: everybody within the bound
- * is gone on with at every decision, and no CPU is put to sleep for the sake of another CPU.
+ * is gone on with at every decision, and no CPU is put to sleep for the sake of another CPU; and
+ * where a CPU goes on since another cannot, everybody wakes, since an agent that comes first may
+ * make that one go on, and the other a preemption.
  */
 
 #include <stdlib.h>
@@ -69,6 +71,18 @@ free_decision(struct decision *de)
 	footprint_free(&de->de_foot);
 }
 
+/*
+ * With a bound: another CPU goes on since the one that ran cannot. A step of an agent could have
+ * made it possible again, and then this would be a preemption.
+ */
+static bool
+was_free_for_want(const struct explore *ex, const struct decision *from)
+{
+	return ex->ex_bounds.eb_preemptions != EXPLORE_UNBOUNDED && actor_is_cpu(from->de_chosen) &&
+	       from->de_running != ACTOR_NONE && from->de_chosen != from->de_running &&
+	       (from->de_enabled & actor_bit(from->de_running)) == 0;
+}
+
 /* The step that was just made wakes whom it does not commute with. */
 static void
 inherit_sleepers(const struct explore *ex, const struct decision *from, struct decision *de)
@@ -77,7 +91,8 @@ inherit_sleepers(const struct explore *ex, const struct decision *from, struct d
 	const bool bounded = ex->ex_bounds.eb_preemptions != EXPLORE_UNBOUNDED;
 	struct footprint step = {0};
 
-	if (ex->ex_bounds.eb_reduce == EXPLORE_NONE || from->de_nsleepers == 0)
+	if (ex->ex_bounds.eb_reduce == EXPLORE_NONE || from->de_nsleepers == 0 ||
+	    was_free_for_want(ex, from))
 		return;
 	for (uint32_t i = 0; i < e->ev_ntouches; i++)
 		footprint_add(&step, ex->ex_touches[e->ev_first + i].to_object,

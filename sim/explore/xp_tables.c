@@ -43,8 +43,7 @@ static void
 split_but_one(struct xp *x)
 {
 	split_written(x);
-	hostop_remove(x->xp_guest, XP_PAGE(1), XP_PAGE(2));
-	xp_target(XP_PAGE(1));
+	hostop_remove(x->xp_guest, XP_PAGE(SUPER_PAGES - 1), XP_PAGE(SUPER_PAGES));
 	xp_ran(x->xp_guest, 0, 1, XP_PAGE(0));
 }
 
@@ -104,9 +103,9 @@ promote(struct xp *x)
 
 /* By the host alone: a vCPU that goes there itself, and is answered, does not close in minutes. */
 static void
-fault_second(struct xp *x)
+fault_last(struct xp *x)
 {
-	space_fault(x->xp_guest, XP_PAGE(1), PMAP_PROT_W);
+	space_fault(x->xp_guest, XP_PAGE(SUPER_PAGES - 1), PMAP_PROT_W);
 }
 
 const struct xp_scenario xp_tables_scenarios[] = {
@@ -213,7 +212,7 @@ const struct xp_scenario xp_tables_scenarios[] = {
 		.xs_arches = EPT | NPT,
 		.xs_vcpus = 1,
 		.xs_set_up = split_but_one,
-		.xs_programs = {promote, fault_second},
+		.xs_programs = {promote, fault_last},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_frames = 2048,
