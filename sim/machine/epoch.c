@@ -299,7 +299,8 @@ sim_epoch_drain(void)
 	if (c->cp_id == m->m_ncpus)
 		sim_violation("CK-SCHED", "I44", "host_epoch_drain() in a deferred function");
 	touch(m, SIM_OBJECT(SIM_OBJECT_CLOCK, 0), SIM_TOUCH_READ);
-	point(m, SIM_EPOCH_EXIT);
+	/* For a search: whether there is anything to wait for makes no step of its own. */
+	sched_point_settled(m, SIM_EPOCH_EXIT, NULL, all_have_run, &w);
 	trace(m, SIM_EPOCH_EXIT, 0, w.dw_seq);
 	sim_wait_until("deferred work to be done", all_have_run, &w);
 	touch(m, SIM_OBJECT(SIM_OBJECT_DEFERRED, 0), SIM_TOUCH_READ);
