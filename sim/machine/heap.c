@@ -102,6 +102,8 @@ take(struct sim_machine *m, size_t bytes, bool core)
 		b = (struct heap_block *)(m->m_heap + m->m_heap_top);
 		m->m_heap_top += ALIGN + room;
 		memory_expose(b, ALIGN + room);
+		/* An earlier machine may have been here: what a block does not use is zero. */
+		memset(b, 0, ALIGN + room);
 	}
 	*b = (struct heap_block){NULL, bytes, room, MAGIC_LIVE, core};
 	char *p = (char *)b + ALIGN;

@@ -81,6 +81,9 @@ take(unsigned int class)
 		return NULL;
 	b = (struct block *)(base + top);
 	top += block_bytes(class);
+	/* Somebody may have been here before: what a block does not use is zero. */
+	memory_expose(b, block_bytes(class));
+	memset(b, 0, block_bytes(class));
 	return b;
 }
 

@@ -96,10 +96,11 @@ fold_frame(struct folding *fo, const struct sim_snapshot *s, uint32_t i)
 	const struct sim_frame *const fr = &m->m_frames[i];
 	const unsigned int saved = s->sn_saved[i];
 
-	if (!(saved & SAVED_DESC)) {
+	if (!(saved & SAVED_DESC))
 		fold_bytes(fo, (const char *)fr, sizeof(*fr));
+	/* Of a frame that is no table nobody looks into what the core keeps of it. */
+	if (!(saved & SAVED_DESC) && fr->fr_kind == SIM_FRAME_TABLE)
 		fold_bytes(fo, m->m_descs + (uint64_t)i * DESC_BYTES, DESC_BYTES);
-	}
 	if (fr->fr_kind == SIM_FRAME_TABLE && !(saved & SAVED_WORDS))
 		fold_bytes(fo, m->m_words + (uint64_t)i * SIM_PAGE_SIZE, SIM_PAGE_SIZE);
 	if (fr->fr_life > 0 && fr->fr_bytes == BYTES_THERE && !(saved & SAVED_BYTES))
