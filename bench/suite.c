@@ -163,11 +163,37 @@ record_of(const json_t *row, const char *arch, const char *tier, json_t *measure
 	return out;
 }
 
+/* Of rows by types: how many will be run, and how many have been. */
+static unsigned int planned;
+static unsigned int started;
+
+static void
+count_planned(const struct plan *plan, const json_t *rows)
+{
+	unsigned int arches = 0;
+	bool by_name;
+	json_t *row;
+	size_t i;
+
+	for (unsigned int a = 0; a < FRONT_ARCHES; a++)
+		arches += plan->pl_arch[a];
+	json_array_foreach(rows, i, row)
+	{
+		char why[128];
+
+		if (json_object_get(row, "inv") == NULL &&
+		    suite_wanted(plan, record_text(row, "name"), &by_name) &&
+		    !cannot(plan, row, why, sizeof(why)))
+			planned += json_is_true(json_object_get(row, "any_arch")) ? 1 : arches;
+	}
+}
+
 static void
 progress(const char *row, const char *arch, const char *tier)
 {
 	if (isatty(STDERR_FILENO))
-		fprintf(stderr, "\r\033[K%s %s %s ...", row, arch, tier);
+		fprintf(stderr, "\r\033[K%u of %u: %s %s %s ...", started, planned, row, arch,
+			tier);
 }
 
 static void
@@ -200,6 +226,7 @@ run_row(const struct plan *plan, const json_t *row, const char *arch, json_t *re
 
 	snprintf(cpus, sizeof(cpus), "%u", plan->pl_cpus);
 	snprintf(ms, sizeof(ms), "%u", plan->pl_ms);
+	started++;
 	progress(name, arch, "count");
 	counted = spawn_worker("count", args, &code);
 	progress_end();
@@ -254,6 +281,7 @@ suite_run(const struct plan *plan)
 	size_t i;
 
 	check_names(plan, rows);
+	count_planned(plan, rows);
 	json_object_set_new(report, "format", json_string(FRONT_FORMAT));
 	json_object_set_new(report, "machine", machine_describe());
 	json_object_set_new(report, "build", machine_build());
