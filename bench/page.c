@@ -71,6 +71,7 @@ put_bar(FILE *out, const json_t *record, unsigned int y)
 {
 	const double ratio = record_ratio(record);
 	const double end = place(ratio);
+	const double mark = place(record_real(record, "target"));
 
 	fprintf(out, "<text x=\"%d\" y=\"%u\" text-anchor=\"end\">", LEFT - 8, y + 11);
 	put_text(out, record_text(record, "name"));
@@ -80,10 +81,9 @@ put_bar(FILE *out, const json_t *record, unsigned int y)
 		json_is_true(json_object_get(record, "reached")) ? "ok" : "miss", LEFT, y + 1,
 		end - LEFT);
 	put_text(out, record_text(record, "what"));
-	fprintf(out, "</title></rect><text x=\"%.1f\" y=\"%u\" class=\"dim\">%.3g</text>", end + 5,
-		y + 11, ratio);
-	fprintf(out, "<path class=\"mark\" d=\"M%.1f %uv16\"/>\n",
-		place(record_real(record, "target")), y - 1);
+	fprintf(out, "</title></rect><text x=\"%.1f\" y=\"%u\" class=\"dim\">%.3g</text>",
+		fmax(end, mark) + 5, y + 11, ratio);
+	fprintf(out, "<path class=\"mark\" d=\"M%.1f %uv16\"/>\n", mark, y - 1);
 }
 
 /* Empty if there is no such row. */
