@@ -210,12 +210,35 @@ host_fence(void)
 #endif
 }
 
+/*
+ * Nobody else looks yet, so these are plain stores: eight entries at a time in the compiler's
+ * vectors where it has any, which it does not find by itself at -O2; else four.
+ */
+#ifdef __SSE2__
+typedef uint64_t host_posix_line_t __attribute__((vector_size(64), may_alias, aligned(8)));
+#endif
+
 static inline void
 host_fill_private(struct host_word *words, unsigned int n, uint64_t first, uint64_t step)
 {
 	unsigned int i = 0;
 
-	/* Four at a time, which no compiler does by itself at -O2. */
+#ifdef __SSE2__
+	host_posix_line_t line = {first,
+				  first + step,
+				  first + 2 * step,
+				  first + 3 * step,
+				  first + 4 * step,
+				  first + 5 * step,
+				  first + 6 * step,
+				  first + 7 * step};
+
+	for (; i + 8 <= n; i += 8) {
+		*(host_posix_line_t *)(void *)&words[i] = line;
+		line += 8 * step;
+	}
+	first += i * step;
+#endif
 	for (; i + 4 <= n; i += 4, first += 4 * step) {
 		words[i].hw_value = first;
 		words[i + 1].hw_value = first + step;
