@@ -33,11 +33,12 @@ same_name(const char *a, const char *b)
 	return *a == *b;
 }
 
+/* Not an empty name, which system memory has, and places where no segment is. */
 static struct vm_seg *
 find_name(struct vmspace *vs, const char *name)
 {
 	for (unsigned int i = 0; i < VM_MAX_MEMSEGS; i++) {
-		if (vs->vs_segs[i].sg_object != NULL && same_name(vs->vs_segs[i].sg_name, name))
+		if (same_name(vs->vs_segs[i].sg_name, name))
 			return &vs->vs_segs[i];
 	}
 	return NULL;

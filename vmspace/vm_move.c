@@ -169,8 +169,7 @@ move_batch(struct vmspace *vs, struct batch *ba)
 		moved += move_page(ba->ba_object, ba->ba_first + i, batch_page(ba, i));
 		vm_page_disown(ba->ba_object, batch_page(ba, i), 0, 0);
 	}
-	if (moved != 0)
-		vm_count(vs, VM_C_MOVED, moved);
+	vm_count(vs, VM_C_MOVED, moved);
 	return moved;
 }
 

@@ -43,6 +43,8 @@ let_go(struct vm_object *ob, struct vm_page *pg, uint64_t minus, uint64_t clear,
 	uint64_t state = host_load(&pg->vp_state);
 	uint64_t next;
 
+	/* Whoever lets go has hold of it: nobody else takes that away meanwhile. */
+	HOST_ASSERT((state & (minus != 0 ? VP_SHARES : VP_OWNED)) != 0);
 	host_epoch_enter();
 	do {
 		next = ((state - minus) & ~clear) | set;

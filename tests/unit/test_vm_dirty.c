@@ -103,6 +103,32 @@ Test(vm_dirty, refusals)
 	vf_each(NULL, refusals);
 }
 
+/* What has contents is dirty to begin with if one wants it so, in memory or not; nothing else is. */
+static void
+what_has_contents(struct vf *x)
+{
+	open_ram(x);
+	for (uint64_t i = 0; i < NPAGES; i += 7)
+		vf_poke(x, RAM + i * PAGE, i + 1);
+	vf_pageout_all(x);
+	vf_peek(x, RAM);
+	for (uint64_t i = 0; i < NPAGES; i++)
+		ghost[i] = i % 7 == 0 || vf_info(x, RAM + i * PAGE).pi_resident;
+	vf_errno(vm_dirty_log_enable(x->vf_vs, true), 0);
+	compare(x, 0, NPAGES, VM_DIRTY_GET);
+	compare(x, 0, NPAGES, VM_DIRTY_CLEAR);
+	compare(x, 0, NPAGES, VM_DIRTY_GET);
+	vf_errno(vm_dirty_log_disable(x->vf_vs), 0);
+	vf_errno(vm_dirty_log_enable(x->vf_vs, false), 0);
+	compare(x, 0, NPAGES, VM_DIRTY_GET);
+	vf_verify(x);
+}
+
+Test(vm_dirty, what_has_contents)
+{
+	vf_each(NULL, what_has_contents);
+}
+
 /* Shootdowns of the guest so far, and gathers that needed none. */
 static uint64_t
 gathers(struct vf *x)

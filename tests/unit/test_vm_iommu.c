@@ -338,6 +338,35 @@ Test(vm_iommu, wire_fails)
 	vf_each(NULL, wire_fails);
 }
 
+/* Pages of the same numbers in two segments are not the same pages. */
+static void
+two_segments(struct vf *x)
+{
+	vf_segment(x, 0, 8, NULL);
+	vf_segment(x, 1, 32, NULL);
+	vf_map(x, RAM, 0, 0, 8, PMAP_PROT_RW);
+	vf_map(x, ALIAS, 1, 4, 8, PMAP_PROT_RW);
+	vf_errno(vm_wire_memmap(x->vf_vs, RAM, 8 * PAGE), 0);
+	vf_errno(vm_wire_memmap(x->vf_vs, ALIAS, 8 * PAGE), 0);
+	vf_errno(vm_attach_device(x->vf_vs, 1), 0);
+	verify_domain(x, 1, 16);
+	vf_errno(vm_detach_device(x->vf_vs, 1), 0);
+	vf_assert(host_vm_posix_iommu_hidden() == 0);
+	/* Nor are they if the devices see one of them already. */
+	vf_errno(vm_unwire_memmap(x->vf_vs, ALIAS, 8 * PAGE), 0);
+	vf_errno(vm_attach_device(x->vf_vs, 1), 0);
+	verify_domain(x, 1, 8);
+	vf_errno(vm_wire_memmap(x->vf_vs, ALIAS, 8 * PAGE), 0);
+	verify_domain(x, 1, 16);
+	vf_errno(vm_detach_device(x->vf_vs, 1), 0);
+	vf_assert(host_vm_posix_iommu_hidden() == 0);
+}
+
+Test(vm_iommu, two_segments)
+{
+	vf_each(NULL, two_segments);
+}
+
 /* ---- Bytes ----------------------------------------------------------------------------------- */
 
 /* What a device wrote is in no table: it must be in swap when the page comes back all the same. */
@@ -369,4 +398,41 @@ written(struct vf *x)
 Test(vm_iommu, written)
 {
 	vf_each(NULL, written);
+}
+
+/* As long as devices may write a page it is dirty, wherever in the segment the map begins. */
+static void
+always_dirty(struct vf *x)
+{
+	const uint64_t all = 0xff;
+
+	vf_segment(x, 0, 32, NULL);
+	vf_map(x, RAM, 0, 24, 8, PMAP_PROT_RW);
+	vf_map(x, ROM, 0, 8, 8, PMAP_PROT_R);
+	vf_errno(vm_wire_memmap(x->vf_vs, RAM, 8 * PAGE), 0);
+	vf_errno(vm_wire_memmap(x->vf_vs, ROM, 8 * PAGE), 0);
+	vf_errno(vm_attach_device(x->vf_vs, 1), 0);
+	vf_errno(vm_dirty_log_enable(x->vf_vs, false), 0);
+	for (unsigned int i = 0; i < 3; i++) {
+		uint64_t bitmap = 0;
+
+		vf_errno(vm_dirty_log(x->vf_vs, RAM, 8 * PAGE, VM_DIRTY_CLEAR, &bitmap), 0);
+		vf_assert((bitmap & all) == all);
+		vf_errno(vm_dirty_log(x->vf_vs, ROM, 8 * PAGE, VM_DIRTY_CLEAR, &bitmap), 0);
+		vf_assert((bitmap & all) == 0);
+	}
+	/* They may have written until now; from now on they do not. */
+	vf_errno(vm_detach_device(x->vf_vs, 1), 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		uint64_t bitmap = 0;
+
+		vf_errno(vm_dirty_log(x->vf_vs, RAM, 8 * PAGE, VM_DIRTY_CLEAR, &bitmap), 0);
+		vf_assert((bitmap & all) == (i == 0 ? all : 0));
+	}
+	vf_errno(vm_dirty_log_disable(x->vf_vs), 0);
+}
+
+Test(vm_iommu, always_dirty)
+{
+	vf_each(NULL, always_dirty);
 }

@@ -361,6 +361,9 @@ reset(struct vf *x)
 	vf_errno(vf_touch(x, 2 * GIB, PMAP_PROT_W, &hpa, NULL), 0);
 
 	vf_errno(vm_reset(x->vf_vs), 0);
+	/* System memory is shown as before: nothing of it has to fault again. */
+	vf_assert(vf_walk(x, 0, PMAP_PROT_R, &hpa) && vf_walk(x, 599 * PAGE, PMAP_PROT_R, &hpa));
+	vf_assert(vf_walk(x, 4 * GIB, PMAP_PROT_W, &hpa));
 	vf_errno(vm_mmap_getnext(x->vf_vs, 0, &m), 0);
 	vf_assert(m.vp_gpa == 0 && m.vp_len_bytes == 600 * PAGE);
 	vf_errno(vm_mmap_getnext(x->vf_vs, PAGE, &m), 0);

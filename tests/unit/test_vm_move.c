@@ -205,6 +205,7 @@ discards(struct vf *x)
 	for (uint64_t i = 10; i < 90; i++) {
 		vf_assert(!vf_info(x, RAM + i * PAGE).pi_resident);
 		vf_assert(!vf_info(x, RAM + i * PAGE).pi_swapped);
+		vf_assert(vf_info(x, RAM + i * PAGE).pi_logged);
 		vf_expect(x, 0, i, 0);
 	}
 	vf_assert(vf_system_accounts(x).va_slots == 20);

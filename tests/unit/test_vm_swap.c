@@ -237,6 +237,57 @@ Test(vm_swap, no_swap)
 	vf_each_swap(&o, no_swap);
 }
 
+/* One slot is swap, too. */
+static void
+one_slot(struct vf *x)
+{
+	fill(x, 3);
+	vf_assert(vf_pageout_all(x) == 1);
+	vf_assert(vf_system_accounts(x).va_slots == 1 && vf_accounts(x).va_swapped == 1);
+	vf_check(x);
+	vf_verify(x);
+}
+
+Test(vm_swap, one_slot)
+{
+	const struct vf_options o = {.vo_swap_slots = 1};
+
+	vf_each_swap(&o, one_slot);
+}
+
+/* Where the hand is nothing is free up to the end; before it there is. */
+static void
+around_the_end(struct vf *x)
+{
+	vf_segment(x, 0, 11, NULL);
+	vf_map(x, RAM, 0, 0, 11, PMAP_PROT_RW);
+	for (uint64_t i = 0; i < 8; i++)
+		vf_poke(x, RAM + i * PAGE, 100 + i);
+	vf_assert(vf_pageout_all(x) == 8);
+	vf_errno(vm_discard(x->vf_vs, RAM, 2 * PAGE), 0);
+	vf_expect(x, 0, 0, 0);
+	vf_expect(x, 0, 1, 0);
+	for (uint64_t i = 8; i < 11; i++) {
+		vf_poke(x, RAM + i * PAGE, 500 + i);
+		vf_assert(vf_pageout_all(x) == 1);
+		vf_assert(vf_info(x, RAM + i * PAGE).pi_swapped);
+		vf_assert(vf_system_accounts(x).va_slots == (i == 8 ? 7 : 8));
+		if (i == 9) {
+			vf_errno(vm_discard(x->vf_vs, RAM + 8 * PAGE, PAGE), 0);
+			vf_expect(x, 0, 8, 0);
+		}
+	}
+	vf_check(x);
+	vf_verify(x);
+}
+
+Test(vm_swap, around_the_end)
+{
+	const struct vf_options o = {.vo_swap_slots = 8};
+
+	vf_each_swap(&o, around_the_end);
+}
+
 /* ---- Errors ---------------------------------------------------------------------------------- */
 
 /* A cluster that fails is written page by page: nobody notices. */
