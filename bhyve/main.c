@@ -6,6 +6,10 @@
  * threads, and waiting for its end. Whatever fails on the way takes down what was there before.
  */
 
+#define _GNU_SOURCE /* CPU_SET, pthread_setaffinity_np */
+
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +33,22 @@ block_signals(void)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
+/* Only the kernel knows which CPUs there are for us: tried, and taken back. */
+static bool
+may_run_on(unsigned long cpu)
+{
+	const pthread_t self = pthread_self();
+	cpu_set_t before, wanted;
+
+	if (cpu >= CPU_SETSIZE || pthread_getaffinity_np(self, sizeof(before), &before) != 0)
+		return false;
+	CPU_ZERO(&wanted);
+	CPU_SET(cpu, &wanted);
+	if (pthread_setaffinity_np(self, sizeof(wanted), &wanted) != 0)
+		return false;
+	return pthread_setaffinity_np(self, sizeof(before), &before) == 0;
+}
+
 static int
 read_pins(struct machine *ma, const struct config *config)
 {
@@ -40,8 +60,8 @@ read_pins(struct machine *ma, const struct config *config)
 		const unsigned long vcpu = strtoul(name + strlen("vcpu."), &end, 10);
 		const unsigned long cpu = strtoul(value, &end_cpu, 10);
 
-		if (strcmp(end, ".cpuset") != 0 || *end_cpu != '\0' || cpu > 1023 ||
-		    vcpu >= ma->ma_ncpus) {
+		if (strcmp(end, ".cpuset") != 0 || end_cpu == value || *end_cpu != '\0' ||
+		    vcpu >= ma->ma_ncpus || !may_run_on(cpu)) {
 			complain("-p: %s=%s: no such vCPU, or not a host's CPU", name, value);
 			return -1;
 		}

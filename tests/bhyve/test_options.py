@@ -34,6 +34,9 @@ WRONG = [  # arguments, what the sentence says
     (KERNEL + ["-c", "cpus=3,cores=2", "m"], "sockets times cores"),
     (KERNEL + ["-c", "cups=3", "m"], "unknown word"),
     (KERNEL + ["-p", "7:0", "m"], "no such vCPU"),
+    (KERNEL + ["-p", "0:1023", "m"], "not a host's CPU"),  # nobody has so many
+    (KERNEL + ["-p", "0:1x", "m"], "not a host's CPU"),
+    (KERNEL + ["-o", "vcpu.0.cpuset=", "m"], "not a host's CPU"),
     (KERNEL + ["-o", "memory.wired=maybe", "m"], "neither true nor false"),
     (KERNEL + ["-o", "virtio_msix=maybe", "m"], "neither true nor false"),
     (KERNEL + ["-o", "x86.x2apic=off", "m"], "cannot be switched off"),
