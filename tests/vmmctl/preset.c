@@ -6,6 +6,7 @@
  * SKEP_FAKE names what is different, in words: see below.
  */
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -67,6 +68,25 @@ make_machine(void)
 	vm_close(ctx);
 }
 
+/* As a guest's tables look: each page is somewhere else. Half of them were not accessed. */
+static const char *
+scattered_dump(void)
+{
+	char *text;
+	size_t bytes;
+	FILE *const out = open_memstream(&text, &bytes);
+
+	if (out == NULL)
+		abort();
+	fputs("0x0 table 0x100000 level 1\n  0x200000 table 0x101000 level 0\n", out);
+	for (int i = 0; i < 256; i++)
+		fprintf(out, "    0x%x -> 0x%x 4K x 1 rwx WB %s\n", 0x200000 + i * 0x1000,
+			0x9000000 - i * 0x3000, i < 128 ? "AM" : "--");
+	if (fclose(out) != 0)
+		abort();
+	return text;
+}
+
 static void __attribute__((constructor)) preset(void)
 {
 	fk_install();
@@ -79,6 +99,10 @@ static void __attribute__((constructor)) preset(void)
 		     "      0x600000 table 0x103000 level 0\n"
 		     "        0x600000 -> 0x7000000 4K x 5 r-- WB A-\n"
 		     "        0x605000 -> 0x9000000 4K x 1 rw- UC -- wired\n";
+	if (wants("scattered"))
+		fk.fk_dump = scattered_dump();
+	if (wants("bad-dump"))
+		fk.fk_dump = "0x0 table 0x100000 level 1\n  0x40000000 -> 0x0 2M x 1 rwx WB --\n";
 	fk.fk_kind = wants("svm") ? VMM_CPU_SVM : VMM_CPU_VTX;
 	fk.fk_module = !wants("no-module") && !wants("no-virtualization");
 	fk.fk_virtualization = !wants("no-virtualization");

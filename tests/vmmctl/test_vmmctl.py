@@ -189,18 +189,52 @@ class Verbs(Case):
         self.assertEqual(r.returncode, SOFTWARE)
         self.assertIn("I05 at 0x1000", r.stdout + r.stderr)
 
-    def test_page_tables_as_text_and_as_a_picture(self):
-        self.assertIn("0x605000 -> 0x9000000 4K x 1 rw- UC -- wired",
-                      self.expect(OK, "dump-pt", "testvm"))
+    def svg_path(self):
         path = os.path.join(os.environ.get("MESON_BUILD_ROOT", "."), "vmmctl-test-%d.svg"
                             % os.getpid())
         self.addCleanup(lambda: os.path.exists(path) and os.remove(path))
-        self.expect(OK, "dump-pt", "testvm", "--svg", path)
-        with open(path, encoding="utf-8") as stream:
-            text = stream.read()
-        xml.dom.minidom.parseString(text)
-        for part in ["<svg", "testvm", "605000"]:
-            self.assertIn(part, text)
+        return path
+
+    def picture(self, path, fake=""):
+        """What a picture says of strips' parts and in words, its lines, and its two heights."""
+        r = vmmctl("dump-pt", "testvm", "--svg", path, fake=fake)
+        self.assertEqual((r.returncode, r.stderr), (OK, ""))
+        svg = xml.dom.minidom.parse(path)
+        text = lambda tag: [node.firstChild.data for node in svg.getElementsByTagName(tag)]
+        boxes = [box for box in svg.getElementsByTagName("rect")
+                 if "%" not in box.getAttribute("width")]
+        bottom = max(int(box.getAttribute("y")) + int(box.getAttribute("height"))
+                     for box in boxes)
+        return (text("title"), text("text"), len(svg.getElementsByTagName("path")), bottom,
+                int(svg.documentElement.getAttribute("height")))
+
+    def test_page_tables_as_text_and_as_a_picture(self):
+        self.assertIn("0x605000 -> 0x9000000 4K x 1 rw- UC -- wired",
+                      self.expect(OK, "dump-pt", "testvm"))
+        path = self.svg_path()
+        self.assertEqual(vmmctl("dump-pt", "testvm", "--svg", path, fake="bad-dump").returncode, 73)
+        self.assertFalse(os.path.exists(path))  # a line of it lies outside of its table
+        titles, words, lines, bottom, height = self.picture(path)
+        self.assertEqual(titles, [
+            "0x0 to 0x7fffffffff: 1 table", "0x0 to 0x3fffffff: 1 table",
+            "0x0 to 0x5fffff: 3 leaves rwx, accessed, modified", "0x600000 to 0x7fffff: 1 table",
+            "0x600000 to 0x604fff: 5 leaves r--, accessed", "0x605000 to 0x605fff: 1 leaf rw-"])
+        for word in ["testvm: EPT page tables: 4 tables, 3 runs of leaves",
+                     "0x600000 table 0x103000 level 0", "3 leaves in 1 run", "6 leaves in 2 runs",
+                     "0x605000 -> 0x9000000 4K x 1 rw- UC -- wired", "not accessed"]:
+            self.assertIn(word, words)
+        self.assertEqual(lines, 3)  # from each table but the root to its own
+        self.assertLessEqual(bottom, height)
+
+    def test_a_picture_of_scattered_memory_stays_small(self):
+        titles, words, lines, bottom, height = self.picture(self.svg_path(), fake="scattered")
+        self.assertEqual(titles, ["0x200000 to 0x3fffff: 1 table",
+                                  "0x200000 to 0x27ffff: 128 leaves rwx, accessed, modified",
+                                  "0x280000 to 0x2fffff: 128 leaves rwx"])
+        self.assertIn("256 leaves in 256 runs", words)
+        self.assertEqual(lines, 1)
+        self.assertLessEqual(bottom, height)
+        self.assertLess(height, 200)
 
     def test_screenshots(self):
         path = os.path.join(os.environ.get("MESON_BUILD_ROOT", "."), "vmmctl-test-%d.png"
