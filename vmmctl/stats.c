@@ -32,24 +32,31 @@ out_stats(struct out *out, struct vmctx *ctx, int cpu)
 	free(stats);
 }
 
-/* What changed since the last time, per second. */
-static void
-show_rates(struct vmctx *ctx, int cpu, const struct vm_stats *before, const struct vm_stats *now)
+/* What changed, per second. start_ns is when watching began. -ENXIO: the machine went. */
+static int
+show_rates(struct vmctx *ctx, int cpu, uint64_t start_ns, const struct vm_stats *before,
+	   const struct vm_stats *now)
 {
 	const double seconds = (double)(now->time_ns - before->time_ns) / 1e9;
 
+	printf("after %.1f s:\n", (double)(now->time_ns - start_ns) / 1e9);
 	for (unsigned int i = 0; i < now->n && i < before->n; i++) {
 		const int64_t change = (int64_t)(now->values[i] - before->values[i]);
 		char desc[DESC_BYTES];
+		int error;
 
 		if (change == 0 || seconds <= 0)
 			continue;
-		check_call(vm_get_stat_desc(ctx, cpu, i, desc));
+		error = vm_get_stat_desc(ctx, cpu, i, desc);
+		if (error == -ENXIO)
+			return error;
+		check_call(error);
 		printf("%-50s\t%20" PRIu64 "\t%+14.1f/s\n", desc, now->values[i],
 		       (double)change / seconds);
 	}
 	printf("\n");
 	fflush(stdout);
+	return 0;
 }
 
 /* Until the machine goes, or somebody interrupts us. */
@@ -61,16 +68,18 @@ watch(struct vmctx *ctx, int cpu, double seconds)
 		.tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9),
 	};
 	struct vm_stats *before, *now;
-	int error;
+	uint64_t start_ns;
+	int error = 0;
 
 	check_call(vm_get_stats(ctx, cpu, &before));
-	for (;;) {
+	start_ns = before->time_ns;
+	while (error == 0) {
 		nanosleep(&pause, NULL);
 		error = vm_get_stats(ctx, cpu, &now);
 		if (error == -ENXIO)
 			break;
 		check_call(error);
-		show_rates(ctx, cpu, before, now);
+		error = show_rates(ctx, cpu, start_ns, before, now);
 		free(before);
 		before = now;
 	}

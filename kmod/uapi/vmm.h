@@ -271,7 +271,10 @@ struct vmm_super {
 	__u64 reserved[2];
 };
 
-/* Accounts of the machine, in pages of 4 KiB (vmspace.h: struct vm_accounts). */
+/*
+ * Accounts of the machine, in pages of 4 KiB (vmspace.h: struct vm_accounts). Each number for
+ * itself: while the machine runs they are not of one moment.
+ */
 struct vmm_accounts {
 	__u64 resident;
 	__u64 wired;
