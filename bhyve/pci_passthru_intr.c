@@ -149,7 +149,14 @@ complain_if(struct passthru *pt, int error, uint64_t addr, uint32_t data)
 	pt->pt_complained = pt->pt_complained || error != 0;
 }
 
-/* The capability was written: the message that it says, or none. A bad one is no interrupt. */
+/* A write to anywhere else is no interrupt: Linux, to name one, writes 0 when a driver lets go. */
+static bool
+is_message(uint64_t addr)
+{
+	return addr >> 20 == 0xfee;
+}
+
+/* The capability was written: the message that it says, or none. */
 static void
 update_msi(struct pci_dev *dev, struct passthru *pt)
 {
@@ -163,7 +170,7 @@ update_msi(struct pci_dev *dev, struct passthru *pt)
 	       (uint64_t)pci_get(dev, pt->pt_msi + MSI_ADDR + 4, 4) << 32;
 	data = pci_get(dev, pt->pt_msi + MSI_DATA, 2);
 	pthread_mutex_unlock(&dev->pd_lock);
-	if ((control & MSI_ENABLE) != 0) {
+	if ((control & MSI_ENABLE) != 0 && is_message(addr)) {
 		const unsigned int log2 = control >> MSI_MME_SHIFT & 7;
 
 		pt->pt_msi_on = true;
@@ -184,7 +191,7 @@ update_vector(struct passthru *pt, unsigned int i, bool wanted)
 	const struct pci_msix_entry *const e = &pv->pv_entry;
 	int error;
 
-	wanted = wanted && (e->me_mask & 1) == 0;
+	wanted = wanted && (e->me_mask & 1) == 0 && is_message(e->me_addr);
 	if (wanted == pv->pv_on &&
 	    (!wanted || (e->me_addr == pv->pv_told.me_addr && e->me_data == pv->pv_told.me_data)))
 		return;

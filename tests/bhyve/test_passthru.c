@@ -312,6 +312,10 @@ Test(passthru, msix)
 	cr_assert_eq(host.calls, 5);
 	rig_write(rig, bar() + TABLE + 16 + 12, 4, 0);
 	cr_assert_eq(host.calls, 5);
+	rig_write(rig, bar() + TABLE + 16, 4, 0x1000);
+	cr_assert(!host.vectors[1].on, "a write to memory is no interrupt");
+	rig_write(rig, bar() + TABLE + 16, 4, MSI_ADDR);
+	cr_assert(host.vectors[1].on);
 
 	rig_cfg_write(rig, RIG_SLOT, cap + 2, 2, 0xc000);
 	cr_assert(!host.vectors[1].on && !host.vectors[3].on);
@@ -361,6 +365,10 @@ Test(passthru, msi)
 	cr_assert_eq(host.msi.n, 4);
 	cr_assert_eq(host.msi.addr, MSI_ADDR);
 	cr_assert_eq(host.msi.data, 0x60);
+	rig_cfg_write(rig, RIG_SLOT, cap + 4, 4, 0);
+	cr_assert_eq(host.msi.n, 0, "a write to memory is no interrupt");
+	rig_cfg_write(rig, RIG_SLOT, cap + 4, 4, MSI_ADDR);
+	cr_assert_eq(host.msi.n, 4);
 	rig_cfg_write(rig, RIG_SLOT, cap + 2, 2, 0);
 	cr_assert_eq(host.msi.n, 0);
 }
