@@ -12,6 +12,8 @@
 
 #include "harness.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/time.h>
@@ -28,8 +30,9 @@ struct fuzzer {
 	struct kt_vm *vm;
 	int segment_fd;
 	uint64_t state;
+	uint32_t ppt;	    /* a device that the machine has; 0: none */
 	unsigned char *buf; /* what pointers mostly point to */
-	uint64_t calls, wanted, successes;
+	uint64_t calls, wanted, successes, ppt_successes;
 };
 
 static uint64_t
@@ -147,6 +150,10 @@ call(struct fuzzer *f)
 		words[0] = 0xfee00000 | (r & 0xff00c);
 	if (cmd == VMM_APIC_ACCESS && r % 4)
 		words[1] = (r % 8 < 4 ? VMM_LAPIC_GPA : VMM_IOAPIC_GPA) + (r >> 8 & 0xff0);
+	if (_IOC_NR(cmd) >= _IOC_NR(VMM_PPT_BIND) && f->ppt != 0 && r % 8)
+		memcpy(words, &f->ppt, sizeof(f->ppt));
+	if (cmd == VMM_PPT_UNBIND && r % 128)
+		return;
 	if (cmd == VMM_SUSPEND && r % 16)
 		return;
 	if (r % 37 == 0)
@@ -157,7 +164,12 @@ call(struct fuzzer *f)
 		fd = f->vm->ctl;
 	if (cmd == VMM_SUSPEND)
 		kt_ioctl(f->vm->fd, VMM_REINIT, NULL);
-	f->successes += kt_ioctl(fd, cmd, arg) == 0;
+	if (kt_ioctl(fd, cmd, arg) == 0) {
+		f->successes++;
+		f->ppt_successes += _IOC_NR(cmd) >= _IOC_NR(VMM_PPT_BIND);
+		if (cmd == VMM_PPT_UNBIND) /* or it would soon be gone for good */
+			(void)vm_assign_pptdev(f->vm->ctx, f->ppt);
+	}
 }
 
 /*
@@ -231,6 +243,49 @@ on_alarm(int signal)
 	(void)signal;
 }
 
+/* ---- A device (./dev boot --iommu) ----------------------------------------------------------- */
+
+#define EDU "0000:00:1d.0"
+#define EDU_DEV VMM_PPT_DEV(0, 0, 0x1d, 0)
+#define PCI "/sys/bus/pci/"
+
+static void
+put(const char *path, const char *text)
+{
+	const int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, text, strlen(text)) < 0)
+		kt_note("%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+/* Gives the machine edu, if there is one and an IOMMU: then calls on it find it mostly. */
+static uint32_t
+give_device(struct kt_vm *vm)
+{
+	struct vmm_memmap map = {.gpa = 0};
+
+	if (access(PCI "devices/" EDU "/iommu_group", F_OK) != 0)
+		return 0;
+	put(PCI "devices/" EDU "/driver_override", "vmm_ppt");
+	put(PCI "drivers/vmm_ppt/bind", EDU);
+	for (; kt_ioctl(vm->fd, VMM_MMAP_GETNEXT, &map) == 0; map.gpa += map.len_bytes)
+		KT_OK(kt_range(vm, VMM_WIRE_MEMMAP, map.gpa, map.len_bytes));
+	KT_OK(vm_assign_pptdev(vm->ctx, EDU_DEV));
+	return EDU_DEV;
+}
+
+static void
+take_device_back(void)
+{
+	put(PCI "drivers/vmm_ppt/unbind", EDU);
+	put(PCI "devices/" EDU "/driver_override", "\n");
+}
+
+/* ---- All of it ------------------------------------------------------------------------------- */
+
 static struct fuzzer
 make(struct kt_vm *vm, uint64_t seed)
 {
@@ -256,9 +311,11 @@ calls_at_random(bool pc)
 	pthread_t threads[THREADS];
 	const uint64_t calls =
 		(kt_platform()->kind == VMM_CPU_SVM ? CALLS : CALLS_SLOW) / (pc ? 5 : 1);
-	uint64_t successes = 0;
+	uint64_t successes = 0, ppt_successes = 0;
+	uint32_t ppt;
 
 	kt_memory(vm, 4 * MIB);
+	ppt = pc ? give_device(vm) : 0;
 	KT_OK(kt_seg(vm, 7, MIB, "framebuffer"));
 	KT_OK(kt_map(vm, 0x5000000, 7, 0, MIB, KT_RW, 0));
 	kt_platform();
@@ -267,6 +324,7 @@ calls_at_random(bool pc)
 		fuzzers[i] = make(vm, seed + (uint64_t)i * 7919);
 		fuzzers[i].wanted = calls / THREADS;
 		fuzzers[i].pc = pc;
+		fuzzers[i].ppt = ppt;
 	}
 	KT_EQ(setitimer(ITIMER_REAL, &clock, NULL), 0);
 	for (int i = 0; i < THREADS; i++)
@@ -275,6 +333,7 @@ calls_at_random(bool pc)
 		KT_EQ(pthread_join(threads[i], NULL), 0);
 		KT_EQ(fuzzers[i].calls, calls / THREADS);
 		successes += fuzzers[i].successes;
+		ppt_successes += fuzzers[i].ppt_successes;
 	}
 	kt_note("seed %llu: %llu calls, %llu succeeded", (unsigned long long)seed,
 		(unsigned long long)calls, (unsigned long long)successes);
@@ -283,6 +342,11 @@ calls_at_random(bool pc)
 		const struct itimerval off = {{0, 0}, {0, 0}};
 
 		setitimer(ITIMER_REAL, &off, NULL);
+	}
+	if (ppt != 0) {
+		kt_note("%llu of them on the device", (unsigned long long)ppt_successes);
+		KT_TRUE(ppt_successes > calls / 100);
+		take_device_back();
 	}
 }
 
