@@ -209,6 +209,21 @@ is_run(const struct host_word *w, pt_entry_t pte, uint64_t step)
 	       pte_load(&w[6]) == pte + 6 * step && pte_load(&w[7]) == pte + 7 * step;
 }
 
+/* Whether the entries of locked table t but the first, which is `head`, are what follows it. */
+static inline bool
+all_follow(const struct pt_page *t, pt_entry_t head, uint64_t step)
+{
+	for (unsigned int i = 1; i < 8; i++) {
+		if (pte_load(&t->pd_words[i]) != head + i * step)
+			return false;
+	}
+	for (unsigned int i = 8; i < HOST_TABLE_WORDS; i += 8) {
+		if (!is_run(&t->pd_words[i], head + i * step, step))
+			return false;
+	}
+	return true;
+}
+
 /*
  * Whether the 512 entries of locked table t say the same of 512 neighbors, with nothing to change.
  */
@@ -224,16 +239,9 @@ is_promotable(const struct pt_page *t, pt_entry_t *first)
 		return false;
 	if ((pte_hpa(f, head, t->pd_level) & (pt_level_size(t->pd_level + 1) - 1)) != 0)
 		return false;
-	for (unsigned int i = 1; i < 8; i++) {
-		if (pte_load(&t->pd_words[i]) != head + i * step)
-			return false;
-	}
-	for (unsigned int i = 8; i < HOST_TABLE_WORDS; i += 8) {
-		if (!is_run(&t->pd_words[i], head + i * step, step))
-			return false;
-	}
 	*first = head;
-	return true;
+	/* The common level once more, for a constant. */
+	return t->pd_level == 0 ? all_follow(t, head, HOST_PAGE_SIZE) : all_follow(t, head, step);
 }
 
 /* Moves accounts, spares and stamp of the parts in t to the superpage in `parent`. In an epoch. */
