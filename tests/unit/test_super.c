@@ -281,12 +281,14 @@ mend(struct fx *x, unsigned int i, unsigned int level)
 static void
 refused(struct fx *x)
 {
-	static const unsigned int positions[] = {0, 1, 7, 8, 255, 256, 510, 511};
+	/* Each place in a line of eight, in the first one and later. */
+	static const unsigned int positions[] = {0, 1, 2,   3,	 4,   5,   6,	7,
+						 8, 9, 130, 259, 260, 389, 510, 511};
 	unsigned int refusals = 0;
 
 	for (unsigned int level = 1; level < x->fx_levels; level++) {
 		fill_parts(x, AT, level, PMAP_PROT_RWX, false);
-		for (unsigned int k = 0; k < 8 * WAYS; k++) {
+		for (unsigned int k = 0; k < 16 * WAYS; k++) {
 			const unsigned int i = positions[k / WAYS];
 			struct fx_picture before;
 
@@ -302,7 +304,7 @@ refused(struct fx *x)
 		fx_assert(fx_promote(x, AT, level) == 0);
 		fx_remove(x, 0, x->fx_limit);
 	}
-	fx_assert(x->fx_levels == 1 || refusals >= 8 * (WAYS - 2));
+	fx_assert(x->fx_levels == 1 || refusals >= 16 * (WAYS - 2));
 }
 
 Test(super, promote_refuses_each_difference)
