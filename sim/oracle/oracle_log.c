@@ -457,6 +457,29 @@ merely_early(const struct oracle_judged *j)
 	return false;
 }
 
+/*
+ * Whether nothing but operations that are still pending keeps the entry from being allowed. Memory
+ * need never have allowed it at one time: a leaf that was installed in a table just unlinked, by a
+ * fault that had found the table before, is led to by what is cached of the table above. What takes
+ * both away is the flush that the unlinking owes.
+ */
+static bool
+pending_took_it(const struct oracle_judged *j)
+{
+	struct oracle_log *lg = oracle_log;
+
+	overlay_reset();
+	for (size_t i = lg->lg_n; i-- > lg->lg_head;) {
+		const struct write *w = &lg->lg_log[i];
+
+		if (w->wr_op == 0 || is_over(w->wr_op))
+			pin(w->wr_hpa);
+		else
+			take_back(w);
+	}
+	return allowed(j, load_then);
+}
+
 bool
 oracle_log_allowed_by(const struct oracle_judged *j,
 		      bool (*load)(void *arg, uint64_t hpa, uint64_t *value))
@@ -467,7 +490,7 @@ oracle_log_allowed_by(const struct oracle_judged *j,
 bool
 oracle_log_allows(const struct oracle_judged *j)
 {
-	return allowed(j, load_now) || merely_early(j);
+	return allowed(j, load_now) || merely_early(j) || pending_took_it(j);
 }
 
 /* ---- Life ---------------------------------------------------------------------------------- */
