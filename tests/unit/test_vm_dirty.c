@@ -103,7 +103,7 @@ Test(vm_dirty, refusals)
 	vf_each(NULL, refusals);
 }
 
-/* What has contents is dirty to begin with if one wants it so, in memory or not; the rest is not. */
+/* What has contents is dirty to begin with if one wants it so, in memory or not. */
 static void
 what_has_contents(struct vf *x)
 {
