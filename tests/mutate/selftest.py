@@ -134,6 +134,23 @@ def test_verdicts():
         yield "a test that fails without a mutant goes unnoticed"
 
 
+def test_cases():
+    """Of an in-process program that takes long each case is a judge, in short; of others none."""
+    command = ["sh", "-c", 'if [ "$0" = -l ]; then echo a/b; echo a/c; else '
+               '[ "$SKEP_SHORT" = 1 ] && [ "$0" = a/b ]; fi']
+    for name, seconds, wanted in (("x-inproc", judges.SPLIT_S + 1, ["a/b", "a/c"]),
+                                  ("x-inproc", judges.SPLIT_S, []), ("x", 99.0, [])):
+        whole = judges.Judge(name, command, {}, HERE)
+        whole.seconds = seconds
+        got = judges.cases(whole)
+        if [j.name for j in got] != [name + ":" + case for case in wanted]:
+            yield "cases of %s, %.0f s: %s" % (name, seconds, [j.name for j in got])
+        verdicts = [j.run(0, 9, 600)[0] for j in got]
+        if verdicts != ["passes", "fails"][:len(wanted)] or \
+                any(j.stamp != whole.stamp for j in got):
+            yield "cases are not run as such: %s" % verdicts
+
+
 def test_interval():
     """Of a sample of nothing nothing is known, of a whole everything; Wilson's interval between."""
     for arguments, wanted in (((0, 0, 9), (0.0, 1.0)), ((9, 10, 10), (0.9, 0.9)),
