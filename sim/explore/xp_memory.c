@@ -117,10 +117,10 @@ hold_and_release(struct xp *x)
 /* ---- Devices' memory at another address ----------------------------------------------------- */
 
 static void
-framebuffer(struct xp *x)
+device_page(struct xp *x, enum seg_kind kind)
 {
 	struct space *const sp = xp_guest(x, 0);
-	struct seg *const sg = space_add_seg(sp, SEG_FRAMEBUFFER, 1);
+	struct seg *const sg = space_add_seg(sp, kind, 1);
 
 	space_add_region(sp, XP_PAGE(0), sg, 0, 1, PMAP_PROT_RW);
 	space_add_place(sp, XP_PAGE(4), sg, 0, 1, PMAP_PROT_RW);
@@ -129,11 +129,25 @@ framebuffer(struct xp *x)
 	xp_ran(sp, 0, 1, XP_PAGE(0));
 }
 
+static void
+framebuffer(struct xp *x)
+{
+	device_page(x, SEG_FRAMEBUFFER);
+}
+
 /* Its table is there, and is empty. */
 static void
 framebuffer_unmapped(struct xp *x)
 {
 	framebuffer(x);
+	hostop_remove(x->xp_guest, XP_PAGE(0), XP_PAGE(1));
+}
+
+/* The same of a device's own frames: what stands for them ends when they move. */
+static void
+window_unmapped(struct xp *x)
+{
+	device_page(x, SEG_WINDOW);
 	hostop_remove(x->xp_guest, XP_PAGE(0), XP_PAGE(1));
 }
 
@@ -279,6 +293,18 @@ const struct xp_scenario xp_memory_scenarios[] = {
 		.xs_programs = {move, fault_first},
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
+		.xs_unanswered = true,
+	},
+	{
+		.xs_info = {"xp-window", "a device's window moves while a fault on it is answered"},
+		.xs_mutant = "vm-window-shared",
+		.xs_arches = NESTED,
+		.xs_vcpus = 1,
+		.xs_set_up = window_unmapped,
+		.xs_programs = {move, fault_first},
+		.xs_preemptions = EXPLORE_UNBOUNDED,
+		.xs_fills = 2,
+		.xs_frames = 1536, /* devices' are 512 of them */
 		.xs_unanswered = true,
 	},
 	{
