@@ -55,6 +55,17 @@ gen_reached(uint64_t a, uint64_t b)
 	return ((a - b) & PMAP_GEN_MASK) <= PMAP_GEN_MASK >> 1;
 }
 
+/*
+ * Whether the clock has gone more than half a turn since `gen` began, so that it would be taken for
+ * a generation to come: an initiator may be kept from going on for that long while others go on.
+ * Not with 64 bits.
+ */
+static bool
+is_lapped(const struct pmap *pm, uint64_t gen)
+{
+	return PMAP_GEN_BITS < 63 && !gen_reached(host_load_acquire(&pm->pm_gen), gen);
+}
+
 /* 0 means "never flushed" and is no generation. */
 static uint64_t
 gen_next(uint64_t gen)
@@ -357,7 +368,7 @@ await_generation(struct pmap *pm, uint64_t gen)
 		const bool passed = slots_passed(pm, gen, kicked);
 		host_epoch_exit();
 
-		if (passed)
+		if (passed || is_lapped(pm, gen))
 			return;
 		host_relax();
 	}
@@ -369,7 +380,8 @@ complete_generation(struct pmap *pm, uint64_t gen)
 {
 	uint64_t done = host_load(&pm->pm_completed);
 
-	while (!gen_reached(done, gen) && !host_cas(&pm->pm_completed, &done, gen))
+	while (!gen_reached(done, gen) && !is_lapped(pm, gen) &&
+	       !host_cas(&pm->pm_completed, &done, gen))
 		;
 }
 
