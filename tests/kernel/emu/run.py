@@ -111,9 +111,9 @@ class Verdict:
         self.program = None
 
     def console(self, line):
-        """One line of the console."""
+        """One line of the console. A program's remark may quote the kernel of a guest."""
         self.booted |= BOOTED in line
-        if self.booted and SPLAT.search(line):
+        if self.booted and SPLAT.search(line) and not line.startswith("# "):
             if not self.splats:
                 self.excerpt = 40
             self.splats.append("%s (in %s)" % (line.strip(), self.program or "machine"))

@@ -22,6 +22,9 @@ GOOD = ["run a", "pass one", "n/a two: no such CPU", "end a 0", "done"]
 # what, results, console, silent for, verdicts ("kind program/case"), exit
 ROWS = [
     ("all well", GOOD, BOOT, 0, ["pass a/one", "n/a a/two", "pass machine/console"], 0),
+    ("a guest's kernel is unwell, as a program remarks", GOOD,
+     BOOT + ["# 60 s: [ 9.0] INFO: task a:1 blocked for more than 122 seconds."], 0,
+     ["pass a/one", "n/a a/two", "pass machine/console"], 0),
     ("a case fails", ["run a", "pass one", "fail two: why", "end a 1", "done"], BOOT, 0,
      ["pass a/one", "fail a/two", "pass machine/console"], 1),
     ("a code without a reason", ["run a", "pass one", "end a 139", "done"], BOOT, 0,
