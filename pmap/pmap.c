@@ -272,6 +272,9 @@ look_up(const struct pmap *pm, gpa_t gpa, unsigned int *level)
 	const struct pt_fmt *const f = &pm->pm_fmt;
 	unsigned int n = f->pf_levels - 1u;
 	uint64_t rest = gpa << (64 - pt_level_shift(n + 1));
+
+	HOST_ASSERT(host_epoch_held());
+
 	pt_entry_t pte = pte_load_acquire(&pm->pm_root->pd_words[rest >> 55]);
 
 	while (pte_is_table(f, pte, n)) {

@@ -110,7 +110,7 @@ unmap_owned(struct vmspace *vs, const struct batch *ba)
 	if (ba->ba_owned == 0)
 		return;
 	host_mutex_lock(&vs->vs_sweep);
-	pmap_gather_begin(&g, vs->vs_pmap);
+	pmap_gather_begin(&g, vm_swept_pmap(vs));
 	while (vm_map_next_place(vs, ba->ba_object, ba->ba_first, ba->ba_n, &place))
 		unmap_at(vs, ba, &place, &g);
 	pmap_gather_finish(&g);
