@@ -91,6 +91,7 @@ void host_posix_lock_wait(struct host_lock *l, uint32_t me);
 void host_posix_kick(unsigned int cpu);
 void host_posix_invlpg(uint64_t va, uint64_t npages);
 void host_posix_flush_tlb(bool global);
+void host_posix_trace(enum host_trace_event event, uint64_t a, uint64_t b, uint64_t c);
 void host_posix_epoch_defer(struct host_epoch_item *item, void (*fn)(struct host_epoch_item *item));
 void host_posix_epoch_run(void);
 void host_posix_epoch_drain(void);
@@ -484,10 +485,7 @@ host_free(void *p, size_t bytes)
 static inline void
 host_trace(enum host_trace_event event, uint64_t a, uint64_t b, uint64_t c)
 {
-	(void)event;
-	(void)a;
-	(void)b;
-	(void)c;
+	host_posix_trace(event, a, b, c);
 }
 
 #endif /* PMAP_POSIX_HOST_IMPL_H */

@@ -283,6 +283,15 @@ host_posix_flush_tlb(bool global)
 }
 
 void
+host_posix_trace(enum host_trace_event event, uint64_t a, uint64_t b, uint64_t c)
+{
+	const struct host_posix_hooks *hooks = &lines[host_cpu()].cl_hooks;
+
+	if (hooks->ph_trace)
+		hooks->ph_trace(hooks->ph_arg, event, a, b, c);
+}
+
+void
 host_posix_cpu_stats(unsigned int cpu, struct host_posix_cpu_stats *stats)
 {
 	const struct cpu_line *line = &lines[cpu];

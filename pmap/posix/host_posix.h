@@ -42,6 +42,10 @@ struct host_posix_hooks {
 	/* Called by this thread, for host_invlpg() and host_flush_tlb(). */
 	void (*ph_invlpg)(void *arg, uint64_t va, uint64_t npages);
 	void (*ph_flush_tlb)(void *arg, bool global);
+
+	/* Called by this thread, for host_trace(): whatever it holds, so it must not call back. */
+	void (*ph_trace)(void *arg, enum host_trace_event event, uint64_t a, uint64_t b,
+			 uint64_t c);
 	void *ph_arg;
 
 	/* Kicks also send SIGURG to this thread: blocking system calls end with EINTR. */

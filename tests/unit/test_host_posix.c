@@ -224,6 +224,7 @@ struct seen {
 	uint64_t se_pages;
 	unsigned int se_flushes;
 	unsigned int se_global;
+	unsigned int se_traces;
 };
 
 static void
@@ -241,6 +242,29 @@ see_flush(void *arg, bool global)
 
 	s->se_flushes++;
 	s->se_global += global;
+}
+
+static void
+see_trace(void *arg, enum host_trace_event event, uint64_t a, uint64_t b, uint64_t c)
+{
+	struct seen *s = arg;
+
+	s->se_traces++;
+	cr_assert_eq(event, HOST_TRACE_PROMOTE);
+	cr_assert(a == 1 && b == 2 && c == 3);
+}
+
+Test(host_posix, trace_hook)
+{
+	struct seen s = {0};
+	const struct host_posix_hooks hooks = {.ph_trace = see_trace, .ph_arg = &s};
+
+	host_trace(HOST_TRACE_PROMOTE, 1, 2, 3);
+	host_posix_set_hooks(&hooks);
+	host_trace(HOST_TRACE_PROMOTE, 1, 2, 3);
+	host_posix_set_hooks(NULL);
+	host_trace(HOST_TRACE_PROMOTE, 1, 2, 3);
+	cr_assert_eq(s.se_traces, 1);
 }
 
 Test(host_posix, tlb_hooks)

@@ -598,6 +598,45 @@ Test(vm_pageout, only_clean)
 	vf_each(&o, only_clean);
 }
 
+/* People who watch are told what was wanted, and what came of it. */
+static void
+on_trace(void *arg, enum host_trace_event event, uint64_t a, uint64_t b, uint64_t c)
+{
+	uint64_t *const told = arg;
+
+	if (event != HOST_TRACE_PAGEOUT)
+		return;
+	told[0]++;
+	told[1] = a;
+	told[2] = b;
+	cr_assert_eq(c, 0);
+}
+
+static void
+is_told(struct vf *x)
+{
+	uint64_t told[3] = {0};
+	const struct host_posix_hooks hooks = {.ph_trace = on_trace, .ph_arg = told};
+
+	vf_segment(x, 0, 40, NULL);
+	vf_map(x, RAM, 0, 0, 40, PMAP_PROT_RW);
+	fill(x, 40, 1);
+	host_posix_set_hooks(&hooks);
+	vf_assert(pageout(x, NULL, 7, 0) == 7);
+	vf_assert(told[0] == 1 && told[1] == 7 && told[2] == 7);
+	vf_assert(pageout(x, NULL, 100, 0) == 33);
+	vf_assert(told[0] == 2 && told[1] == 100 && told[2] == 33);
+	host_posix_set_hooks(NULL);
+	vf_verify(x);
+}
+
+Test(vm_pageout, is_told)
+{
+	static const struct vf_options o = {.vo_flags = VM_NO_SUPERPAGES};
+
+	vf_each(&o, is_told);
+}
+
 /* A superpage goes in pieces, with what was written to any of them. */
 static void
 superpages(struct vf *x)
