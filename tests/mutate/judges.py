@@ -12,7 +12,7 @@ a mutant may be reached by one of them alone, and be found at little cost.
 
 A mutant is killed by the first judge that fails. It may also never end; how long it has
 got is a limit on its CPU time, a few times what the judge needs: how busy the machine is does not
-count.
+count. One that uses none, since all of its threads sleep, waits for what never comes.
 """
 
 import fnmatch
@@ -31,6 +31,7 @@ NOT_JUDGES = (r"^(mutants|hwmutants|walkers|model|browser|fresh-seeds|determinis
               r"trace(-\w+)?|selftest-.*)$")
 LONGEST_S = 30.0
 SPLIT_S = 3.0  # a program of Criterion tests that takes longer is asked by the case, too
+ASLEEP_S = 5.0  # so long without a thread that runs, or would if there were a CPU for it
 MEMORY = 8 << 30
 
 running = set()
@@ -62,11 +63,12 @@ class Judge:
                                      start_new_session=True, preexec_fn=limit)
             running.add(child)
             try:
-                code, self.used = await_child(child, wall_s)
+                code, used = await_child(child, wall_s)
             finally:
                 running.discard(child)
             if code is None:
-                return "hangs", "no end after %d s" % wall_s
+                return "hangs", used
+            self.used = used
             if code == 0:
                 return "passes", ""
             out.seek(max(0, out.seek(0, os.SEEK_END) - 2000))
@@ -92,18 +94,42 @@ def stamp(paths):
 
 
 def await_child(child, wall_s):
-    """Returns its exit code, None if it had to be ended, and the CPU time that it took."""
-    until, nap = time.monotonic() + wall_s, 0.001
+    """Returns its exit code and the CPU time that it took; or None, and why it had to be ended."""
+    start, nap = time.monotonic(), 0.001
+    until, look, slept, before = start + wall_s, start + 1, 0, None
     while True:
         pid, status, used = os.wait4(child.pid, os.WNOHANG)
         if pid != 0:
             child.returncode = os.waitstatus_to_exitcode(status)
             return child.returncode, used.ru_utime + used.ru_stime
-        if time.monotonic() > until:
+        now = time.monotonic()
+        if now > look:
+            asleep, used = activity(child.pid)
+            slept = slept + 1 if asleep and used == before else 0
+            look, before = now + 1, used
+        if now > until or slept > ASLEEP_S:
             end(child)
-            return None, 0.0
+            return None, "no end after %d s" % (now - start) if now > until else "all asleep"
         time.sleep(nap)
         nap = min(2 * nap, 0.05)
+
+
+def activity(session):
+    """Whether all threads of a session sleep, and how much CPU time its processes have had."""
+    asleep, used = True, 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.getsid(int(pid)) != session:
+                continue
+            for task in os.listdir("/proc/%s/task" % pid):
+                with open("/proc/%s/task/%s/stat" % (pid, task), encoding="ascii",
+                          errors="replace") as f:
+                    fields = f.read().rpartition(")")[2].split()
+                asleep = asleep and fields[0] in "SZ"
+                used += int(fields[11]) + int(fields[12])
+        except OSError:
+            pass  # it has ended
+    return asleep, used
 
 
 def end(child):

@@ -12,6 +12,7 @@
   selftest.py --golden  prints what toy/mutants.txt should say
 """
 
+import argparse
 import collections
 import importlib.machinery
 import importlib.util
@@ -119,19 +120,47 @@ def test_verdicts():
     bad = judge("bad", 'test "$SKEP_MUTANT" -eq 0', 1)
     away = judge("away", "false", 0)
     spins = judge("spins", 'while test "$SKEP_MUTANT" -ne 0; do :; done', 1)
+    waits = judge("waits", 'test "$SKEP_MUTANT" -eq 0 || sleep 1000', 1)
 
     def verdict(*panel):
         r = RUN.judge_one(mutants[0], list(panel), judges.Order(), None, 60)
+        if r["by"] == "waits" and r["why"] != "all asleep":
+            return r["why"], "waits"
         return r["verdict"], r["by"]
 
     wanted = {(good, bad): ("killed", "bad"), (good,): ("survives", None),
               (good, away): ("survives", None), (away,): ("survives", None),
-              (spins,): ("killed", "spins")}
+              (spins,): ("killed", "spins"), (waits,): ("killed", "waits")}
     for panel, expected in wanted.items():
         if verdict(*panel) != expected:
             yield "%s: %s, not %s" % ([j.name for j in panel], verdict(*panel), expected)
     if judges.calibrate(judge("fails", "exit 3", 1), 1, tempfile.gettempdir()) is None:
         yield "a test that fails without a mutant goes unnoticed"
+
+
+def test_rounds():
+    """Who survives little effort is asked about again; not if it is said to be equivalent, and not
+    if no more effort is wanted."""
+    _, mutants = find_toy()
+
+    def judge(name, script):
+        j = judges.Judge(name, ["sh", "-c", script], {}, HERE)
+        j.reached, j.seconds = bytes([1] * (len(mutants) + 1)), 0.6 * RUN.FIRST_S
+        return j
+
+    panel = [judge("a", "true"), judge("b", "true"), judge("c", 'test "$SKEP_MUTANT" -eq 0')]
+    options = argparse.Namespace(time=None, jobs=1, verbose=False, progress=False)
+    for effort, proofs, wanted in ((4 * RUN.FIRST_S, {}, "killed"), (RUN.FIRST_S, {}, "survives"),
+                                   (4 * RUN.FIRST_S, {mutants[0].key: "so"}, "survives")):
+        options.effort = effort
+        with tempfile.TemporaryDirectory() as home:
+            results = RUN.Results(os.path.join(home, "results"), panel, False)
+            results.hints[mutants[0].key] = "a"
+            whole = RUN.judge_all(options, mutants[:1], panel, results, proofs)
+            results.file.close()
+            got = results.now[mutants[0].key]
+            if not whole or got["verdict"] != wanted or got["effort"] != effort:
+                yield "with %d s: %s" % (effort, got)
 
 
 def test_cases():
