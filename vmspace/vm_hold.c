@@ -80,7 +80,7 @@ hold_gpa(struct vmspace *vs, gpa_t gpa, unsigned int prot, struct vm_hold_page *
 static int
 hold_init(struct vm_hold *h, uint64_t start, uint64_t len, unsigned int prot)
 {
-	if (prot == 0 || prot >= PMAP_PROT_COUNT || len == 0 || start + len - 1 < start)
+	if (prot == 0 || prot >= PMAP_PROT_COUNT || len == 0)
 		return -EINVAL;
 	*h = (struct vm_hold){
 		.vh_offset = start & (HOST_PAGE_SIZE - 1),

@@ -134,7 +134,7 @@ object_free(struct host_epoch_item *item)
 		HOST_ASSERT(host_load(&ch->ch_resident) == 0 && ch->ch_run == 0);
 		host_free(ch, sizeof(*ch));
 	}
-	/* Whoever came late to a window was told that it is gone, and did not wait for its owner. */
+	/* Who came late to a window was told that it is gone, and did not wait for its owner. */
 	HOST_ASSERT(ob->ob_type != OBJT_SG || host_load(&ob->ob_window.vp_state) == 0);
 	vm_account_unref(ob->ob_account);
 	host_free(ob, ob->ob_bytes);

@@ -10,7 +10,9 @@
  * CPU keeps a magazine of them; half a magazine goes to, or comes from, the common stack at a time.
  *
  * Free pages and descriptors are closed to memcheck and AddressSanitizer. With full checks each
- * page must still be zero when it is handed out again.
+ * page must still be zero when it is handed out again; and behind each small allocation lies a
+ * pattern, which must still be there when it is freed, so that whoever goes one too far reads
+ * nonsense and is told of what it wrote.
  */
 
 #include "pmap/posix/host_posix.h"
@@ -35,6 +37,9 @@
 #endif
 
 #define MAGAZINE 64
+#define GUARD_BYTES (PMAP_CHECK >= 2 ? 64 : 0)
+#define GUARD_BYTE 0xa5
+#define FREED_BYTE 0xdb
 #define GROWTH 256 /* pages made usable at a time: 1 MiB of them, 32 KiB of descriptors */
 
 /* Pages are known here by number: host-physical address / 4 KiB. */
@@ -319,18 +324,27 @@ host_posix_tables_in_use(void)
 
 /* ---- Small memory ---------------------------------------------------------------------------- */
 
+/* What lies behind an allocation of so many bytes. */
+static size_t
+guard_of(size_t bytes)
+{
+	return GUARD_BYTES + (-bytes & 63);
+}
+
 void *
 host_posix_alloc(size_t bytes)
 {
-	const size_t rounded = (bytes + 63) & ~(size_t)63;
-	void *p;
+	const size_t all = bytes + guard_of(bytes);
+	char *p;
 
-	if (rounded < bytes || host_posix_alloc_fails())
+	if (all < bytes || host_posix_alloc_fails())
 		return NULL;
-	p = aligned_alloc(64, rounded ? rounded : 64);
+	p = aligned_alloc(64, all ? all : 64);
 	if (!p)
 		return NULL;
-	memset(p, 0, rounded);
+	memset(p, 0, bytes);
+	memset(p + bytes, GUARD_BYTE, all - bytes);
+	close_memory(p + bytes, all - bytes);
 	host_count(&magazines[host_cpu()].m_allocated, 1);
 	return p;
 }
@@ -338,9 +352,16 @@ host_posix_alloc(size_t bytes)
 void
 host_posix_free(void *p, size_t bytes)
 {
-	(void)bytes;
+	unsigned char *const guard = (unsigned char *)p + bytes;
+
 	if (!p)
 		return;
+	open_memory(guard, guard_of(bytes));
+	if (PMAP_CHECK >= 2) {
+		for (size_t i = 0; i < guard_of(bytes); i++)
+			HOST_ASSERT(guard[i] == GUARD_BYTE);
+		memset(p, FREED_BYTE, bytes);
+	}
 	host_count(&magazines[host_cpu()].m_allocated, (uint64_t)-1);
 	free(p);
 }
