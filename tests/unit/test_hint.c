@@ -137,3 +137,70 @@ Test(hint, does_not_outlive_its_table)
 		sim_machine_destroy(m);
 	}
 }
+
+/* ---- What it is good for --------------------------------------------------------------------- */
+
+#define OTHER_REGION (REGION + REGION_SIZE)
+#define LARGE (REGION + 8 * REGION_SIZE)
+
+static uint64_t
+steps_of(int (*fn)(gpa_t gpa), gpa_t gpa)
+{
+	const uint64_t before = sim_step_count();
+
+	t.wrong += fn(gpa) != 0;
+	return sim_step_count() - before;
+}
+
+static int
+emulate(gpa_t gpa)
+{
+	return pmap_emulate_accessed_dirty(t.pmap, gpa, PMAP_PROT_R);
+}
+
+static int
+enter_large(gpa_t gpa)
+{
+	const struct pmap_mapping m = {
+		.pa_gpa = gpa, .pa_hpa = 0, .pa_prot = PMAP_PROT_R, .pa_level = 1};
+
+	return pmap_enter(t.pmap, &m);
+}
+
+/* Who stays in a table does not go down to it each time; a superpage elsewhere changes nothing. */
+static void
+stay(void *arg)
+{
+	uint64_t comes, stays;
+
+	(void)arg;
+	t.wrong += enter(OTHER_REGION) != 0;
+	comes = steps_of(enter, REGION + HOST_PAGE_SIZE);
+	stays = steps_of(enter, REGION + 2 * HOST_PAGE_SIZE);
+	t.wrong += stays >= comes;
+	t.wrong += steps_of(enter, REGION + 3 * HOST_PAGE_SIZE) != stays;
+	t.wrong += steps_of(enter, OTHER_REGION + HOST_PAGE_SIZE) != comes;
+	t.wrong += enter_large(LARGE) != 0 || enter_large(LARGE + REGION_SIZE) != 0;
+	t.wrong += steps_of(enter, OTHER_REGION + 2 * HOST_PAGE_SIZE) != stays;
+
+	comes = steps_of(emulate, REGION + HOST_PAGE_SIZE);
+	stays = steps_of(emulate, REGION + 2 * HOST_PAGE_SIZE);
+	t.wrong += stays >= comes;
+}
+
+Test(hint, saves_the_way_down)
+{
+	struct sim_config cfg = config(1, 1);
+	struct sim_report r;
+	struct sim_machine *m;
+
+	memset(&t, 0, sizeof t);
+	m = sim_machine_create(&cfg, NULL, 0);
+	cr_assert_not_null(m);
+	cr_assert_eq(sim_machine_call(m, set_up, NULL, &r), SIM_RUN_PASSED);
+	cr_assert_eq(sim_spawn(m, 0, stay, NULL), 0);
+	cr_assert_eq(sim_machine_run(m, &r), SIM_RUN_PASSED);
+	cr_assert_eq(sim_machine_call(m, tear_down, NULL, &r), SIM_RUN_PASSED);
+	cr_assert_eq(t.wrong, 0);
+	sim_machine_destroy(m);
+}

@@ -7,6 +7,7 @@
  */
 
 #include "tests/unit/vm_fixture.h"
+#include "vmspace/vm_priv.h"
 
 #include <string.h>
 
@@ -126,6 +127,85 @@ Test(vm_exec, kept)
 	const struct vf_options o = {.vo_flags = VM_EAGER_RUNS | VM_NX_SUPERPAGES};
 
 	vf_each(&o, kept);
+}
+
+/* Pages that come one by one are joined once all are there, unless instructions come from them. */
+static void
+joined(struct vf *x)
+{
+	open_ram(x, PMAP_PROT_RWX);
+	for (uint64_t i = 0; i < 512; i++) {
+		vf_assert(superpages(x) == 0);
+		vf_poke(x, RAM + i * PAGE, i + 1);
+	}
+	vf_assert(superpages(x) == 1 && executable(x, RAM, 512) == 0);
+	vf_assert(vf_stats(x).vt_promotions == 1 && vf_stats(x).vt_super_enters == 0);
+	for (uint64_t i = 512; i < NPAGES; i++) {
+		vf_poke(x, RAM + i * PAGE, i + 1);
+		fetch(x, RAM + i * PAGE);
+	}
+	vf_assert(superpages(x) == 1 && executable(x, RAM, NPAGES) == 512);
+	vf_assert(vf_stats(x).vt_promotions == 1);
+	vf_verify(x);
+}
+
+Test(vm_exec, joined)
+{
+	const struct vf_options o = {.vo_flags = VM_NX_SUPERPAGES};
+
+	vf_each(&o, joined);
+}
+
+/* A fetch from a page that is being joined, after it was looked whether there have been any. */
+static void
+on_promote(void *arg, enum host_trace_event event, uint64_t a, uint64_t b, uint64_t c)
+{
+	struct vm_object *const ob = arg;
+
+	(void)a;
+	(void)b;
+	(void)c;
+	if (event == HOST_TRACE_PROMOTE)
+		host_fetch_or(&vm_object_peek(ob, 0)->ch_flags, CH_EXEC);
+}
+
+static void
+fetched_while_joined(struct vf *x)
+{
+	const struct host_posix_hooks hooks = {.ph_trace = on_promote,
+					       .ph_arg = x->vf_vs->vs_segs[0].sg_object};
+
+	vf_errno(vm_dirty_log_enable(x->vf_vs, false), 0);
+	for (uint64_t i = 0; i < 512; i++) {
+		struct pmap_mapping m = {.pa_gpa = RAM + i * PAGE,
+					 .pa_prot = PMAP_PROT_RWX,
+					 .pa_access = PMAP_PROT_RWX};
+
+		vf_poke(x, RAM + i * PAGE, i + 1);
+		m.pa_hpa = leaf_at(x, m.pa_gpa).pl_hpa;
+		vf_errno(pmap_enter(x->vf_pm, &m), 0);
+	}
+	vf_assert(superpages(x) == 0 && executable(x, RAM, 512) == 512);
+	host_posix_set_hooks(&hooks);
+	vf_errno(vm_dirty_log_disable(x->vf_vs), 0);
+	host_posix_set_hooks(NULL);
+	vf_assert(superpages(x) == 1 && executable(x, RAM, 512) == 0);
+	vf_check(x);
+	vf_verify(x);
+}
+
+static void
+fetched(struct vf *x)
+{
+	open_ram(x, PMAP_PROT_RWX);
+	fetched_while_joined(x);
+}
+
+Test(vm_exec, fetched_while_joined)
+{
+	const struct vf_options o = {.vo_flags = VM_EAGER_RUNS | VM_NX_SUPERPAGES};
+
+	vf_each(&o, fetched);
 }
 
 /* Of a page shown twice the right goes at both places. */

@@ -63,8 +63,7 @@ goes(struct scripted_cpu *cpu, struct unmapping *un, struct vm_object *ob, uint6
 	vm_object_ref(ob);
 	vf_assert(vm_page_share(pg));
 	scripted_tell(cpu, unmap, un);
-	while (host_load_acquire(&un->un_done) == 0 &&
-	       (host_load(&pg->vp_state) & VP_WANTED) == 0)
+	while (host_load_acquire(&un->un_done) == 0 && (host_load(&pg->vp_state) & VP_WANTED) == 0)
 		sched_yield();
 	if ((host_load_acquire(&un->un_done) == 0) != waits)
 		vf_fail("page %u in use, %#llx is unmapped: somebody %s", (unsigned int)index,
@@ -91,8 +90,17 @@ segments(struct vf *x)
 	for (unsigned int k = 0; k < 3; k++) {
 		const uint64_t first = places[k].pl_first;
 		const uint64_t last = first + places[k].pl_npages - 1;
-		const uint64_t used[] = {first, first + 1, last - 1, last, 511, 512, 513, 1023, 1024,
-					 last + 1, first != 0 ? first - 1 : last + 2};
+		const uint64_t used[] = {first,
+					 first + 1,
+					 last - 1,
+					 last,
+					 511,
+					 512,
+					 513,
+					 1023,
+					 1024,
+					 last + 1,
+					 first != 0 ? first - 1 : last + 2};
 		struct unmapping un = {
 			.un_x = x, .un_gpa = places[k].pl_gpa, .un_npages = places[k].pl_npages};
 
