@@ -117,6 +117,45 @@ Test(dump, golden_text)
 	}
 }
 
+/* Where a table is, as its parent says; addresses differ from run to run, so no text tells them. */
+static void
+table_address(void *arg, const char *line)
+{
+	struct fx *const x = arg;
+	pt_entry_t entries[PT_LEVELS_MAX];
+	unsigned long long gpa, hpa;
+	unsigned int level, n;
+
+	if (sscanf(line, " %llx table %llx level %u", &gpa, &hpa, &level) != 3)
+		return;
+	x->fx_nnotes++;
+	if (level == x->fx_fmt->pf_levels - 1u) {
+		fx_assert(hpa == pmap_root(x->fx_pm));
+		return;
+	}
+	fx_assert(pmap_walk(x->fx_pm, gpa, entries, &n) == 0);
+	fx_assert(n > x->fx_fmt->pf_levels - 2u - level);
+	fx_assert(hpa == pte_hpa(x->fx_fmt, entries[x->fx_fmt->pf_levels - 2u - level], 0));
+}
+
+static void
+table_addresses(struct fx *x)
+{
+	static const gpa_t at[] = {AT, AT + 2 * MIB, AT + GIB};
+
+	for (unsigned int i = 0; i < 3; i++)
+		fx_assert(fx_enter(x, at[i], FX_HPA, PMAP_PROT_RX, PMAP_PROT_R, 0) == 0);
+	fx_forget(x);
+	pmap_dump(x->fx_pm, table_address, x);
+	fx_assert(x->fx_nnotes == fx_stats(x).st_tables);
+	fx_forget(x);
+}
+
+Test(dump, table_addresses)
+{
+	fx_each(table_addresses);
+}
+
 Test(dump, text_is_bounded)
 {
 	char buf[8] = "#######";
