@@ -135,6 +135,7 @@ split(struct model *m, gpa_t gpa)
 	changes(m, base_of(gpa, level), end);
 	for (gpa = base_of(gpa, level); gpa < end; gpa += PAGE)
 		model_page(m, gpa)->mp_level = (uint8_t)(level - 1);
+	m->mo_splits++;
 }
 
 static void
@@ -395,8 +396,13 @@ model_emulate(struct model *m, gpa_t gpa, unsigned int access)
 		return -ENOENT;
 	if (access & ~(unsigned int)p->mp_prot)
 		return -EACCES;
-	if (m->mo_emulated)
+	/* Where the CPU sets A and M there is nothing to emulate. */
+	if (m->mo_emulated && !(p->mp_a && (!(access & PMAP_PROT_W) || p->mp_m))) {
 		use(m, gpa, access);
+		m->mo_emulations++;
+	} else {
+		m->mo_spurious++;
+	}
 	return 0;
 }
 
@@ -456,6 +462,7 @@ model_promote(struct model *m, gpa_t gpa, unsigned int level, bool *maybe)
 	}
 	head.mp_level = (uint8_t)level;
 	set_leaf(m, base, level, head);
+	m->mo_joins++;
 	return 0;
 }
 

@@ -32,6 +32,10 @@ struct model {
 	struct pmap_leaf *mo_notes; /* what the owner must have been told */
 	size_t mo_nnotes;
 	size_t mo_room;
+	uint64_t mo_joins; /* events since the beginning, as the pmap counts them */
+	uint64_t mo_splits;
+	uint64_t mo_emulations;
+	uint64_t mo_spurious;
 	gpa_t mo_dirty_start; /* pages that changed since model_settle() */
 	gpa_t mo_dirty_end;
 };

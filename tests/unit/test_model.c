@@ -222,6 +222,12 @@ compare_counts(struct run *r)
 		run_assert(r, st[i].st_wired_pages == counts.mc_wired);
 		for (unsigned int level = 0; level < PT_LEAF_LEVELS_MAX; level++)
 			run_assert(r, st[i].st_leaves[level] == counts.mc_leaves[level]);
+		run_assert(r, st[i].st_promotions == r->ru_model.mo_joins);
+		run_assert(r, st[i].st_demotions == r->ru_model.mo_splits);
+		run_assert(r, st[i].st_ad_emulations == r->ru_model.mo_emulations);
+		run_assert(r, st[i].st_spurious_faults == r->ru_model.mo_spurious);
+		run_assert(r, st[i].st_demotion_failures == 0 && st[i].st_enter_restarts == 0 &&
+				      st[i].st_revoked == 0 && st[i].st_kicks == 0);
 	}
 	/* To the last event: alone, the two forms do the same. */
 	run_assert(r, memcmp(&st[FAST], &st[REFERENCE], sizeof(st[0])) == 0);
