@@ -18,13 +18,16 @@ static const struct {
 	const char *co_name;
 	size_t co_offset;
 } columns[] = {
-#define COLUMN(name) {#name, offsetof(struct vmspace_stats, vt_##name)}
-	COLUMN(faults),		   COLUMN(faults_spurious), COLUMN(faults_failed),
-	COLUMN(fault_retries),	   COLUMN(zero_fills),	    COLUMN(swap_ins),
-	COLUMN(read_ahead),	   COLUMN(swap_outs),	    COLUMN(swap_errors),
-	COLUMN(reclaimed),	   COLUMN(reclaimed_clean), COLUMN(runs),
-	COLUMN(runs_broken),	   COLUMN(super_enters),    COLUMN(promotions),
-	COLUMN(exec_splits),	   COLUMN(holds),	    COLUMN(moved),
+#define COLUMN(name)                                             \
+	{                                                        \
+#name, offsetof(struct vmspace_stats, vt_##name) \
+	}
+	COLUMN(faults),	       COLUMN(faults_spurious), COLUMN(faults_failed),
+	COLUMN(fault_retries), COLUMN(zero_fills),	COLUMN(swap_ins),
+	COLUMN(read_ahead),    COLUMN(swap_outs),	COLUMN(swap_errors),
+	COLUMN(reclaimed),     COLUMN(reclaimed_clean), COLUMN(runs),
+	COLUMN(runs_broken),   COLUMN(super_enters),	COLUMN(promotions),
+	COLUMN(exec_splits),   COLUMN(holds),		COLUMN(moved),
 #undef COLUMN
 };
 
