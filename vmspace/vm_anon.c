@@ -300,7 +300,7 @@ fill_run(struct vm_object *ob, uint64_t index)
 		struct vm_page *const pg = &ch->ch_pages[i];
 		hpa_t hpa;
 
-		if (first + i == index || vm_object_own_absent(ob, pg) != 0)
+		if (vm_object_own_absent(ob, pg) != 0)
 			continue;
 		if ((pg->vp_slot == 0 || ob->ob_pager != NULL) && take_from_run(ob, ch, i, &hpa)) {
 			(void)vm_pager_read(ob, first + i, hpa);

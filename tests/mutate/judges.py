@@ -30,7 +30,7 @@ SUITES = ("inproc", "sim")
 NOT_JUDGES = (r"^(mutants|hwmutants|walkers|model|browser|fresh-seeds|determinism|invariants|"
               r"trace(-\w+)?|selftest-.*)$")
 LONGEST_S = 30.0
-SPLIT_S = 3.0  # a program of Criterion tests that takes longer is asked by the case, too
+SPLIT_S = 1.0  # a program of Criterion tests that takes longer is asked by the case, too
 ASLEEP_S = 5.0  # so long without a thread that runs, or would if there were a CPU for it
 MEMORY = 8 << 30
 

@@ -182,8 +182,8 @@ fx_config(const struct fx_format *format, unsigned int flags, struct pmap_config
 	};
 }
 
-void
-fx_open(struct fx *x, const struct fx_format *format, unsigned int flags)
+static void
+open_as(struct fx *x, const struct fx_format *format, unsigned int flags, bool quiet)
 {
 	struct pmap_config cfg;
 
@@ -193,13 +193,25 @@ fx_open(struct fx *x, const struct fx_format *format, unsigned int flags)
 		 (flags & PMAP_DEFER) ? " defer" : "");
 	*x = (struct fx){.fx_format = format, .fx_flags = flags};
 	fx_config(format, flags, &cfg);
-	cfg.pc_note = note;
+	cfg.pc_note = quiet ? NULL : note;
 	cfg.pc_backlog = backlog;
 	cfg.pc_arg = x;
 	fx_assert(pmap_init(&cfg, &x->fx_pm) == 0);
 	x->fx_fmt = pmap_fmt(x->fx_pm);
 	x->fx_limit = (uint64_t)1 << (format->ff_caps.pc_levels == 4 ? 48 : 57);
 	x->fx_levels = format->ff_caps.pc_leaf_levels;
+}
+
+void
+fx_open(struct fx *x, const struct fx_format *format, unsigned int flags)
+{
+	open_as(x, format, flags, false);
+}
+
+void
+fx_open_quiet(struct fx *x, const struct fx_format *format, unsigned int flags)
+{
+	open_as(x, format, flags, true);
 }
 
 void

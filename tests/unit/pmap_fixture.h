@@ -64,6 +64,8 @@ struct fx {
 
 void fx_config(const struct fx_format *format, unsigned int flags, struct pmap_config *cfg);
 void fx_open(struct fx *x, const struct fx_format *format, unsigned int flags);
+/* For an owner who does not want to be told. */
+void fx_open_quiet(struct fx *x, const struct fx_format *format, unsigned int flags);
 void fx_close(struct fx *x);
 void fx_forget(struct fx *x);
 

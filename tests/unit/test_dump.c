@@ -45,6 +45,7 @@ static const char golden[] = "0x0 table T level 3\n"
 			     "        0x40005000 -> 0x200005000 4K x 1 r-x WB A- wired\n"
 			     "      0x40200000 -> 0x240000000 2M x 2 rw- WT AM\n"
 			     "      0x40600000 -> 0x240400000 2M x 1 r-x WT --\n"
+			     "      0x7fe00000 -> 0x27fe00000 2M x 1 r-- WB A-\n"
 			     "    0x80000000 -> 0x280000000 1G x 1 r-- WB A-\n"
 			     "  0xff8000000000 table T level 2\n"
 			     "    0xffffc0000000 table T level 1\n"
@@ -87,6 +88,12 @@ Test(dump, golden_text)
 		 .pa_prot = PMAP_PROT_RX,
 		 .pa_level = 1,
 		 .pa_memattr = PT_MEMATTR_WT},
+		/* It goes on as this one ends, but is of another size. */
+		{.pa_gpa = 2 * GIB - 2 * MIB,
+		 .pa_hpa = 10 * GIB - 2 * MIB,
+		 .pa_prot = PMAP_PROT_R,
+		 .pa_level = 1,
+		 .pa_access = PMAP_PROT_R},
 		{.pa_gpa = 2 * GIB,
 		 .pa_hpa = 10 * GIB,
 		 .pa_prot = PMAP_PROT_R,

@@ -298,6 +298,34 @@ Test(vm_exec, singles)
 	vf_each(&o, singles);
 }
 
+/* Who asks for one place to be joined is refused where it would execute, and where it may not be. */
+static void
+asked_for(struct vf *x)
+{
+	open_ram(x, PMAP_PROT_RWX);
+	vf_errno(vm_dirty_log_enable(x->vf_vs, false), 0);
+	for (uint64_t i = 0; i < NPAGES; i++) {
+		vf_poke(x, RAM + i * PAGE, i + 1);
+		if (i < 512)
+			fetch(x, RAM + i * PAGE);
+	}
+	vf_errno(vm_promote(x->vf_vs, RAM + 512 * PAGE, 1), -EBUSY);
+	host_fetch_and(&x->vf_vs->vs_mode, ~(uint64_t)VM_MODE_LOG);
+	vf_errno(vm_promote(x->vf_vs, RAM, 1), -EBUSY);
+	vf_assert(superpages(x) == 0);
+	vf_errno(vm_promote(x->vf_vs, RAM + 512 * PAGE, 1), 0);
+	vf_assert(superpages(x) == 1 && executable(x, RAM, NPAGES) == 512);
+	host_fetch_or(&x->vf_vs->vs_mode, VM_MODE_LOG);
+	vf_errno(vm_dirty_log_disable(x->vf_vs), 0);
+}
+
+Test(vm_exec, asked_for)
+{
+	const struct vf_options o = {.vo_flags = VM_EAGER_RUNS | VM_NX_SUPERPAGES};
+
+	vf_each(&o, asked_for);
+}
+
 /* Wired memory stays mapped, to the same frames. */
 static void
 wired(struct vf *x)

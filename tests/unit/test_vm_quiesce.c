@@ -144,3 +144,64 @@ Test(vm_quiesce, windows)
 {
 	vf_each(NULL, windows);
 }
+
+/* ---- Where a page is shown, while one of the places goes ------------------------------------- */
+
+#define FIRST (16 * MIB)
+#define SECOND (32 * MIB)
+
+static struct {
+	unsigned int se_calls;
+	unsigned int se_first; /* how often each was found, at the last call */
+	unsigned int se_second;
+} seen;
+
+/* Pages 3 and 4, of which FIRST shows the first eight and SECOND 4 to 7. */
+static void
+look(struct vf *x, const struct pmap_leaf *leaf)
+{
+	struct vm_object *const ob = x->vf_vs->vs_segs[0].sg_object;
+	struct vm_place place = {0};
+
+	(void)leaf;
+	seen.se_calls++;
+	seen.se_first = seen.se_second = 0;
+	while (vm_map_next_place(x->vf_vs, ob, 3, 2, &place)) {
+		if (place.pl_gpa == FIRST + 3 * PAGE)
+			seen.se_first += place.pl_index == 3 && place.pl_npages == 2;
+		else if (place.pl_gpa == SECOND)
+			seen.se_second += place.pl_index == 4 && place.pl_npages == 1;
+		else
+			seen.se_calls = 1000;
+	}
+}
+
+/* What takes A and M from all places of a page looks in those that are going, too. */
+static void
+going(struct vf *x)
+{
+	vf_segment(x, 0, 8, NULL);
+	vf_map(x, FIRST, 0, 0, 8, PMAP_PROT_RW);
+	vf_map(x, SECOND, 0, 4, 4, PMAP_PROT_RW);
+	for (unsigned int i = 0; i < 8; i++)
+		vf_poke(x, FIRST + i * PAGE, i + 1);
+	host_epoch_enter();
+	look(x, NULL);
+	host_epoch_exit();
+	vf_assert(seen.se_first == 1 && seen.se_second == 1);
+	seen.se_calls = 0;
+	x->vf_on_note = look;
+	vf_unmap(x, FIRST, 8);
+	x->vf_on_note = NULL;
+	vf_assert(seen.se_calls == 8 && seen.se_first == 1 && seen.se_second >= 1);
+	look(x, NULL);
+	vf_assert(seen.se_first == 0 && seen.se_second == 1);
+	vf_verify(x);
+}
+
+Test(vm_quiesce, a_place_that_is_going_is_found)
+{
+	static const struct vf_options o = {.vo_flags = VM_NO_SUPERPAGES};
+
+	vf_each(&o, going);
+}
