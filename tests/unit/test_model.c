@@ -50,10 +50,8 @@ run_open(struct run *r, uint64_t seed, const struct fx_format *format, unsigned 
 	void (*const open)(struct fx *, const struct fx_format *, unsigned int) =
 		quiet ? fx_open_quiet : fx_open;
 
-	*r = (struct run){.ru_seed = seed,
-			  .ru_rng = {seed},
-			  .ru_quiet = quiet,
-			  .ru_npages = bytes / PAGE};
+	*r = (struct run){
+		.ru_seed = seed, .ru_rng = {seed}, .ru_quiet = quiet, .ru_npages = bytes / PAGE};
 	open(&r->ru_x[REFERENCE], format, flags | PMAP_REFERENCE);
 	open(&r->ru_x[FAST], format, flags);
 	model_open(&r->ru_model, format, r->ru_x[FAST].fx_limit - bytes, r->ru_x[FAST].fx_limit);
@@ -589,8 +587,7 @@ Test(model, pages_and_2m_superpages)
 					     PMAP_DEFER | PMAP_MIXED_SIZE_ERRATUM};
 
 	for (unsigned int i = 0; i < fx_nformats * 4; i++)
-		run(0x5ee0 + i, &fx_formats[i / 4], flags[i % 4], 6 * MIB, fx_scale(3200),
-		    false);
+		run(0x5ee0 + i, &fx_formats[i / 4], flags[i % 4], 6 * MIB, fx_scale(3200), false);
 	cr_assert(done.st_promotions > 0 && done.st_demotions > 0);
 	cr_assert(done.st_ad_emulations > 0 && done.st_spurious_faults > 0);
 	cr_assert(done.st_shootdowns > 0 && done.st_shootdowns_elided > 0);

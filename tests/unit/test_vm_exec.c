@@ -298,7 +298,7 @@ Test(vm_exec, singles)
 	vf_each(&o, singles);
 }
 
-/* Who asks for one place to be joined is refused where it would execute, and where it may not be. */
+/* Joining on request is refused where the place would execute, and while the log is on. */
 static void
 asked_for(struct vf *x)
 {

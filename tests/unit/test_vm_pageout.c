@@ -390,6 +390,20 @@ Test(vm_pageout, host_limit)
 	vf_each(&o, host_limit);
 }
 
+/* How many pageouts there were, and what was wanted and came of the last one. */
+static void
+on_trace(void *arg, enum host_trace_event event, uint64_t a, uint64_t b, uint64_t c)
+{
+	uint64_t *const told = arg;
+
+	if (event != HOST_TRACE_PAGEOUT)
+		return;
+	told[0]++;
+	told[1] = a;
+	told[2] = b;
+	cr_assert_eq(c, 0);
+}
+
 /* All that there is is wired: an error, and soon. Others wait for ever unkillable. */
 static void
 all_wired(struct vf *x)
@@ -397,16 +411,22 @@ all_wired(struct vf *x)
 	struct vm_fault_record r;
 	struct vf_snapshot before;
 	uint64_t freed;
+	uint64_t told[3] = {0};
+	const struct host_posix_hooks hooks = {.ph_trace = on_trace, .ph_arg = told};
 
 	vf_segment(x, 0, 64, NULL);
 	vf_errno(vm_mmap_memseg(x->vf_vs, RAM, 0, 0, 40 * PAGE, PMAP_PROT_RW, VM_MEMMAP_F_WIRED),
 		 0);
 	vf_map(x, 2 * RAM, 0, 40, 24, PMAP_PROT_RW);
 	vf_snapshot(x, &before);
+	host_posix_set_hooks(&hooks);
 	for (unsigned int i = 0; i < 24; i++) {
 		vf_errno(vm_fault(x->vf_vs, 2 * RAM + i * PAGE, PMAP_PROT_W, &r), -ENOMEM);
 		vf_assert(r.fr_reason == VM_FAULT_GUEST_LIMIT);
+		/* Where nothing went there is no use in asking again. */
+		vf_assert(told[0] == i + 1 && told[2] == 0);
 	}
+	host_posix_set_hooks(NULL);
 	vf_errno(vm_wire_memmap(x->vf_vs, 2 * RAM, 24 * PAGE), -ENOMEM);
 	vf_errno(vm_pageout(x->vf_sys, NULL, 1, 0, &freed), 0);
 	vf_assert(freed == 0);
@@ -695,19 +715,6 @@ Test(vm_pageout, only_clean)
 }
 
 /* People who watch are told what was wanted, and what came of it. */
-static void
-on_trace(void *arg, enum host_trace_event event, uint64_t a, uint64_t b, uint64_t c)
-{
-	uint64_t *const told = arg;
-
-	if (event != HOST_TRACE_PAGEOUT)
-		return;
-	told[0]++;
-	told[1] = a;
-	told[2] = b;
-	cr_assert_eq(c, 0);
-}
-
 static void
 is_told(struct vf *x)
 {
