@@ -168,7 +168,7 @@ mark_all(struct vmspace *vs, const struct vm_guest_paging *g, uint64_t gla,
 static void
 copy_fini(struct vm_copy *cp)
 {
-	if (cp->cp_pages != cp->cp_few && cp->cp_pages != NULL)
+	if (cp->cp_pages != cp->cp_few)
 		host_free(cp->cp_pages, cp->cp_npages * sizeof(*cp->cp_pages));
 	*cp = (struct vm_copy){0};
 }

@@ -80,7 +80,7 @@ own_victim(const struct pageout *po, struct vm_object *ob, struct vm_page *pg)
 {
 	const uint64_t state = host_load(&pg->vp_state);
 
-	if (!(state & VP_RESIDENT) || ((state & VP_DIRTY) && (po->po_flags & VM_PAGEOUT_CLEAN)))
+	if ((state & VP_DIRTY) && (po->po_flags & VM_PAGEOUT_CLEAN))
 		return false;
 	if ((state & VP_REFERENCED) && !po->po_hard) {
 		host_fetch_and(&pg->vp_state, ~VP_REFERENCED);

@@ -569,6 +569,43 @@ deferral(struct fx *x)
 	fx_assert(fx_stats(x).st_limbo != 0);
 }
 
+static void
+defer_more(void *arg, enum host_trace_event event, uint64_t a, uint64_t b, uint64_t c)
+{
+	struct fx *const x = arg;
+
+	(void)a;
+	(void)b;
+	(void)c;
+	if (event != HOST_TRACE_SHOOTDOWN_END)
+		return;
+	host_posix_set_hooks(NULL);
+	unlink_tables(x, 2);
+}
+
+/*
+ * What is deferred while the owner drains (the end of its shootdown is told when the thread holds
+ * nothing) is for the next drain, which must know of it. */
+static void
+deferred_meanwhile(struct fx *x)
+{
+	const struct host_posix_hooks hooks = {.ph_trace = defer_more, .ph_arg = x};
+
+	fx_assert(fx_enter(x, AT + 128 * 2 * MIB, FX_HPA, PMAP_PROT_RX, 0, 0) == 0);
+	unlink_tables(x, 3);
+	host_posix_set_hooks(&hooks);
+	pmap_drain(x->fx_pm);
+	fx_assert(fx_stats(x).st_limbo == 2 && fx_stats(x).st_shootdowns == 1);
+	fx_assert(x->fx_backlogs == 2); /* it was asked again */
+	pmap_drain(x->fx_pm);
+	fx_assert(fx_stats(x).st_limbo == 0 && fx_stats(x).st_shootdowns == 2);
+}
+
+Test(tlb, deferred_while_draining)
+{
+	each_nested(PMAP_DEFER, deferred_meanwhile);
+}
+
 Test(tlb, deferral_is_bounded)
 {
 	each_nested(PMAP_DEFER, deferral);

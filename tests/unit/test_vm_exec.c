@@ -149,11 +149,27 @@ joined(struct vf *x)
 	vf_verify(x);
 }
 
+/* Where superpages may execute, whatever comes from them. */
+static void
+joined_anyhow(struct vf *x)
+{
+	open_ram(x, PMAP_PROT_RWX);
+	for (uint64_t i = 0; i < NPAGES; i++) {
+		vf_poke(x, RAM + i * PAGE, i + 1);
+		if (i >= 512)
+			fetch(x, RAM + i * PAGE);
+	}
+	vf_assert(superpages(x) == 2 && vf_stats(x).vt_promotions == 2);
+	vf_assert((leaf_at(x, RAM).pl_prot & leaf_at(x, RAM + 2 * MIB).pl_prot) == PMAP_PROT_RWX);
+	vf_verify(x);
+}
+
 Test(vm_exec, joined)
 {
 	const struct vf_options o = {.vo_flags = VM_NX_SUPERPAGES};
 
 	vf_each(&o, joined);
+	vf_each(NULL, joined_anyhow);
 }
 
 /* A fetch from a page that is being joined, after it was looked whether there have been any. */
@@ -375,6 +391,11 @@ exec_only_body(struct vf *x, bool wire)
 	vf_errno(vm_set_nx_superpages(x->vf_vs, true), 0);
 	vf_assert(executable(x, RAM, NPAGES) >= 512);
 	vf_check(x);
+	if (wire) {
+		vf_errno(vm_unwire_memmap(x->vf_vs, RAM, NPAGES * PAGE), 0);
+		vf_errno(vm_wire_memmap(x->vf_vs, RAM, NPAGES * PAGE), 0);
+		vf_check(x);
+	}
 	fetch(x, RAM + 3 * PAGE);
 	vf_errno(vm_exec_recover(x->vf_vs), 0);
 	vf_assert(executable(x, RAM, NPAGES) >= 512);
