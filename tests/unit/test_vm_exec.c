@@ -205,9 +205,7 @@ fetched_while_joined(struct vf *x)
 	host_posix_set_hooks(&hooks);
 	vf_errno(vm_dirty_log_disable(x->vf_vs), 0);
 	host_posix_set_hooks(NULL);
-	vf_assert(superpages(x) == 1 && executable(x, RAM, 512) == 0);
-	vf_check(x);
-	vf_verify(x);
+	vf_assert(superpages(x) == 1);
 }
 
 static void
@@ -215,13 +213,28 @@ fetched(struct vf *x)
 {
 	open_ram(x, PMAP_PROT_RWX);
 	fetched_while_joined(x);
+	vf_assert(executable(x, RAM, 512) == 0);
+	vf_check(x);
+	vf_verify(x);
+}
+
+/* The mark alone, which a fault may leave that was on its way when the mode went, takes nothing. */
+static void
+marked(struct vf *x)
+{
+	open_ram(x, PMAP_PROT_RWX);
+	fetched_while_joined(x);
+	vf_assert((leaf_at(x, RAM).pl_prot & PMAP_PROT_X) != 0);
+	vf_verify(x);
 }
 
 Test(vm_exec, fetched_while_joined)
 {
 	const struct vf_options o = {.vo_flags = VM_EAGER_RUNS | VM_NX_SUPERPAGES};
+	const struct vf_options eager = {.vo_flags = VM_EAGER_RUNS};
 
 	vf_each(&o, fetched);
+	vf_each(&eager, marked);
 }
 
 /* Of a page shown twice the right goes at both places. */

@@ -54,6 +54,38 @@ Test(vm_meanwhile, interrupted_later)
 	world_end();
 }
 
+/* Before it has freed anything: then that is why, however little was wanted. */
+static void
+interrupted_first(struct vf *x)
+{
+	uint64_t freed = 7;
+
+	vf_segment(x, 0, 1, NULL);
+	vf_map(x, RAM, 0, 0, 1, PMAP_PROT_RW);
+	vf_poke(x, RAM, 1);
+	x->vf_on_note = interrupt;
+	vf_errno(vm_pageout(x->vf_sys, NULL, 1, 0, &freed), -EINTR);
+	x->vf_on_note = NULL;
+	host_vm_posix_interrupt(host_cpu(), false);
+	vf_assert(freed == 0 && vf_info(x, RAM).pi_resident);
+	vf_check(x);
+	vf_verify(x);
+}
+
+Test(vm_meanwhile, interrupted_first)
+{
+	static const struct vf_options o = {.vo_flags = VM_NO_SUPERPAGES};
+	struct vf x;
+
+	/* Without A and M of the CPU's both go when the page ages. */
+	world_begin(NULL);
+	vf_open(&x, "ept-noad", &o);
+	interrupted_first(&x);
+	vf_close(&x);
+	CHECK(true);
+	world_end();
+}
+
 struct user {
 	struct vf *us_x;
 	unsigned int us_times;
