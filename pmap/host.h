@@ -37,8 +37,13 @@ struct host_word {
 #define HOST_PAGE_SIZE ((uint64_t)1 << HOST_PAGE_SHIFT)
 #define HOST_TABLE_WORDS 512
 
-/* Room that the host sets aside for the descriptor of each table page; its use is pmap's affair. */
-#define HOST_TABLE_DESC_BYTES 128
+/*
+ * Room that the host sets aside for the descriptor of each table page; its use is pmap's affair. A
+ * host whose locks take more than a word says how much it is there (<host_types.h>).
+ */
+#ifndef HOST_TABLE_DESC_BYTES
+#define HOST_TABLE_DESC_BYTES 64
+#endif
 
 /* ---- Shared words -------------------------------------------------------------------------- */
 
@@ -154,8 +159,9 @@ static inline void host_epoch_drain(void);
 static inline bool host_table_alloc(uint64_t *hpa);
 static inline void host_table_free(uint64_t hpa);
 
-/* The words and the descriptor of a table page, by its address. */
+/* The words and the descriptor of a table page, by its address; and its address by its words. */
 static inline struct host_word *host_table_words(uint64_t hpa);
+static inline uint64_t host_table_hpa(const struct host_word *words);
 static inline void *host_table_desc(uint64_t hpa);
 
 /* Small long-lived memory, zeroed, 64-byte aligned; NULL when there is none. May sleep. */

@@ -124,7 +124,7 @@ pmap_fmt(const struct pmap *pm)
 hpa_t
 pmap_root(const struct pmap *pm)
 {
-	return pm->pm_root->pd_hpa;
+	return pt_page_hpa(pm->pm_root);
 }
 
 unsigned int
@@ -189,7 +189,8 @@ pmap_leaf_lost(const struct pt_page *t, unsigned int index, pt_entry_t old, pt_e
 
 	if (pm->pm_note == NULL || !pte_is_valid(f, old) || !(old & ~pte_new & (f->pf_a | f->pf_m)))
 		return;
-	pmap_leaf_of(pm, t->pd_gpa + index * pt_level_size(t->pd_level), old, t->pd_level, &leaf);
+	pmap_leaf_of(pm, pt_page_gpa(t) + index * pt_level_size(t->pd_level), old, t->pd_level,
+		     &leaf);
 	leaf.pl_accessed &= !(pte_new & f->pf_a);
 	leaf.pl_modified &= !(pte_new & f->pf_m);
 	pm->pm_note(pm->pm_arg, &leaf);
@@ -211,7 +212,7 @@ pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entr
 	const struct pt_fmt *const f = &pm->pm_fmt;
 	const unsigned int level = t->pd_level;
 	const uint64_t size = pt_level_size(level);
-	const gpa_t gpa = t->pd_gpa + index * size;
+	const gpa_t gpa = pt_page_gpa(t) + index * size;
 
 	HOST_ASSERT(host_lock_held(&t->pd_lock));
 	if (((old ^ pte_new) & f->pf_wired) != 0 ||

@@ -104,7 +104,7 @@ report_leaf(struct pmap_range *r, gpa_t gpa, unsigned int level)
 static void
 report(struct pmap_range *r, const struct pt_page *t, unsigned int index)
 {
-	report_leaf(r, t->pd_gpa + index * pt_level_size(t->pd_level), t->pd_level);
+	report_leaf(r, pt_page_gpa(t) + index * pt_level_size(t->pd_level), t->pd_level);
 }
 
 /* Peeking, at either bit. */
@@ -177,7 +177,8 @@ static inline void
 report_lanes(struct pmap_range *r, const struct pt_page *t, unsigned int index, uint64_t lanes,
 	     unsigned int n, enum pt_change kind)
 {
-	const uint64_t page = (t->pd_gpa + index * HOST_PAGE_SIZE - r->pr_start) / HOST_PAGE_SIZE;
+	const uint64_t page =
+		(pt_page_gpa(t) + index * HOST_PAGE_SIZE - r->pr_start) / HOST_PAGE_SIZE;
 	const unsigned int shift = page % 64;
 
 	r->pr_found += n;

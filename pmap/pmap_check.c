@@ -86,8 +86,8 @@ audit_table(struct audit *a, gpa_t gpa, pt_entry_t pte, unsigned int level)
 
 	struct pt_page *const t = pt_page_of(hpa);
 
-	if (t->pd_pmap != a->au_pm || t->pd_hpa != hpa || t->pd_level != level - 1 ||
-	    t->pd_gpa != gpa || t->pd_dead) {
+	if (t->pd_pmap != a->au_pm || t->pd_words != host_table_words(hpa) ||
+	    t->pd_level != level - 1 || pt_page_gpa(t) != gpa || t->pd_dead) {
 		finding(a, "I01: points to what is not its table", gpa, level, pte);
 		return NULL;
 	}
@@ -104,7 +104,7 @@ audit_spares(struct audit *a, const struct pt_page *t, unsigned int wired)
 	for (const struct pt_page *s = t->pd_spares; s != NULL; s = s->pd_next)
 		n++;
 	if (n != wired * pt_spares_needed(t->pd_level))
-		finding(a, "I41: spare tables do not match wired superpages", t->pd_gpa,
+		finding(a, "I41: spare tables do not match wired superpages", pt_page_gpa(t),
 			t->pd_level, n);
 	a->au_found.st_spares += n;
 }
@@ -131,7 +131,7 @@ audit_tree(struct audit *a)
 			continue;
 		}
 
-		const gpa_t gpa = t->pd_gpa + index[level] * pt_level_size(level);
+		const gpa_t gpa = pt_page_gpa(t) + index[level] * pt_level_size(level);
 		const pt_entry_t pte = pte_load(&t->pd_words[index[level]++]);
 
 		if (pte_is_table(f, pte, level)) {

@@ -82,9 +82,9 @@ put_table(struct dump *d, const struct pt_page *t)
 	put_run(d);
 	pt_text_init(&line, buf, sizeof(buf));
 	indent(&line, d, t->pd_level + 1);
-	pt_text_add_hex(&line, t->pd_gpa);
+	pt_text_add_hex(&line, pt_page_gpa(t));
 	pt_text_add(&line, " table ");
-	pt_text_add_hex(&line, t->pd_hpa);
+	pt_text_add_hex(&line, pt_page_hpa(t));
 	pt_text_add(&line, " level ");
 	pt_text_add_dec(&line, t->pd_level);
 	d->du_put(d->du_arg, buf);
@@ -110,7 +110,7 @@ pmap_dump(struct pmap *pm, void (*put)(void *arg, const char *line), void *arg)
 			continue;
 		}
 
-		const gpa_t gpa = t->pd_gpa + index[level] * pt_level_size(level);
+		const gpa_t gpa = pt_page_gpa(t) + index[level] * pt_level_size(level);
 		const pt_entry_t pte = pte_load_acquire(&t->pd_words[index[level]++]);
 
 		if (pte_is_table(f, pte, level)) {

@@ -215,7 +215,7 @@ build_chain(struct enter *e, unsigned int top)
 			return NULL;
 		}
 		host_fill_private(&t->pd_words[pt_index(gpa, level)], n, pte, pt_level_size(level));
-		pte = pte_table(f, t->pd_hpa);
+		pte = pte_table(f, pt_page_hpa(t));
 		n = 1;
 		t->pd_next = chain;
 		chain = t;
@@ -258,7 +258,7 @@ install_chain(struct enter *e, const struct pt_cursor *c)
 		/* Once linked, others may change the leaf and expect its account and its spares. */
 		host_lock(&bottom->pd_lock);
 		if (pte_cas(&parent->pd_words[c->pc_index], &empty,
-			    pte_table(&pm->pm_fmt, chain->pd_hpa))) {
+			    pte_table(&pm->pm_fmt, pt_page_hpa(chain)))) {
 			leaves_entered(e, bottom, leaves_in_table(e));
 			pmap_count(pm, PMAP_C_TABLES, c->pc_level - e->e_map->pa_level);
 			chain = NULL;

@@ -20,21 +20,32 @@
 /*
  * Descriptor of a table page; the host keeps it beside the page. pd_lock guards everything below it
  * except pd_words, which it guards as the protocol says (docs/PROTOCOL-TLB.md).
+ *
+ * One cache line where a lock takes no more than a word: that is what a table costs beside itself,
+ * and a miss each time it is made or goes. So its two addresses are put together from what is here
+ * (pt_page_hpa(), pt_page_gpa()), and what is on its way out has no stamps and no spares.
  */
 struct pt_page {
 	struct host_lock pd_lock;
 	struct host_word *pd_words;
 	struct pmap *pd_pmap;
-	hpa_t pd_hpa;
-	gpa_t pd_gpa; /* first address it maps */
-	unsigned int pd_level;
-	bool pd_dead;	   /* unlinked: whoever waited for the lock starts over */
-	uint64_t pd_stamp; /* generation that completes the last restriction made here; 0: none */
-	uint64_t pd_gone;  /* the same, of leaves that went with the tables unlinked from here */
-	struct pt_page *pd_spares; /* tables kept to split this table's wired superpages */
-	struct pt_page *pd_next;   /* spares, gather, limbo */
-	uint64_t pd_limbo_gen;	   /* limbo: generation that lets it go */
-	struct host_epoch_item pd_epoch;
+	uint32_t pd_region_low; /* first address it maps, in units of what one of level 0 does */
+	uint16_t pd_region_high;
+	uint8_t pd_level;
+	bool pd_dead;		 /* unlinked: whoever waited for the lock starts over */
+	struct pt_page *pd_next; /* spares, chain, gather, limbo */
+	union {
+		struct { /* until it is dead */
+			/* generation that completes the last restriction made here; 0: none */
+			uint64_t pd_stamp;
+			/* the same, of leaves that went with the tables unlinked from here */
+			uint64_t pd_gone;
+			/* tables kept to split this table's wired superpages */
+			struct pt_page *pd_spares;
+		};
+		uint64_t pd_limbo_gen; /* limbo: generation that lets it go */
+		struct host_epoch_item pd_epoch;
+	};
 };
 
 _Static_assert(sizeof(struct pt_page) <= HOST_TABLE_DESC_BYTES,
@@ -144,6 +155,9 @@ void pt_page_free_private(struct pt_page *t);
 /* Gives back an unlinked page, after the flush, once no reader can still see it. */
 void pt_page_free_after_epoch(struct pt_page *t);
 
+/* Says which table it is: the one of `level` that covers gpa. While it is private. */
+void pt_page_place(struct pt_page *t, unsigned int level, gpa_t gpa);
+
 /* A list of `n` spares; all or none. Spares that one wired leaf of `level` must keep. */
 bool pt_spares_alloc(struct pmap *pm, unsigned int n, struct pt_page **list);
 void pt_spares_free(struct pt_page *list);
@@ -157,11 +171,23 @@ pt_page_of(hpa_t hpa)
 	return host_table_desc(hpa);
 }
 
-/* The first address behind what a table maps. */
+static inline hpa_t
+pt_page_hpa(const struct pt_page *t)
+{
+	return host_table_hpa(t->pd_words);
+}
+
+/* The first address that a table maps, and the first behind that. */
+static inline gpa_t
+pt_page_gpa(const struct pt_page *t)
+{
+	return ((gpa_t)t->pd_region_high << 32 | t->pd_region_low) << pt_level_shift(1);
+}
+
 static inline gpa_t
 pt_page_end(const struct pt_page *t)
 {
-	return t->pd_gpa + (pt_level_size(t->pd_level) << 9);
+	return pt_page_gpa(t) + (pt_level_size(t->pd_level) << 9);
 }
 
 #include "pmap/pt_cursor.h"
@@ -217,7 +243,7 @@ void pmap_range_run(struct pmap_range *r);
 static inline bool
 pmap_range_covers(const struct pmap_range *r, const struct pt_page *t)
 {
-	return r->pr_start <= t->pd_gpa && pt_page_end(t) <= r->pr_end;
+	return r->pr_start <= pt_page_gpa(t) && pt_page_end(t) <= r->pr_end;
 }
 
 /* Removes what is not wired in a valid range; *kept is the number of wired leaves passed over. */

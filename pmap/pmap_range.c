@@ -70,7 +70,7 @@ visit_table(struct pmap_range *r, struct pt_page *t, gpa_t gpa, enum pt_visit *h
 			break;
 
 		const unsigned int index = pt_index(gpa, level);
-		const gpa_t base = t->pd_gpa + index * size;
+		const gpa_t base = pt_page_gpa(t) + index * size;
 		const pt_entry_t pte = pte_load(&t->pd_words[index]);
 
 		if (pte_is_table(f, pte, level))
@@ -122,8 +122,8 @@ range_step(struct pmap_range *r, gpa_t gpa, enum pt_visit *how, unsigned int *le
 	struct pt_page *t = c.pc_table;
 
 	*level = c.pc_level;
-	if (r->pr_unlinks && c.pc_parent != NULL && gpa == t->pd_gpa && pmap_range_covers(r, t) &&
-	    pmap_unlink(r, c.pc_parent, t)) {
+	if (r->pr_unlinks && c.pc_parent != NULL && gpa == pt_page_gpa(t) &&
+	    pmap_range_covers(r, t) && pmap_unlink(r, c.pc_parent, t)) {
 		gpa = pt_page_end(t);
 	} else {
 		host_lock(&t->pd_lock);

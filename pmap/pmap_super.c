@@ -29,8 +29,8 @@ break_before_make(struct pt_page *t, unsigned int index, pt_entry_t *old, struct
 	}
 	const uint64_t size = pt_level_size(t->pd_level);
 
-	pmap_stamp(t, t->pd_gpa + index * size, size);
-	pmap_gather_add(g, t->pd_gpa + index * size, size);
+	pmap_stamp(t, pt_page_gpa(t) + index * size, size);
+	pmap_gather_add(g, pt_page_gpa(t) + index * size, size);
 	return true;
 }
 
@@ -74,9 +74,7 @@ take_spare(struct pt_page *parent, gpa_t gpa)
 	struct pt_page *list = NULL;
 
 	pt_spares_move(&parent->pd_spares, &list, 1);
-	list->pd_level = parent->pd_level - 1;
-	list->pd_gpa = gpa & ~(pt_level_size(parent->pd_level) - 1);
-	host_lock_init(&list->pd_lock, PMAP_RANK_TABLE(list->pd_level));
+	pt_page_place(list, parent->pd_level - 1u, gpa);
 	return list;
 }
 
@@ -121,7 +119,7 @@ split_locked(struct pt_page *parent, unsigned int index, pt_entry_t pte, struct 
 {
 	struct pmap *const pm = parent->pd_pmap;
 	const struct pt_fmt *const f = &pm->pm_fmt;
-	const gpa_t gpa = parent->pd_gpa + index * pt_level_size(parent->pd_level);
+	const gpa_t gpa = pt_page_gpa(parent) + index * pt_level_size(parent->pd_level);
 	const bool wired = (pte & f->pf_wired) != 0;
 	struct host_word *const w = &parent->pd_words[index];
 	struct pt_page *t = *fresh;
@@ -145,12 +143,12 @@ split_locked(struct pt_page *parent, unsigned int index, pt_entry_t pte, struct 
 
 		HOST_ASSERT(frozen);
 		fill_demoted(t, pte);
-		*refill = pte_table(f, t->pd_hpa);
+		*refill = pte_table(f, pt_page_hpa(t));
 	} else {
 		/* Hardware may set A meanwhile: then the parts are made anew. */
 		do {
 			fill_demoted(t, pte);
-		} while (!pte_cas(w, &pte, pte_table(f, t->pd_hpa)));
+		} while (!pte_cas(w, &pte, pte_table(f, pt_page_hpa(t))));
 	}
 	account_demotion(pm, parent->pd_level, wired);
 	return pmap_bears_mixed_sizes(pm) ? 0 : -EAGAIN;
@@ -253,7 +251,7 @@ account_promotion(struct pt_page *parent, struct pt_page *t, bool wired, struct 
 
 	/* Not t's own stamp: the parent may have a later one. */
 	if (pmap_stamp_pending(t))
-		pmap_stamp(parent, t->pd_gpa, pt_level_size(level));
+		pmap_stamp(parent, pt_page_gpa(t), pt_level_size(level));
 	if (wired) {
 		pt_spares_move(&t->pd_spares, &parent->pd_spares, pt_spares_needed(level) - 1);
 		pt_spares_move(spare, &parent->pd_spares, 1);
@@ -263,7 +261,7 @@ account_promotion(struct pt_page *parent, struct pt_page *t, bool wired, struct 
 	pmap_count(pm, PMAP_C_LEAVES + level - 1, (uint64_t)-HOST_TABLE_WORDS);
 	pmap_count(pm, PMAP_C_TABLES, (uint64_t)-1);
 	pmap_count(pm, PMAP_C_PROMOTIONS, 1);
-	host_trace(HOST_TRACE_PROMOTE, pmap_root(pm), t->pd_gpa, level);
+	host_trace(HOST_TRACE_PROMOTE, pmap_root(pm), pt_page_gpa(t), level);
 }
 
 /*
@@ -276,7 +274,7 @@ promote_locked(struct pt_page *parent, struct pt_page *t, struct pt_page **spare
 {
 	struct pmap *const pm = parent->pd_pmap;
 	const struct pt_fmt *const f = &pm->pm_fmt;
-	const unsigned int index = pt_index(t->pd_gpa, parent->pd_level);
+	const unsigned int index = pt_index(pt_page_gpa(t), parent->pd_level);
 	pt_entry_t first;
 	int error = 0;
 

@@ -572,12 +572,14 @@ pmap_gather_add(struct pmap_gather *g, gpa_t gpa, uint64_t len)
 void
 pmap_gather_table(struct pmap_gather *g, struct pt_page *t)
 {
+	const gpa_t gpa = pt_page_gpa(t);
+
 	/*
 	 * INVLPG drops all paging-structure caches: one page will do. What leaves need, they asked
 	 * for.
 	 */
-	g->pg_start = t->pd_gpa < g->pg_start ? t->pd_gpa : g->pg_start;
-	g->pg_end = t->pd_gpa + HOST_PAGE_SIZE > g->pg_end ? t->pd_gpa + HOST_PAGE_SIZE : g->pg_end;
+	g->pg_start = gpa < g->pg_start ? gpa : g->pg_start;
+	g->pg_end = gpa + HOST_PAGE_SIZE > g->pg_end ? gpa + HOST_PAGE_SIZE : g->pg_end;
 	g->pg_deferred = true;
 	t->pd_next = g->pg_tables;
 	g->pg_tables = t;

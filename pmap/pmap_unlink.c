@@ -94,7 +94,7 @@ take_table(struct pt_page *t, struct pmap_gather *g)
 	pmap_account_leaves(pm, 0, t->pd_level, -tk.tk_leaves);
 	if (tk.tk_wired != 0)
 		pmap_account_leaves(pm, pm->pm_fmt.pf_wired, t->pd_level, -tk.tk_wired);
-	pmap_change_gather(t, t->pd_gpa, pt_page_end(t) - t->pd_gpa, tk.tk_change, g);
+	pmap_change_gather(t, pt_page_gpa(t), pt_page_end(t) - pt_page_gpa(t), tk.tk_change, g);
 }
 
 /* The same in the reference form: slot by slot. */
@@ -141,7 +141,7 @@ bool
 pmap_unlink(struct pmap_range *r, struct pt_page *parent, struct pt_page *t)
 {
 	struct pmap *const pm = r->pr_pm;
-	const unsigned int index = pt_index(t->pd_gpa, parent->pd_level);
+	const unsigned int index = pt_index(pt_page_gpa(t), parent->pd_level);
 	bool unlinked = false;
 
 	host_lock(&parent->pd_lock);
@@ -150,7 +150,7 @@ pmap_unlink(struct pmap_range *r, struct pt_page *parent, struct pt_page *t)
 	    !(r->pr_keep_wired && has_wired(t))) {
 		pt_unlink_begin(pm);
 		pte_xchg(&parent->pd_words[index], 0);
-		pmap_stamp(parent, t->pd_gpa, pt_page_end(t) - t->pd_gpa);
+		pmap_stamp(parent, pt_page_gpa(t), pt_page_end(t) - pt_page_gpa(t));
 		if (pmap_is_reference(pm))
 			freeze_table(t, r->pr_gather);
 		else

@@ -22,19 +22,27 @@ pt_page_alloc(struct pmap *pm, unsigned int level, gpa_t gpa)
 
 	struct pt_page *t = pt_page_of(hpa);
 
-	host_lock_init(&t->pd_lock, PMAP_RANK_TABLE(level));
 	t->pd_words = host_table_words(hpa);
 	t->pd_pmap = pm;
-	t->pd_hpa = hpa;
-	t->pd_gpa = gpa & ~(pt_level_size(level + 1) - 1);
-	t->pd_level = level;
+	pt_page_place(t, level, gpa);
 	return t;
+}
+
+void
+pt_page_place(struct pt_page *t, unsigned int level, gpa_t gpa)
+{
+	const uint64_t region = gpa >> pt_level_shift(level + 1) << 9 * level;
+
+	host_lock_init(&t->pd_lock, PMAP_RANK_TABLE(level));
+	t->pd_region_low = (uint32_t)region;
+	t->pd_region_high = (uint16_t)(region >> 32);
+	t->pd_level = (uint8_t)level;
 }
 
 void
 pt_page_free_private(struct pt_page *t)
 {
-	host_table_free(t->pd_hpa);
+	host_table_free(pt_page_hpa(t));
 }
 
 static void
@@ -45,14 +53,14 @@ free_after_epoch(struct host_epoch_item *item)
 					   __builtin_offsetof(struct pt_page, pd_epoch));
 	struct pmap *pm = t->pd_pmap;
 
-	HOST_ASSERT(t->pd_spares == NULL);
-	host_table_free(t->pd_hpa);
+	host_table_free(pt_page_hpa(t));
 	host_fetch_add(&pm->pm_unlinked_freed, 1);
 }
 
 void
 pt_page_free_after_epoch(struct pt_page *t)
 {
+	HOST_ASSERT(t->pd_spares == NULL); /* for pd_epoch takes its place */
 	host_epoch_defer(&t->pd_epoch, free_after_epoch);
 }
 

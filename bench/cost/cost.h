@@ -114,6 +114,7 @@ void cost_epoch_drain(void);
 bool cost_table_alloc(uint64_t *hpa);
 void cost_table_free(uint64_t hpa);
 struct host_word *cost_table_words(uint64_t hpa);
+uint64_t cost_table_hpa(const struct host_word *w);
 void *cost_table_desc(uint64_t hpa);
 void *cost_alloc(size_t bytes);
 void cost_free(void *p);

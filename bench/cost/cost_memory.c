@@ -79,6 +79,12 @@ cost_table_words(uint64_t hpa)
 	return (struct host_word *)(void *)(words + hpa);
 }
 
+uint64_t
+cost_table_hpa(const struct host_word *w)
+{
+	return (uint64_t)((const char *)w - words);
+}
+
 void *
 cost_table_desc(uint64_t hpa)
 {

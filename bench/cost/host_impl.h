@@ -149,7 +149,8 @@ host_flush_tlb(bool global)
 static inline void
 host_lock_init(struct host_lock *l, unsigned int rank)
 {
-	*l = (struct host_lock){.hl_rank = rank};
+	(void)rank;
+	l->hl_word = 0;
 }
 
 static inline void
@@ -217,6 +218,12 @@ static inline struct host_word *
 host_table_words(uint64_t hpa)
 {
 	return cost_table_words(hpa);
+}
+
+static inline uint64_t
+host_table_hpa(const struct host_word *w)
+{
+	return cost_table_hpa(w);
 }
 
 static inline void *

@@ -18,7 +18,6 @@
 
 struct host_lock {
 	uint64_t hl_word; /* 0, or the owner's number + 1 */
-	uint32_t hl_rank;
 };
 
 struct host_epoch_item {

@@ -256,6 +256,12 @@ host_table_words(uint64_t hpa)
 	return __va(hpa);
 }
 
+static inline uint64_t
+host_table_hpa(const struct host_word *words)
+{
+	return __pa(words);
+}
+
 /* The descriptor hangs on the page's own struct page. */
 static inline void *
 host_table_desc(uint64_t hpa)

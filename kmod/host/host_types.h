@@ -46,8 +46,8 @@
  */
 struct host_lock {
 	arch_spinlock_t hl_lock;
-	uint32_t hl_owner; /* CPU number + 1 of who holds it */
-	uint32_t hl_rank;
+	uint16_t hl_owner; /* CPU number + 1 of who holds it */
+	uint16_t hl_rank;
 };
 
 /* First with RCU; when that is done, in the list of what a worker is to call. */

@@ -40,7 +40,7 @@
 #define GUARD_BYTES (PMAP_CHECK >= 2 ? 64 : 0)
 #define GUARD_BYTE 0xa5
 #define FREED_BYTE 0xdb
-#define GROWTH 256 /* pages made usable at a time: 1 MiB of them, 32 KiB of descriptors */
+#define GROWTH 256 /* pages made usable at a time: 1 MiB of them, 16 KiB of descriptors */
 
 /* Pages are known here by number: host-physical address / 4 KiB. */
 #define FIRST_PAGE ((uint32_t)(HOST_POSIX_TABLES_START >> HOST_PAGE_SHIFT))

@@ -462,6 +462,12 @@ host_table_words(uint64_t hpa)
 	return (struct host_word *)(host_posix_arena.pa_words + hpa);
 }
 
+static inline uint64_t
+host_table_hpa(const struct host_word *words)
+{
+	return (uint64_t)((const char *)words - host_posix_arena.pa_words);
+}
+
 static inline void *
 host_table_desc(uint64_t hpa)
 {

@@ -186,6 +186,12 @@ host_table_words(uint64_t hpa)
 	return (struct host_word *)sim_table_words(hpa);
 }
 
+static inline uint64_t
+host_table_hpa(const struct host_word *words)
+{
+	return sim_table_hpa((const uint64_t *)words);
+}
+
 static inline void *
 host_table_desc(uint64_t hpa)
 {

@@ -24,6 +24,9 @@ struct host_lock {
 	uint32_t hl_magic; /* SIM_LOCK_MAGIC once initialized */
 };
 
+/* A lock has more in it than a kernel's, for the checks. */
+#define HOST_TABLE_DESC_BYTES 128
+
 struct host_epoch_item {
 	struct host_epoch_item *ei_next;
 	void (*ei_fn)(struct host_epoch_item *item);

@@ -788,6 +788,7 @@ void sim_epoch_drain(void);
 bool sim_table_alloc(uint64_t *hpa);
 void sim_table_free(uint64_t hpa);
 uint64_t *sim_table_words(uint64_t hpa);
+uint64_t sim_table_hpa(const uint64_t *words);
 void *sim_table_desc(uint64_t hpa);
 void *sim_host_alloc(size_t bytes);
 void sim_host_free(void *p, size_t bytes);

@@ -559,6 +559,16 @@ sim_table_words(uint64_t hpa)
 	return (uint64_t *)(m->m_words + frame_number(m, hpa, "host_table_words") * SIM_PAGE_SIZE);
 }
 
+uint64_t
+sim_table_hpa(const uint64_t *words)
+{
+	struct sim_machine *m = sim_the_machine;
+	const uint64_t hpa = m->m_phys_base + ((uintptr_t)words - (uintptr_t)m->m_words);
+
+	frame_number(m, hpa, "host_table_hpa");
+	return hpa;
+}
+
 void *
 sim_table_desc(uint64_t hpa)
 {

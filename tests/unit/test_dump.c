@@ -313,12 +313,15 @@ pointers(struct fx *x)
 	t->pd_level++;
 	finds(x, "I01:");
 	t->pd_level--;
-	t->pd_gpa += PAGE;
+	t->pd_region_low++;
 	finds(x, "I01:");
-	t->pd_gpa -= PAGE;
-	t->pd_hpa += PAGE;
+	t->pd_region_low--;
+	t->pd_region_high++;
 	finds(x, "I01:");
-	t->pd_hpa -= PAGE;
+	t->pd_region_high--;
+	t->pd_words++;
+	finds(x, "I01:");
+	t->pd_words--;
 	t->pd_pmap = NULL;
 	finds(x, "I01:");
 	t->pd_pmap = x->fx_pm;
@@ -387,7 +390,7 @@ walk(struct fx *x)
 			const struct pt_page *t = pt_page_of(pte_hpa(x->fx_fmt, entries[i], 0));
 
 			fx_assert(t->pd_level == levels - 2 - i);
-			fx_assert(entries[i] == pte_table(x->fx_fmt, t->pd_hpa));
+			fx_assert(entries[i] == pte_table(x->fx_fmt, pt_page_hpa(t)));
 		}
 		fx_assert(entries[n - 1] == host_load(fx_word(x, AT)));
 		/* Beside it: the same way, and nothing at its end. */
