@@ -5,8 +5,7 @@
  * Accessed and modified: set by faults where the CPU cannot, collected by owners everywhere.
  *
  * Collecting M costs a locked operation per entry in the reference form, and A too. The fast form
- * goes over eight entries at a time, and clears by plain stores where no one can change the entry
- * meanwhile (pte_store_over()); 512 entries take one lock, one fence and one stamp.
+ * goes line by line (pmap_line.c); 512 entries take one lock, one fence and one stamp.
  */
 
 #include "pmap/pmap_priv.h"
@@ -167,148 +166,6 @@ visit_clear_accessed(struct pmap_range *r, struct pt_page *t, unsigned int index
 	return PT_VISIT_NEXT;
 }
 
-/* ---- Harvest, eight entries at a time -------------------------------------------------------- */
-
-/*
- * Reports those of the eight pages at `index` of a table of 4 KiB leaves that lanes has a bit for,
- * n of them; what was done to them is of that kind.
- */
-static inline void
-report_lanes(struct pmap_range *r, const struct pt_page *t, unsigned int index, uint64_t lanes,
-	     unsigned int n, enum pt_change kind)
-{
-	const uint64_t page =
-		(pt_page_gpa(t) + index * HOST_PAGE_SIZE - r->pr_start) / HOST_PAGE_SIZE;
-	const unsigned int shift = page % 64;
-
-	r->pr_found += n;
-	if (kind > r->pr_change)
-		r->pr_change = kind;
-	if (r->pr_bitmap == NULL || lanes == 0)
-		return;
-	r->pr_bitmap[page / 64] |= lanes << shift;
-	/* Only a line that reaches into the next word may look at it: there may be none. */
-	if (shift > 64 - PT_LINE_WORDS && lanes >> (64 - shift) != 0)
-		r->pr_bitmap[page / 64 + 1] |= lanes >> (64 - shift);
-}
-
-static void
-line_peek(struct pmap_range *r, struct pt_page *t, unsigned int index)
-{
-	uint64_t lanes = 0;
-	unsigned int n = 0;
-
-	for (unsigned int i = 0; i < PT_LINE_WORDS; i++) {
-		const bool is_set = (pte_load(&t->pd_words[index + i]) & r->pr_want) != 0;
-
-		lanes |= (uint64_t)is_set << i;
-		n += is_set;
-	}
-	report_lanes(r, t, index, lanes, n, PT_CHANGE_NONE);
-}
-
-/* Whether the owner is to be told of each M by pc_note. */
-static bool
-notes_modified(const struct pmap_range *r)
-{
-	return r->pr_bitmap == NULL || (r->pr_how & PMAP_HARVEST_NOTE) != 0;
-}
-
-static void
-line_clear_modified(struct pmap_range *r, struct pt_page *t, unsigned int index)
-{
-	const struct pt_fmt *const f = &r->pr_pm->pm_fmt;
-	const pt_entry_t PG_M = f->pf_m;
-	const pt_entry_t PG_A = f->pf_a;
-	const bool note = notes_modified(r);
-	pt_entry_t any = 0;
-	uint64_t lanes = 0;
-	unsigned int n = 0;
-	bool stored = false;
-
-	for (unsigned int i = 0; i < PT_LINE_WORDS; i++) {
-		struct host_word *const w = &t->pd_words[index + i];
-		pt_entry_t pte = pte_load(w);
-
-		if (!(pte & PG_M))
-			continue;
-		if (pte & PG_A) {
-			pte_store_over(w, pte, pte & ~PG_M, f);
-			stored = true;
-		} else {
-			pte = pte_clear_bits(w, PG_M);
-		}
-		any |= pte;
-		lanes |= (uint64_t)1 << i;
-		n++;
-		if (note)
-			pmap_leaf_lost(t, index + i, pte, pte & ~PG_M);
-	}
-	r->pr_stored |= stored;
-	report_lanes(r, t, index, lanes, n, (any & PG_A) ? PT_CHANGE_FLUSH : PT_CHANGE_UNCACHED);
-}
-
-/* The same where nobody is to be told; without a branch if all eight are accessed and modified. */
-static void
-line_clear_dense(struct pmap_range *r, struct pt_page *t, unsigned int index)
-{
-	const struct pt_fmt *const f = &r->pr_pm->pm_fmt;
-	const pt_entry_t PG_M = f->pf_m;
-	struct host_word *const w = &t->pd_words[index];
-	const pt_entry_t line[PT_LINE_WORDS] = {pte_load(w),	 pte_load(w + 1), pte_load(w + 2),
-						pte_load(w + 3), pte_load(w + 4), pte_load(w + 5),
-						pte_load(w + 6), pte_load(w + 7)};
-	const pt_entry_t all =
-		line[0] & line[1] & line[2] & line[3] & line[4] & line[5] & line[6] & line[7];
-
-	if (!(all & f->pf_a) || !(all & PG_M)) {
-		line_clear_modified(r, t, index);
-		return;
-	}
-	pte_store_over(w, line[0], line[0] & ~PG_M, f);
-	pte_store_over(w + 1, line[1], line[1] & ~PG_M, f);
-	pte_store_over(w + 2, line[2], line[2] & ~PG_M, f);
-	pte_store_over(w + 3, line[3], line[3] & ~PG_M, f);
-	pte_store_over(w + 4, line[4], line[4] & ~PG_M, f);
-	pte_store_over(w + 5, line[5], line[5] & ~PG_M, f);
-	pte_store_over(w + 6, line[6], line[6] & ~PG_M, f);
-	pte_store_over(w + 7, line[7], line[7] & ~PG_M, f);
-	r->pr_stored = true;
-	report_lanes(r, t, index, (1 << PT_LINE_WORDS) - 1, PT_LINE_WORDS, PT_CHANGE_FLUSH);
-}
-
-/*
- * Where hardware sets A. A plain store may lose an A that is set after it was read, which says less
- * than the access that set it: that it was at the time of the harvest. It must not lose M.
- */
-static void
-line_clear_accessed(struct pmap_range *r, struct pt_page *t, unsigned int index)
-{
-	const struct pt_fmt *const f = &r->pr_pm->pm_fmt;
-	const pt_entry_t PG_A = f->pf_a;
-	uint64_t lanes = 0;
-	unsigned int n = 0;
-	bool stored = false;
-
-	for (unsigned int i = 0; i < PT_LINE_WORDS; i++) {
-		struct host_word *const w = &t->pd_words[index + i];
-		const pt_entry_t pte = pte_load(w);
-
-		if (!(pte & PG_A))
-			continue;
-		if (pte_is_settled(f, pte)) {
-			pte_store_over(w, pte, pte & ~PG_A, f);
-			stored = true;
-		} else {
-			pte_clear_bits(w, PG_A);
-		}
-		lanes |= (uint64_t)1 << i;
-		n++;
-	}
-	r->pr_stored |= stored;
-	report_lanes(r, t, index, lanes, n, PT_CHANGE_AGED);
-}
-
 /* Under emulation A goes with rights and with M: entry by entry. */
 static void
 line_clear_emulated(struct pmap_range *r, struct pt_page *t, unsigned int index)
@@ -326,13 +183,18 @@ choose_line(struct pmap_range *r)
 
 	if (pmap_is_reference(r->pr_pm))
 		return;
-	r->pr_want = accessed ? f->pf_a : f->pf_m;
+
+	const pt_entry_t want = accessed ? f->pf_a : f->pf_m;
+	/* That a page was accessed is told by the count and the bitmap alone. */
+	const bool tells = !accessed && r->pr_pm->pm_note != NULL &&
+			   (r->pr_bitmap == NULL || (r->pr_how & PMAP_HARVEST_NOTE) != 0);
+
 	if (r->pr_how & PMAP_HARVEST_PEEK)
-		r->pr_line = line_peek;
-	else if (!accessed)
-		r->pr_line = notes_modified(r) ? line_clear_modified : line_clear_dense;
+		pmap_lines_peek(r, want);
+	else if (accessed && f->pf_a_clear != f->pf_a)
+		pmap_lines_by(r, want, line_clear_emulated);
 	else
-		r->pr_line = f->pf_a_clear == f->pf_a ? line_clear_accessed : line_clear_emulated;
+		pmap_lines_clear(r, want, want, tells);
 }
 
 int

@@ -208,8 +208,6 @@ enum pt_visit {
  * must be split is visit()'s to say: splitting costs, and may unmap, so not for one that stays as
  * it is.
  */
-#define PT_LINE_WORDS 8 /* entries of a cache line */
-
 struct pmap_range {
 	struct pmap *pr_pm;
 	gpa_t pr_start;
@@ -223,6 +221,9 @@ struct pmap_range {
 	 */
 	void (*pr_line)(struct pmap_range *r, struct pt_page *t, unsigned int index);
 	pt_entry_t pr_want;
+	pt_entry_t pr_clear; /* pmap_lines_clear(): what those leaves lose */
+	pt_entry_t pr_dense; /* what all eight must have to lose it by plain stores */
+	bool pr_tells;	     /* pc_note is to learn of each M that goes */
 	/* For the leaf of `level` at gpa, to be split and removed instead. May be NULL. */
 	void (*pr_removed)(struct pmap_range *r, gpa_t gpa, unsigned int level);
 	bool pr_unlinks;	  /* wholly covered tables go, with all they hold */
@@ -245,6 +246,47 @@ pmap_range_covers(const struct pmap_range *r, const struct pt_page *t)
 {
 	return r->pr_start <= pt_page_gpa(t) && pt_page_end(t) <= r->pr_end;
 }
+
+/* ---- Lines (pmap_line.c) --------------------------------------------------------------------- */
+
+#define PT_LINE_WORDS 8 /* entries of a cache line */
+
+struct pt_line {
+	pt_entry_t pl_pte[PT_LINE_WORDS];
+	pt_entry_t pl_any; /* bits that any of them has */
+	pt_entry_t pl_all; /* bits that each of them has */
+};
+
+/* Spelled out, since only then compilers keep it in registers. */
+static inline struct pt_line
+pt_line_load(const struct host_word *w)
+{
+	struct pt_line l = {
+		.pl_pte = {pte_load(w), pte_load(w + 1), pte_load(w + 2), pte_load(w + 3),
+			   pte_load(w + 4), pte_load(w + 5), pte_load(w + 6), pte_load(w + 7)},
+	};
+
+	l.pl_any = l.pl_pte[0] | l.pl_pte[1] | l.pl_pte[2] | l.pl_pte[3] | l.pl_pte[4] |
+		   l.pl_pte[5] | l.pl_pte[6] | l.pl_pte[7];
+	l.pl_all = l.pl_pte[0] & l.pl_pte[1] & l.pl_pte[2] & l.pl_pte[3] & l.pl_pte[4] &
+		   l.pl_pte[5] & l.pl_pte[6] & l.pl_pte[7];
+	return l;
+}
+
+/*
+ * What a range does with lines in which a leaf has any of the bits `want`; with others it has
+ * nothing to do. By a function of its own; or the leaves that have one of the bits are reported; or
+ * that, and they lose the bits `clear`, of which pc_note is told if it is to be.
+ */
+void pmap_lines_by(struct pmap_range *r, pt_entry_t want,
+		   void (*line)(struct pmap_range *r, struct pt_page *t, unsigned int index));
+void pmap_lines_peek(struct pmap_range *r, pt_entry_t want);
+void pmap_lines_clear(struct pmap_range *r, pt_entry_t want, pt_entry_t clear, bool tells);
+/*
+ * Goes over whole lines of locked table t of 4 KiB leaves, from gpa on, and returns where the first
+ * begins that is not there whole, or needs a look at each of its entries.
+ */
+gpa_t pmap_lines_visit(struct pmap_range *r, struct pt_page *t, gpa_t gpa, gpa_t stop);
 
 /* Removes what is not wired in a valid range; *kept is the number of wired leaves passed over. */
 void pmap_remove_unwired(struct pmap *pm, gpa_t start, gpa_t end, uint64_t *kept,

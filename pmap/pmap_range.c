@@ -16,37 +16,6 @@
 #include "pmap/pmap_priv.h"
 
 /*
- * Goes over whole lines of locked table t of 4 KiB leaves, from gpa on, and stops at the first that
- * is not there whole, or needs a look at each of its entries. Most lines have nothing to do; that
- * is found out by eight loads and one test.
- */
-static gpa_t
-visit_lines(struct pmap_range *r, struct pt_page *t, gpa_t gpa, gpa_t stop)
-{
-	const pt_entry_t frozen = r->pr_pm->pm_fmt.pf_frozen;
-	const pt_entry_t want = r->pr_want | frozen;
-	const struct host_word *const first = &t->pd_words[pt_index(gpa, 0)];
-	const struct host_word *const end = first + (stop - gpa) / HOST_PAGE_SIZE;
-	const struct host_word *w = first;
-
-	if (pt_index(gpa, 0) % PT_LINE_WORDS != 0)
-		return gpa;
-	r->pr_partial = false;
-	for (; w + PT_LINE_WORDS <= end; w += PT_LINE_WORDS) {
-		const pt_entry_t any = pte_load(w) | pte_load(w + 1) | pte_load(w + 2) |
-				       pte_load(w + 3) | pte_load(w + 4) | pte_load(w + 5) |
-				       pte_load(w + 6) | pte_load(w + 7);
-
-		if (!(any & want))
-			continue;
-		if (any & frozen)
-			break;
-		r->pr_line(r, t, (unsigned int)(w - t->pd_words));
-	}
-	return gpa + (uint64_t)(w - first) * HOST_PAGE_SIZE;
-}
-
-/*
  * Visits the entries of locked table t from gpa on, up to a child table or the end of table or
  * range. Returns where it stopped; *how says why.
  */
@@ -66,7 +35,8 @@ visit_table(struct pmap_range *r, struct pt_page *t, gpa_t gpa, enum pt_visit *h
 
 	*how = PT_VISIT_NEXT;
 	while (gpa < stop) {
-		if (level == 0 && r->pr_want != 0 && (gpa = visit_lines(r, t, gpa, stop)) == stop)
+		if (level == 0 && r->pr_want != 0 &&
+		    (gpa = pmap_lines_visit(r, t, gpa, stop)) == stop)
 			break;
 
 		const unsigned int index = pt_index(gpa, level);
@@ -286,6 +256,18 @@ bits_beyond(const struct pt_fmt *f, unsigned int prot)
 	       ((prot & PMAP_PROT_X) ? 0 : f->pf_x_mask);
 }
 
+/* How lines are restricted: most often only the right to write goes. */
+static void
+choose_line(struct pmap_range *r)
+{
+	const struct pt_fmt *const f = &r->pr_pm->pm_fmt;
+
+	if (r->pr_prot == PMAP_PROT_RX)
+		pmap_lines_clear(r, f->pf_rw, f->pf_rw | f->pf_m, r->pr_pm->pm_note != NULL);
+	else
+		pmap_lines_by(r, bits_beyond(f, r->pr_prot), line_protect);
+}
+
 int
 pmap_protect(struct pmap *pm, gpa_t start, gpa_t end, unsigned int prot, struct pmap_gather *g)
 {
@@ -306,11 +288,11 @@ pmap_protect(struct pmap *pm, gpa_t start, gpa_t end, unsigned int prot, struct 
 		.pr_end = end,
 		.pr_gather = g,
 		.pr_visit = visit_protect,
-		.pr_line = line_protect,
-		.pr_want = pmap_is_reference(pm) ? 0 : bits_beyond(&pm->pm_fmt, prot),
 		.pr_prot = prot,
 	};
 
+	if (!pmap_is_reference(pm))
+		choose_line(&r);
 	pmap_range_run(&r);
 	return 0;
 }

@@ -36,16 +36,10 @@ static bool
 take_settled_line(const struct pt_page *t, unsigned int index, struct taken *tk)
 {
 	const struct pt_fmt *const f = &t->pd_pmap->pm_fmt;
-	const struct host_word *const w = &t->pd_words[index];
-	const pt_entry_t line[PT_LINE_WORDS] = {pte_load(w),	 pte_load(w + 1), pte_load(w + 2),
-						pte_load(w + 3), pte_load(w + 4), pte_load(w + 5),
-						pte_load(w + 6), pte_load(w + 7)};
-	const pt_entry_t all =
-		line[0] & line[1] & line[2] & line[3] & line[4] & line[5] & line[6] & line[7];
-	const pt_entry_t any =
-		line[0] | line[1] | line[2] | line[3] | line[4] | line[5] | line[6] | line[7];
+	const struct pt_line line = pt_line_load(&t->pd_words[index]);
 
-	if (!(all & f->pf_a) || (!(all & f->pf_m) && (any & f->pf_rw)) || (any & f->pf_wired))
+	if (!(line.pl_all & f->pf_a) || (!(line.pl_all & f->pf_m) && (line.pl_any & f->pf_rw)) ||
+	    (line.pl_any & f->pf_wired))
 		return false;
 	tk->tk_leaves += PT_LINE_WORDS;
 	tk->tk_change = PT_CHANGE_FLUSH;

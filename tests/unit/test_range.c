@@ -442,3 +442,57 @@ Test(range, no_note_no_backlog)
 		world_end();
 	}
 }
+
+/*
+ * Without pc_note lines of eight that are all accessed and modified go by plain stores; those in
+ * which one is not, do not. Either way each leaf loses what it should, and a flush is due.
+ */
+Test(range, dense_lines)
+{
+	struct pmap_config cfg;
+	struct pmap_gather g;
+	struct fx x = {0};
+
+	for (unsigned int i = 0; i < fx_nformats; i++) {
+		uint64_t found, shootdowns;
+
+		world_begin(NULL);
+		fx_config(&fx_formats[i], 0, &cfg);
+		CHECK(pmap_init(&cfg, &x.fx_pm) == 0);
+		x.fx_fmt = pmap_fmt(x.fx_pm);
+		for (unsigned int page = 0; page < 24; page++) {
+			CHECK(fx_enter(&x, GPA(page), FX_HPA + page * PAGE,
+				       page == 17 ? PMAP_PROT_RX : PMAP_PROT_RWX, 0, 0) == 0);
+			CHECK(fx_touch(&x, GPA(page),
+				       page == 9 || page == 17 ? PMAP_PROT_R : PMAP_PROT_W) == 0);
+		}
+
+		pmap_gather_begin(&g, x.fx_pm);
+		CHECK(pmap_ts_referenced(x.fx_pm, GPA(0), GPA(24), &found, &g) == 0);
+		pmap_gather_finish(&g);
+		CHECK(found == 24);
+		for (unsigned int page = 0; page < 24; page++) {
+			CHECK(!fx_leaf(&x, GPA(page)).pl_accessed);
+			CHECK(fx_touch(&x, GPA(page),
+				       page == 9 || page == 17 ? PMAP_PROT_R : PMAP_PROT_W) == 0);
+		}
+
+		pmap_gather_begin(&g, x.fx_pm);
+		CHECK(pmap_protect(x.fx_pm, GPA(0), GPA(24), PMAP_PROT_RX, &g) == 0);
+		shootdowns = fx_stats(&x).st_shootdowns;
+		pmap_gather_finish(&g);
+		CHECK(fx_stats(&x).st_shootdowns == shootdowns + 1);
+		for (unsigned int page = 0; page < 24; page++) {
+			const struct pmap_leaf leaf = fx_leaf(&x, GPA(page));
+
+			CHECK(leaf.pl_prot == PMAP_PROT_RX && leaf.pl_hpa == FX_HPA + page * PAGE);
+			CHECK(leaf.pl_accessed && !leaf.pl_modified);
+			CHECK(fx_touch(&x, GPA(page), PMAP_PROT_W) == -EACCES);
+		}
+		pmap_gather_begin(&g, x.fx_pm);
+		CHECK(pmap_remove(x.fx_pm, 0, x.fx_fmt->pf_limit, &g) == 0);
+		pmap_gather_finish(&g);
+		pmap_destroy(x.fx_pm);
+		world_end();
+	}
+}
