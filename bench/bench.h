@@ -156,6 +156,8 @@ void bench_clear(struct bench *b, gpa_t start, gpa_t end);
 
 /* The words of the table whose entries for gpa are of `level`, as hardware finds them. */
 struct host_word *bench_table(struct bench *b, gpa_t gpa, unsigned int level);
+/* As a guest's walk does: sets A in the entry that leads to the table of 4 KiB leaves. */
+void bench_pass(struct bench *b, gpa_t gpa);
 /* As a guest's access does: sets A, and M with dirty, in every `every`th leaf of [start, end). */
 void bench_touch(struct bench *b, gpa_t start, gpa_t end, unsigned int every, bool dirty);
 

@@ -142,6 +142,15 @@ bench_table(struct bench *b, gpa_t gpa, unsigned int level)
 }
 
 void
+bench_pass(struct bench *b, gpa_t gpa)
+{
+	const struct pt_fmt *const f = pmap_fmt(b->b_pm);
+
+	if (f->pf_table_a != 0)
+		host_fetch_or(&bench_table(b, gpa, 1)[pt_index(gpa, 1)], f->pf_table_a);
+}
+
+void
 bench_touch(struct bench *b, gpa_t start, gpa_t end, unsigned int every, bool dirty)
 {
 	const struct pt_fmt *const f = pmap_fmt(b->b_pm);
@@ -151,6 +160,7 @@ bench_touch(struct bench *b, gpa_t start, gpa_t end, unsigned int every, bool di
 	for (gpa_t table = start; table < end; table += 512 * PAGE) {
 		struct host_word *const words = bench_table(b, table, 0);
 
+		bench_pass(b, table);
 		for (unsigned int i = 0; i < HOST_TABLE_WORDS; i += every) {
 			if (host_load(&words[i]) & f->pf_valid)
 				host_fetch_or(&words[i], bits);

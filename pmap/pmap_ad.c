@@ -220,6 +220,7 @@ pmap_harvest(struct pmap *pm, gpa_t start, gpa_t end, unsigned int how, uint64_t
 				       : visit_clear_modified,
 		.pr_removed = report_leaf,
 		.pr_lax = peek || accessed,
+		.pr_skips = !peek && !accessed && !pmap_is_reference(pm) && pm->pm_fmt.pf_table_a,
 		.pr_how = how,
 		.pr_bitmap = bitmap,
 	};

@@ -76,10 +76,11 @@ audit_table(struct audit *a, gpa_t gpa, pt_entry_t pte, unsigned int level)
 	const hpa_t hpa = pte_hpa(f, pte, 0);
 	/* Hardware that has A sets it in table pointers, too. */
 	const pt_entry_t a_bit = f->pf_emulated_ad ? 0 : f->pf_a;
+	const pt_entry_t quiet = f->pf_table_a ? f->pf_quiet : 0;
 
 	if (pte & f->pf_rsvd_table[level])
 		finding(a, "I02: reserved bit set in a table pointer", gpa, level, pte);
-	if ((pte & ~a_bit) != pte_table(f, hpa)) {
+	if ((pte & ~(a_bit | quiet)) != pte_table(f, hpa)) {
 		finding(a, "I47: a table pointer with foreign bits", gpa, level, pte);
 		return NULL;
 	}

@@ -89,6 +89,17 @@ finish_now(struct pmap_gather *g)
 
 /* ---- The common case ------------------------------------------------------------------------ */
 
+/* The way down once more, for the entry that a hint does not know. */
+static __attribute__((__noinline__)) void
+mark_used_again(struct pmap *pm, gpa_t gpa)
+{
+	struct pt_cursor c;
+
+	pt_cursor_seek(&c, pm, gpa, 0);
+	if (c.pc_level == 0)
+		pt_mark_used(&pm->pm_fmt, c.pc_above);
+}
+
 /*
  * An empty slot in a table that exists. Not in the reference form; not for a wired superpage, whose
  * spares the lock guards, and so for nothing wired; and not where sizes must not mix, since then
@@ -98,6 +109,7 @@ static bool
 enter_at_once(struct pmap *pm, const struct pmap_mapping *m, pt_entry_t pte)
 {
 	struct pt_cursor c;
+	uint64_t begun = 0;
 	pt_entry_t empty = 0;
 	bool entered = false;
 
@@ -105,11 +117,14 @@ enter_at_once(struct pmap *pm, const struct pmap_mapping *m, pt_entry_t pte)
 		return false;
 	host_epoch_enter();
 	if (m->pa_level == 0)
-		pt_hint_seek(&c, pm, m->pa_gpa);
+		begun = pt_hint_seek(&c, pm, m->pa_gpa);
 	else
 		pt_cursor_seek(&c, pm, m->pa_gpa, m->pa_level);
 	if (c.pc_level == m->pa_level && c.pc_pte == empty && pte_cas(c.pc_word, &empty, pte)) {
 		pmap_account_leaves(pm, pte, m->pa_level, 1);
+		/* Clause 12. The exchange was a full fence; its partner is pt_hints_void(). */
+		if (m->pa_level == 0 && host_load_acquire(&pm->pm_unlinks_begun) != begun)
+			mark_used_again(pm, m->pa_gpa);
 		entered = true;
 	}
 	host_epoch_exit();
@@ -170,6 +185,8 @@ install(struct enter *e, const struct pt_cursor *c)
 		result = ENTER_DONE;
 	}
 	host_unlock(&t->pd_lock);
+	if (c->pc_level == 0)
+		pt_mark_used(&e->e_pm->pm_fmt, c->pc_above);
 	return result;
 }
 
@@ -326,6 +343,8 @@ replace_leaf(struct enter *e, const struct pt_cursor *c)
 		result = same ? ENTER_DONE : ENTER_BREAK;
 	}
 	host_unlock(&t->pd_lock);
+	if (c->pc_level == 0)
+		pt_mark_used(f, c->pc_above);
 	return result;
 }
 

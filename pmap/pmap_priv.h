@@ -30,10 +30,14 @@ struct pt_page {
 	struct host_word *pd_words;
 	struct pmap *pd_pmap;
 	uint32_t pd_region_low; /* first address it maps, in units of what one of level 0 does */
-	uint16_t pd_region_high;
+	uint8_t pd_region_high;
 	uint8_t pd_level;
-	bool pd_dead;		 /* unlinked: whoever waited for the lock starts over */
-	struct pt_page *pd_next; /* spares, chain, gather, limbo */
+	bool pd_dead;  /* unlinked: whoever waited for the lock starts over */
+	bool pd_swept; /* linked, and A was cleared in its entries: pd_swept_gen is set */
+	union {
+		struct pt_page *pd_next; /* spares, chain, gather, limbo */
+		uint64_t pd_swept_gen;	 /* the generation that completes that (pmap_quiet.c) */
+	};
 	union {
 		struct { /* until it is dead */
 			/* generation that completes the last restriction made here; 0: none */
@@ -202,6 +206,8 @@ enum pt_visit {
 	PT_VISIT_WAIT,	/* a slot that somebody is about to refill */
 };
 
+#define PT_LINE_WORDS 8 /* entries of a cache line */
+
 /*
  * One operation over a range. visit() is called with a table locked and a leaf of it that lies in
  * the range, and says what becomes of it. Whether one that reaches beyond the range (pr_partial)
@@ -234,6 +240,9 @@ struct pmap_range {
 	enum pt_change pr_change; /* the strongest that lines of it have had */
 	unsigned int pr_prot;
 	unsigned int pr_how;
+	bool pr_skips;	/* passes over tables that nobody went through (pmap_quiet.c) */
+	gpa_t pr_swept; /* up to there it is known of which: those with a bit set are busy */
+	uint8_t pr_busy[HOST_TABLE_WORDS / PT_LINE_WORDS];
 	uint64_t *pr_bitmap;
 	uint64_t pr_found;
 };
@@ -248,8 +257,6 @@ pmap_range_covers(const struct pmap_range *r, const struct pt_page *t)
 }
 
 /* ---- Lines (pmap_line.c) --------------------------------------------------------------------- */
-
-#define PT_LINE_WORDS 8 /* entries of a cache line */
 
 struct pt_line {
 	pt_entry_t pl_pte[PT_LINE_WORDS];
@@ -291,6 +298,14 @@ gpa_t pmap_lines_visit(struct pmap_range *r, struct pt_page *t, gpa_t gpa, gpa_t
 /* Removes what is not wired in a valid range; *kept is the number of wired leaves passed over. */
 void pmap_remove_unwired(struct pmap *pm, gpa_t start, gpa_t end, uint64_t *kept,
 			 struct pmap_gather *g);
+
+/* ---- Quiet tables (pmap_quiet.c) ------------------------------------------------------------- */
+
+/*
+ * c is where the range has come to, at gpa, in a table of 4 KiB leaves: how far the tables from
+ * there on are quiet. gpa if that one is not. In an epoch section.
+ */
+gpa_t pmap_quiet_until(struct pmap_range *r, const struct pt_cursor *c, gpa_t gpa);
 
 /* ---- Unlinking (pmap_unlink.c) --------------------------------------------------------------- */
 
@@ -357,6 +372,10 @@ void pmap_gather_table(struct pmap_gather *g, struct pt_page *t);
  * generation that completes it.
  */
 void pmap_stamp(struct pt_page *t, gpa_t gpa, uint64_t len);
+/* The generation that completes what locked operations have done up to now. */
+uint64_t pmap_gen_due(const struct pmap *pm);
+/* Whether it is not complete yet. 0 is. */
+bool pmap_gen_pending(const struct pmap *pm, uint64_t gen);
 /* Whether a restriction made in locked table t may still be cached around. */
 bool pmap_stamp_pending(const struct pt_page *t);
 /*

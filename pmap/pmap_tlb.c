@@ -502,6 +502,12 @@ pmap_invalidate_all(struct pmap *pm)
 
 /* ---- Stamps --------------------------------------------------------------------------------- */
 
+uint64_t
+pmap_gen_due(const struct pmap *pm)
+{
+	return gen_next(host_load_acquire(&pm->pm_gen));
+}
+
 void
 pmap_stamp(struct pt_page *t, gpa_t gpa, uint64_t len)
 {
@@ -514,28 +520,28 @@ pmap_stamp(struct pt_page *t, gpa_t gpa, uint64_t len)
 	 * then the read. The restriction itself was a locked operation, and came before both.
 	 */
 	pend_range(pm, gpa, gpa + len);
-	t->pd_stamp = gen_next(host_load_acquire(&pm->pm_gen));
+	t->pd_stamp = pmap_gen_due(pm);
 }
 
-static bool
-is_pending(const struct pmap *pm, uint64_t stamp)
+bool
+pmap_gen_pending(const struct pmap *pm, uint64_t gen)
 {
-	return stamp != 0 && !gen_reached(host_load_acquire(&pm->pm_completed), stamp);
+	return gen != 0 && !gen_reached(host_load_acquire(&pm->pm_completed), gen);
 }
 
 bool
 pmap_stamp_pending(const struct pt_page *t)
 {
 	HOST_ASSERT(host_lock_held(&t->pd_lock));
-	return is_pending(t->pd_pmap, t->pd_stamp);
+	return pmap_gen_pending(t->pd_pmap, t->pd_stamp);
 }
 
 /* Only what is pending counts: an old stamp may come before or after any other. */
 static void
 note_gone(struct pt_page *parent, uint64_t stamp)
 {
-	if (is_pending(parent->pd_pmap, stamp) &&
-	    (!is_pending(parent->pd_pmap, parent->pd_gone) || gen_reached(stamp, parent->pd_gone)))
+	if (pmap_gen_pending(parent->pd_pmap, stamp) &&
+	    (!pmap_gen_pending(parent->pd_pmap, parent->pd_gone) || gen_reached(stamp, parent->pd_gone)))
 		parent->pd_gone = stamp;
 }
 

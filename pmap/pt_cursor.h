@@ -19,6 +19,7 @@
 struct pt_cursor {
 	struct pt_page *pc_table;  /* the deepest */
 	struct pt_page *pc_parent; /* what points to it; NULL at the root */
+	struct host_word *pc_above; /* the entry that does; unknown at the root, and by a hint */
 	unsigned int pc_level;	   /* of pc_table */
 	unsigned int pc_index;	   /* of the entry for the address, in pc_table */
 	struct host_word *pc_word; /* that entry */
@@ -32,6 +33,7 @@ pt_cursor_begin(struct pt_cursor *c, struct pmap *pm, gpa_t gpa)
 	HOST_ASSERT(host_epoch_held());
 	c->pc_table = pm->pm_root;
 	c->pc_parent = NULL;
+	c->pc_above = NULL;
 	c->pc_level = pm->pm_fmt.pf_levels - 1u;
 	c->pc_index = pt_index(gpa, c->pc_level);
 	c->pc_word = &pm->pm_root->pd_words[c->pc_index];
@@ -51,6 +53,7 @@ pt_cursor_down(struct pt_cursor *c, struct pmap *pm, gpa_t gpa)
 	const hpa_t hpa = pte_hpa(&pm->pm_fmt, c->pc_pte, 0);
 
 	c->pc_parent = c->pc_table;
+	c->pc_above = c->pc_word;
 	c->pc_table = pt_page_of(hpa);
 	c->pc_level--;
 	c->pc_index = pt_index(gpa, c->pc_level);
@@ -66,6 +69,21 @@ pt_cursor_seek(struct pt_cursor *c, struct pmap *pm, gpa_t gpa, unsigned int lev
 	pt_cursor_begin(c, pm, gpa);
 	while (c->pc_level > level && pt_cursor_down(c, pm, gpa))
 		;
+}
+
+/*
+ * Sets A in the entry that leads to a table of 4 KiB leaves, as hardware does: software is about to
+ * set M in the table, or has (clause 12).
+ */
+static inline void
+pt_mark_used(const struct pt_fmt *f, struct host_word *above)
+{
+	pt_entry_t pte = pte_load(above);
+
+	while ((~pte & f->pf_table_a) != 0 && pte_is_table(f, pte, 1)) {
+		if (pte_cas(above, &pte, pte | f->pf_table_a))
+			return;
+	}
 }
 
 #endif /* PMAP_PT_CURSOR_H */

@@ -54,6 +54,7 @@
 #define SOFT_WIRED PT_BIT(54)
 #define SOFT_X PT_BIT(55)
 #define SOFT_FROZEN PT_BIT(56)
+#define SOFT_QUIET PT_BIT(58)
 
 /*
  * Above this, dropping the whole context is cheaper than INVLPG after INVLPG (as Linux, 33 pages).
@@ -170,6 +171,7 @@ fill_ept(struct pt_fmt *f, const struct pt_caps *caps)
 		f->pf_m = EPT_D;
 		f->pf_x_mask = EPT_X;
 		f->pf_a_clear = EPT_A;
+		f->pf_table_a = EPT_A;
 	}
 	f->pf_x_val = f->pf_x_mask;
 	/* Under emulation read is the accessed flag: an entry without it shows nothing. */
@@ -221,6 +223,7 @@ pt_fmt_init(struct pt_fmt *f, enum pt_type type, const struct pt_caps *caps)
 		.pf_phys_limit = PT_BIT(caps->pc_phys_bits),
 		.pf_wired = SOFT_WIRED,
 		.pf_frozen = SOFT_FROZEN,
+		.pf_quiet = SOFT_QUIET,
 	};
 	switch (type) {
 	case PT_X86:
@@ -232,6 +235,7 @@ pt_fmt_init(struct pt_fmt *f, enum pt_type type, const struct pt_caps *caps)
 		 * Nested walks are user accesses (APM vol. 2 15.25.5), and G has no meaning there.
 		 */
 		fill_x86(f, caps, true, false);
+		f->pf_table_a = X86_A;
 		break;
 	default:
 		fill_ept(f, caps);

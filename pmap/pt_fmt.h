@@ -96,6 +96,8 @@ struct pt_fmt {
 	pt_entry_t pf_soft_ad; /* the bits a fault must set in software; 0 with hardware A/D */
 	pt_entry_t pf_leaf;    /* constant bits of each leaf (U, G, ignore PAT) */
 	pt_entry_t pf_table;   /* constant bits of an entry that points to a table */
+	pt_entry_t pf_table_a; /* A of such an entry; 0: going by it has no use (pmap_quiet.c) */
+	pt_entry_t pf_quiet;   /* software, there: a flush is over since A was cleared */
 	pt_entry_t pf_wired;   /* software: counts as wired */
 	pt_entry_t pf_frozen;  /* software: the value of a slot that nobody may fill; not valid */
 	pt_entry_t pf_memattr[2][PT_MEMATTR_COUNT]; /* [level > 0][type] */

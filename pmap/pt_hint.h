@@ -33,8 +33,24 @@ pt_unlink_end(struct pmap *pm)
 	host_fetch_add(&pm->pm_unlinks_ended, 1);
 }
 
-/* Goes to gpa, as deep as there are tables. Then pc_parent is not known. */
+/*
+ * A was cleared in entries that lead to tables: hints do not know it any more. As if a table had
+ * been taken out, and given back at once.
+ */
 static inline void
+pt_hints_void(struct pmap *pm)
+{
+	pt_unlink_begin(pm);
+	pt_unlink_end(pm);
+	host_fetch_add(&pm->pm_unlinked_freed, 1);
+}
+
+/*
+ * Goes to gpa, as deep as there are tables. Then pc_parent and pc_above are not known. If it is to
+ * a table of 4 KiB leaves, A is set in the entry that leads there, and has not been cleared as long
+ * as pm_unlinks_begun is what is returned.
+ */
+static inline uint64_t
 pt_hint_seek(struct pt_cursor *c, struct pmap *pm, gpa_t gpa)
 {
 	struct pt_hint *const hint = &pm->pm_cpus[host_cpu()].pc_hint;
@@ -46,20 +62,24 @@ pt_hint_seek(struct pt_cursor *c, struct pmap *pm, gpa_t gpa)
 	if (t != NULL && hint->ph_region == region && hint->ph_begun == begun) {
 		c->pc_table = t;
 		c->pc_parent = NULL;
+		c->pc_above = NULL;
 		c->pc_level = 0;
 		c->pc_index = pt_index(gpa, 0);
 		c->pc_word = &hint->ph_words[c->pc_index];
 		c->pc_pte = pte_load_acquire(c->pc_word);
-		return;
+		return begun;
 	}
 
 	const bool quiet = host_load_acquire(&pm->pm_unlinks_ended) == begun;
 
 	pt_cursor_seek(c, pm, gpa, 0);
+	if (c->pc_level == 0)
+		pt_mark_used(&pm->pm_fmt, c->pc_above);
 	hint->ph_table = quiet && c->pc_level == 0 ? c->pc_table : NULL;
 	hint->ph_words = c->pc_word - c->pc_index;
 	hint->ph_region = region;
 	hint->ph_begun = begun;
+	return begun;
 }
 
 #endif /* PMAP_PT_HINT_H */

@@ -35,7 +35,7 @@ pt_page_place(struct pt_page *t, unsigned int level, gpa_t gpa)
 
 	host_lock_init(&t->pd_lock, PMAP_RANK_TABLE(level));
 	t->pd_region_low = (uint32_t)region;
-	t->pd_region_high = (uint16_t)(region >> 32);
+	t->pd_region_high = (uint8_t)(region >> 32);
 	t->pd_level = (uint8_t)level;
 }
 
