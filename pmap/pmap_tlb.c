@@ -541,7 +541,8 @@ static void
 note_gone(struct pt_page *parent, uint64_t stamp)
 {
 	if (pmap_gen_pending(parent->pd_pmap, stamp) &&
-	    (!pmap_gen_pending(parent->pd_pmap, parent->pd_gone) || gen_reached(stamp, parent->pd_gone)))
+	    (!pmap_gen_pending(parent->pd_pmap, parent->pd_gone) ||
+	     gen_reached(stamp, parent->pd_gone)))
 		parent->pd_gone = stamp;
 }
 

@@ -17,13 +17,13 @@
  * of date as soon as it is read, so writers lock the table and look at pd_dead.
  */
 struct pt_cursor {
-	struct pt_page *pc_table;  /* the deepest */
-	struct pt_page *pc_parent; /* what points to it; NULL at the root */
+	struct pt_page *pc_table;   /* the deepest */
+	struct pt_page *pc_parent;  /* what points to it; NULL at the root */
 	struct host_word *pc_above; /* the entry that does; unknown at the root, and by a hint */
-	unsigned int pc_level;	   /* of pc_table */
-	unsigned int pc_index;	   /* of the entry for the address, in pc_table */
-	struct host_word *pc_word; /* that entry */
-	pt_entry_t pc_pte;	   /* and what was read there */
+	unsigned int pc_level;	    /* of pc_table */
+	unsigned int pc_index;	    /* of the entry for the address, in pc_table */
+	struct host_word *pc_word;  /* that entry */
+	pt_entry_t pc_pte;	    /* and what was read there */
 };
 
 /* At the root's entry for gpa. */

@@ -164,6 +164,21 @@ static const struct scenario scenarios[] = {
 		.sn_log = true,
 	},
 	{
+		.sn_info = {"idling", "tables that are written to, then for a while not, while the "
+				      "dirty log is read"},
+		.sn_weights = {[OP_RUN] = 20,
+			       [OP_CLEAN] = 40,
+			       [OP_CLEAR_MODIFY] = 5,
+			       [OP_INVALIDATE] = 4,
+			       [OP_REMOVE] = 6,
+			       [OP_DISCARD] = 2,
+			       [OP_PREFAULT] = 2},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_SMALL,
+		.sn_log = true,
+		.sn_whole = true,
+	},
+	{
 		.sn_info = {"superpages", "joining and splitting under running vCPUs"},
 		.sn_weights = {[OP_RUN] = 50,
 			       [OP_PROMOTE] = 15,

@@ -69,6 +69,7 @@ struct scenario {
 	bool sn_no_tables; /* in half of the seeds a table is often not to be had */
 	bool sn_fill;	   /* one 2 MiB is mapped page by page from the beginning */
 	bool sn_log;	   /* dirty logs are on from the beginning */
+	bool sn_whole;	   /* M is collected from whole tables, mostly */
 	bool sn_stalls;	   /* CPUs stand still for long, wherever they are */
 	bool sn_swarm;	   /* each seed draws a scenario of its own from this one */
 	bool sn_even;	   /* and makes no difference between what is rare and what is not */

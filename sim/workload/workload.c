@@ -192,6 +192,11 @@ do_some(struct workload *wl, enum op op)
 			break;
 		}
 	}
+	if (wl->wl_scenario->sn_whole && (op == OP_CLEAN || op == OP_CLEAR_MODIFY) &&
+	    sim_choose(SIM_CHOICE_WORKLOAD, 4) != 0) {
+		start &= ~(REGION_BYTES - 1);
+		stop = start + REGION_BYTES;
+	}
 	scenario_ops[op](sp, start, stop);
 	/* As a lock would: what was stored here is seen by whoever has the space next. */
 	host_fence();
