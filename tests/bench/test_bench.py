@@ -78,6 +78,8 @@ COUNTS = {
     # A gather for each 128 MiB.
     "mig.round": {"shootdowns": (8, 8), "kicks": (0, 0)},
 }
+# Tables that nobody went through are passed over, where hardware sets A on the way.
+PASSED_OVER = {"harvest.none": {"locked": (0, 8), "stores": (0, 64)}}
 # Emulated A and D: what was aged or cleaned goes by other rules.
 EMULATED = {"harvest.sparse", "harvest.dense", "age.live"}
 
@@ -89,6 +91,8 @@ def test_counts():
                 continue
             got = counted(row, arch)
             check("%s, %s: kicks" % (row, arch), got["counts"].get("kicks", 0) == 0)
+            if arch != "ept-noad":
+                bounds = {**bounds, **PASSED_OVER.get(row, {})}
             for name, (least, most) in bounds.items():
                 value = got["counts"].get(name.rstrip("/"), 0)
                 if name.endswith("/"):

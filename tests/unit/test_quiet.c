@@ -126,7 +126,7 @@ Test(quiet, only_what_was_looked_at_whole)
 	fx_each(in_part);
 }
 
-/* Software sets M: in a new leaf, with the lock and without, by a hint or not, and in an old one. */
+/* Software sets M: in a new leaf, with the lock and without, by a hint or not; in an old one. */
 static void
 by_software(struct fx *x)
 {
