@@ -304,20 +304,14 @@ promote_locked(struct pt_page *parent, struct pt_page *t, struct pt_page **spare
 	return error;
 }
 
-int
-pmap_promote(struct pmap *pm, gpa_t gpa, unsigned int level, struct pmap_gather *g)
+/* One attempt. -ENOMEM: it takes a spare, and *spare is none. */
+static int
+promote_once(struct pmap *pm, gpa_t gpa, unsigned int level, struct pt_page **spare,
+	     struct pmap_gather *g)
 {
-	struct pt_page *spare = NULL;
 	struct pt_cursor c;
 	pt_entry_t refill = 0;
 	int error = -ENOENT;
-
-	if (level == 0 || gpa >= pm->pm_fmt.pf_limit)
-		return -EINVAL;
-	if (level >= pm->pm_fmt.pf_leaf_levels)
-		return -EOPNOTSUPP;
-	/* Only a wired one keeps it; whether these are, only the lock will tell. */
-	spare = pt_page_alloc(pm, 0, 0);
 
 	host_epoch_enter();
 	pt_cursor_seek(&c, pm, gpa, level - 1);
@@ -328,7 +322,7 @@ pmap_promote(struct pmap *pm, gpa_t gpa, unsigned int level, struct pmap_gather 
 	if (c.pc_level == level - 1) {
 		host_lock(&parent->pd_lock);
 		host_lock(&t->pd_lock);
-		error = promote_locked(parent, t, &spare, g, &refill);
+		error = promote_locked(parent, t, spare, g, &refill);
 		host_unlock(&t->pd_lock);
 		host_unlock(&parent->pd_lock);
 	}
@@ -338,6 +332,23 @@ pmap_promote(struct pmap *pm, gpa_t gpa, unsigned int level, struct pmap_gather 
 		make(parent, pt_index(gpa, level), refill, g);
 		error = 0;
 	}
+	return error;
+}
+
+int
+pmap_promote(struct pmap *pm, gpa_t gpa, unsigned int level, struct pmap_gather *g)
+{
+	struct pt_page *spare = NULL;
+	int error;
+
+	if (level == 0 || gpa >= pm->pm_fmt.pf_limit)
+		return -EINVAL;
+	if (level >= pm->pm_fmt.pf_leaf_levels)
+		return -EOPNOTSUPP;
+	/* Only a wired superpage keeps a spare; that these are wired, the lock tells. Then anew. */
+	do {
+		error = promote_once(pm, gpa, level, &spare, g);
+	} while (error == -ENOMEM && spare == NULL && (spare = pt_page_alloc(pm, 0, 0)) != NULL);
 	pt_spares_free(spare);
 	return error;
 }

@@ -517,3 +517,24 @@ Test(oom, promote_and_demote)
 {
 	fx_each(promote_wired);
 }
+
+/* What is not wired keeps no spare, and asks for none. */
+static void
+promote_unwired(struct fx *x)
+{
+	if (x->fx_levels < 2)
+		return;
+	for (unsigned int i = 0; i < HOST_TABLE_WORDS; i++)
+		fx_assert(fx_enter(x, AT + i * PAGE, FX_HPA + i * PAGE, PMAP_PROT_RWX, PMAP_PROT_W,
+				   0) == 0);
+	host_posix_fail_alloc(1, true);
+	fx_assert(fx_promote(x, AT, 1) == 0);
+	fx_assert(host_posix_failed_allocs() == 0);
+	host_posix_fail_alloc(0, false);
+	fx_assert(fx_leaf(x, AT).pl_level == 1 && fx_stats(x).st_spares == 0);
+}
+
+Test(oom, promote_unwired_without_memory)
+{
+	fx_each(promote_unwired);
+}
