@@ -31,19 +31,35 @@ take_slot(struct pt_page *t, unsigned int index)
 	return pte_is_settled(f, pte) ? pte : pte_xchg(&t->pd_words[index], f->pf_frozen);
 }
 
-/* Eight leaves that are as they are, none of them wired. */
-static bool
-take_settled_line(const struct pt_page *t, unsigned int index, struct taken *tk)
+/*
+ * Lines from slot `index` on in which all leaves are as they are, none of them wired. Returns where
+ * that ends. Meanwhile the lines of `next` are brought near.
+ */
+static unsigned int
+take_settled(const struct pt_page *t, unsigned int index, const struct host_word *next,
+	     struct taken *tk)
 {
 	const struct pt_fmt *const f = &t->pd_pmap->pm_fmt;
-	const struct pt_line line = pt_line_load(&t->pd_words[index]);
+	const pt_entry_t PG_A = f->pf_a;
+	const pt_entry_t PG_M = f->pf_m;
+	const pt_entry_t PG_RW = f->pf_rw;
+	const pt_entry_t PG_WIRED = f->pf_wired;
+	const struct host_word *const words = t->pd_words;
+	unsigned int i = index;
 
-	if (!(line.pl_all & f->pf_a) || (!(line.pl_all & f->pf_m) && (line.pl_any & f->pf_rw)) ||
-	    (line.pl_any & f->pf_wired))
-		return false;
-	tk->tk_leaves += PT_LINE_WORDS;
-	tk->tk_change = PT_CHANGE_FLUSH;
-	return true;
+	for (; i < HOST_TABLE_WORDS; i += PT_LINE_WORDS) {
+		const struct pt_line line = pt_line_load(&words[i]);
+
+		__builtin_prefetch(&next[i]);
+		if (!(line.pl_all & PG_A) || (!(line.pl_all & PG_M) && (line.pl_any & PG_RW)) ||
+		    (line.pl_any & PG_WIRED))
+			break;
+	}
+	if (i > index) {
+		tk->tk_leaves += i - index;
+		tk->tk_change = PT_CHANGE_FLUSH;
+	}
+	return i;
 }
 
 static void
@@ -73,16 +89,40 @@ take_line(struct pt_page *t, unsigned int index, struct taken *tk, struct pmap_g
 	}
 }
 
-/* Accounts for every leaf of unlinked, locked table t, and lets nobody add one. */
+/*
+ * The words of the table behind slot `index` of locked table parent, or else t's own: what will be
+ * looked at next, if it is the neighbor's turn. A CPU knows nothing of tables, and would wait for
+ * the first lines of each.
+ */
+static const struct host_word *
+neighbor_words(const struct pt_page *parent, unsigned int index, const struct pt_page *t)
+{
+	const struct pt_fmt *const f = &t->pd_pmap->pm_fmt;
+	pt_entry_t pte = 0;
+
+	if (index + 1 < HOST_TABLE_WORDS)
+		pte = pte_load(&parent->pd_words[index + 1]);
+	if (!pte_is_table(f, pte, parent->pd_level))
+		return t->pd_words;
+	__builtin_prefetch(pt_page_of(pte_hpa(f, pte, 0)), 1);
+	return host_table_words(pte_hpa(f, pte, 0));
+}
+
+/*
+ * Accounts for every leaf of unlinked, locked table t, and lets nobody add one. Meanwhile the lines
+ * of `next` are brought near.
+ */
 static void
-take_table(struct pt_page *t, struct pmap_gather *g)
+take_table(struct pt_page *t, const struct host_word *next, struct pmap_gather *g)
 {
 	struct pmap *const pm = t->pd_pmap;
 	const bool quiet = pm->pm_note == NULL;
 	struct taken tk = {.tk_change = PT_CHANGE_NONE};
 
 	for (unsigned int i = 0; i < HOST_TABLE_WORDS; i += PT_LINE_WORDS) {
-		if (!quiet || !take_settled_line(t, i, &tk))
+		if (quiet)
+			i = take_settled(t, i, next, &tk);
+		if (i < HOST_TABLE_WORDS)
 			take_line(t, i, &tk, g);
 	}
 	pmap_account_leaves(pm, 0, t->pd_level, -tk.tk_leaves);
@@ -105,17 +145,26 @@ freeze_table(struct pt_page *t, struct pmap_gather *g)
 	}
 }
 
-/* Whether locked table t has slots that freezing could not undo: child tables, or frozen ones. */
+/*
+ * Whether locked table t has slots that freezing could not undo: child tables, or frozen ones. A
+ * superpage is told from both by a bit; so eight slots are nothing but superpages if all have it.
+ */
 static bool
 has_subtables(const struct pt_page *t)
 {
 	const struct pt_fmt *const f = &t->pd_pmap->pm_fmt;
 
-	for (unsigned int i = 0; i < HOST_TABLE_WORDS && t->pd_level > 0; i++) {
-		const pt_entry_t pte = pte_load(&t->pd_words[i]);
+	for (unsigned int i = 0; i < HOST_TABLE_WORDS && t->pd_level > 0; i += PT_LINE_WORDS) {
+		const struct pt_line line = pt_line_load(&t->pd_words[i]);
 
-		if (pte_is_table(f, pte, t->pd_level) || pte_is_frozen(f, pte))
-			return true;
+		if ((line.pl_all & f->pf_ps) || line.pl_any == 0)
+			continue;
+		for (unsigned int k = i; k < i + PT_LINE_WORDS; k++) {
+			const pt_entry_t pte = pte_load(&t->pd_words[k]);
+
+			if (pte_is_table(f, pte, t->pd_level) || pte_is_frozen(f, pte))
+				return true;
+		}
 	}
 	return false;
 }
@@ -124,8 +173,8 @@ has_subtables(const struct pt_page *t)
 static bool
 has_wired(const struct pt_page *t)
 {
-	for (unsigned int i = 0; i < HOST_TABLE_WORDS; i++) {
-		if (pte_load(&t->pd_words[i]) & t->pd_pmap->pm_fmt.pf_wired)
+	for (unsigned int i = 0; i < HOST_TABLE_WORDS; i += PT_LINE_WORDS) {
+		if (pt_line_load(&t->pd_words[i]).pl_any & t->pd_pmap->pm_fmt.pf_wired)
 			return true;
 	}
 	return false;
@@ -148,7 +197,7 @@ pmap_unlink(struct pmap_range *r, struct pt_page *parent, struct pt_page *t)
 		if (pmap_is_reference(pm))
 			freeze_table(t, r->pr_gather);
 		else
-			take_table(t, r->pr_gather);
+			take_table(t, neighbor_words(parent, index, t), r->pr_gather);
 		t->pd_dead = true;
 		pmap_stamp_unlinked(parent, t);
 		pmap_gather_table(r->pr_gather, t);
@@ -166,6 +215,9 @@ pmap_unlink_finished(struct pmap_range *r, gpa_t gpa)
 	struct pt_cursor c;
 
 	for (unsigned int level = 1; level + 1 < r->pr_pm->pm_fmt.pf_levels; level++) {
+		/* Most tables end where none above does: there is nothing to look for. */
+		if ((gpa & (pt_level_size(level + 1) - 1)) != 0)
+			return;
 		pt_cursor_seek(&c, r->pr_pm, gpa - 1, level);
 		if (c.pc_level != level)
 			continue;

@@ -87,6 +87,29 @@ Test(range, remove_takes_covered_tables_along)
 	fx_each(remove_tables);
 }
 
+/* Seven superpages and a child table in one line of a table, which goes with what is below it. */
+static void
+remove_mixed(struct fx *x)
+{
+	if (x->fx_levels < 2)
+		return;
+	for (unsigned int child = 0; child < PT_LINE_WORDS; child++) {
+		for (unsigned int i = 0; i < PT_LINE_WORDS; i++)
+			fx_assert(fx_enter(x, GIB + i * 2 * MIB, FX_HPA + i * 2 * MIB,
+					   PMAP_PROT_RWX, PMAP_PROT_W, i != child) == 0);
+		fx_remove(x, GIB, 2 * GIB);
+		fx_check(x);
+		fx_assert(fx_stats(x).st_resident_pages == 0);
+		fx_remove(x, 0, x->fx_limit);
+		fx_assert(fx_stats(x).st_tables == 1);
+	}
+}
+
+Test(range, remove_superpages_beside_a_table)
+{
+	fx_each(remove_mixed);
+}
+
 /* Everything that wired pages hold goes with the pmap, too: the fixture's end would find a leak. */
 static void
 destroy_full(struct fx *x)
