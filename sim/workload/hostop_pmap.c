@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "sim/oracle/invariants.h"
+#include "sim/story/story_record.h"
 
 #define BITMAP_WORDS (8 * REGION_PAGES / 64)
 #define BITMAP_BYTES_SPAN (8 * REGION_BYTES)
@@ -18,27 +19,53 @@
 /* ---- Unmapping ------------------------------------------------------------------------------ */
 
 /* Removes everything but wired maps. */
-void
-hostop_remove(struct space *sp, gpa_t start, gpa_t stop)
+static void
+remove_begin(struct hostop *ho, struct space *sp, gpa_t start, gpa_t stop)
 {
-	struct hostop ho;
 	gpa_t at = start;
 
-	hostop_begin_bare(&ho, sp, start, stop, WC_REMOVE);
+	hostop_begin_bare(ho, sp, start, stop, WC_REMOVE);
 	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
 		const struct region *const rg = &sp->sp_regions[r];
 
 		if (!rg->rg_wired || region_end(rg) <= at || rg->rg_base >= stop)
 			continue;
 		if (rg->rg_base > at)
-			hostop_must(pmap_remove(sp->sp_pmap, at, rg->rg_base, &ho.ho_gather),
+			hostop_must(pmap_remove(sp->sp_pmap, at, rg->rg_base, &ho->ho_gather),
 				    "pmap_remove");
 		at = region_end(rg);
 	}
 	if (at < stop)
-		hostop_must(pmap_remove(sp->sp_pmap, at, stop, &ho.ho_gather), "pmap_remove");
+		hostop_must(pmap_remove(sp->sp_pmap, at, stop, &ho->ho_gather), "pmap_remove");
+}
+
+void
+hostop_remove(struct space *sp, gpa_t start, gpa_t stop)
+{
+	struct hostop ho;
+
+	remove_begin(&ho, sp, start, stop);
 	hostop_flush(&ho);
 	hostop_end_bare(&ho);
+}
+
+/*
+ * All that one table maps, with the pages left to others before the shootdown: whoever works on
+ * them then finds no table, or a new one, and CPUs that still have what was there.
+ */
+void
+hostop_sweep(struct space *sp, gpa_t start, gpa_t stop)
+{
+	struct hostop ho;
+
+	start &= ~(REGION_BYTES - 1);
+	stop = start + REGION_BYTES;
+	remove_begin(&ho, sp, start, stop);
+	host_fence(); /* as who gives a lock back: ghosts of pages look at the tables */
+	hostop_give(&ho.ho_range);
+	hostop_flush(&ho);
+	STORY(done(0));
+	sp->sp_log_users--;
 }
 
 /* ---- Accessed and modified ------------------------------------------------------------------ */

@@ -49,6 +49,7 @@ enum op {
 	OP_HOSTILE,
 	OP_QUIET,
 	OP_SPLIT_WIRED,
+	OP_SWEEP,
 	OP_COUNT,
 };
 
@@ -71,6 +72,8 @@ struct scenario {
 	bool sn_log;	   /* dirty logs are on from the beginning */
 	bool sn_whole;	   /* M is collected from whole tables, mostly */
 	bool sn_stalls;	   /* CPUs stand still for long, wherever they are */
+	bool sn_hot;	   /* most goes where somebody has just been at work */
+	bool sn_window;	   /* a device's window, however small the world is */
 	bool sn_swarm;	   /* each seed draws a scenario of its own from this one */
 	bool sn_even;	   /* and makes no difference between what is rare and what is not */
 };

@@ -111,6 +111,40 @@ makes_sense(struct space *sp, gpa_t gpa, unsigned int access)
 	return rg != NULL && (access & ~(unsigned int)rg->rg_prot_max) == 0;
 }
 
+struct workload {
+	struct world wl_world;
+	const struct scenario *wl_scenario;
+	uint32_t wl_weights[OP_COUNT]; /* the scenario's, unless faults are asked for or refused */
+	enum scale wl_scale;
+	uint64_t wl_until; /* step at which CPUs stop */
+	bool wl_iommu;
+	bool wl_pressed;      /* pages are taken out of memory, and memory may be short */
+	bool wl_reclaims;     /* allocations fail, which makes vmspace look for pages */
+	struct space *wl_hot; /* with sn_hot: where somebody was at work last */
+	gpa_t wl_hot_start;
+	gpa_t wl_hot_stop;
+};
+
+/* Mostly where somebody has just been at work, if that is how it goes in this world. */
+static bool
+is_hot(const struct workload *wl, const struct space *sp)
+{
+	return wl->wl_scenario->sn_hot && wl->wl_hot == sp &&
+	       sim_choose(SIM_CHOICE_WORKLOAD, 4) != 0;
+}
+
+static gpa_t
+hot_place(const struct workload *wl, const struct space *sp)
+{
+	const gpa_t place = some_place(sp);
+	const struct region *rg;
+
+	if (!is_hot(wl, sp))
+		return place;
+	rg = hostop_region(wl->wl_hot, wl->wl_hot_start);
+	return rg->rg_base + place % (rg->rg_npages * SIM_PAGE_SIZE);
+}
+
 /* What a vCPU does next. */
 static bool
 next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
@@ -118,11 +152,10 @@ next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
 	static const uint32_t odds[] = {5, 5, 1};
 	static const unsigned int kinds[] = {PMAP_PROT_R, PMAP_PROT_W, PMAP_PROT_X};
 
-	(void)arg;
 	if (sim_choose(SIM_CHOICE_WORKLOAD, 16) == 0)
 		return false;
 	for (unsigned int i = 0; i < 3; i++) {
-		*gpa = some_place(v->vc_space);
+		*gpa = hot_place(arg, v->vc_space);
 		*gpa += some_word();
 		*access = kinds[sim_choose_weighted(SIM_CHOICE_WORKLOAD, 3, odds)];
 		if (makes_sense(v->vc_space, *gpa, *access))
@@ -133,17 +166,6 @@ next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
 
 /* ---- A CPU's program ------------------------------------------------------------------------ */
 
-struct workload {
-	struct world wl_world;
-	const struct scenario *wl_scenario;
-	uint32_t wl_weights[OP_COUNT]; /* the scenario's, unless faults are asked for or refused */
-	enum scale wl_scale;
-	uint64_t wl_until; /* step at which CPUs stop */
-	bool wl_iommu;
-	bool wl_pressed;  /* pages are taken out of memory, and memory may be short */
-	bool wl_reclaims; /* allocations fail, which makes vmspace look for pages */
-};
-
 static struct space *
 some_space(struct world *w)
 {
@@ -151,11 +173,12 @@ some_space(struct world *w)
 }
 
 static struct space *
-run_some(struct world *w)
+run_some(struct workload *wl)
 {
+	struct world *const w = &wl->wl_world;
 	struct space *const sp = some_space(w);
 
-	vcpu_run(&sp->sp_vcpus[sim_choose(SIM_CHOICE_WORKLOAD, sp->sp_nvcpus)], next_access, NULL);
+	vcpu_run(&sp->sp_vcpus[sim_choose(SIM_CHOICE_WORKLOAD, sp->sp_nvcpus)], next_access, wl);
 	return sp;
 }
 
@@ -170,6 +193,10 @@ do_some(struct workload *wl, enum op op)
 		return NULL;
 	sp->sp_users++;
 	some_range(sp, &start, &stop);
+	if (is_hot(wl, sp)) {
+		start = wl->wl_hot_start;
+		stop = wl->wl_hot_stop;
+	}
 	/* Where joining is the matter, much is done to what can be joined. */
 	if (op == OP_PROMOTE || op == OP_DEMOTE ||
 	    (wl->wl_scenario->sn_fill && sim_choose(SIM_CHOICE_WORKLOAD, 2) == 0)) {
@@ -197,6 +224,9 @@ do_some(struct workload *wl, enum op op)
 		start &= ~(REGION_BYTES - 1);
 		stop = start + REGION_BYTES;
 	}
+	wl->wl_hot = sp;
+	wl->wl_hot_start = start;
+	wl->wl_hot_stop = stop;
 	scenario_ops[op](sp, start, stop);
 	/* As a lock would: what was stored here is seen by whoever has the space next. */
 	host_fence();
@@ -241,7 +271,7 @@ cpu_program(void *arg)
 		vmop_enter(w);
 		sim_fault_scope(1 + op);
 		if (op == OP_RUN)
-			sp = run_some(w);
+			sp = run_some(wl);
 		else if (op == OP_OFFLINE)
 			cpu_bounce(w);
 		else
@@ -398,6 +428,9 @@ add_memory(const struct workload *wl, struct space *sp, gpa_t base)
 	sp->sp_many_base = base + 5 * gib;
 	add_maps(sp, base, space_add_seg(sp, SEG_SYSMEM, 16), scale == SCALE_TINY ? 2 : 4,
 		 scale == SCALE_TINY ? 8 : 4);
+	if (scale == SCALE_TINY && nx && wl->wl_scenario->sn_window)
+		add_movable(sp, base + 128 * SIM_PAGE_SIZE, space_add_seg(sp, SEG_WINDOW, 8),
+			    PMAP_PROT_RW);
 	if (scale == SCALE_TINY)
 		return;
 	if (scale == SCALE_FULL) {
