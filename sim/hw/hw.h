@@ -247,7 +247,7 @@ void hw_walk_over(const struct hw_context *ctx, uint64_t gpa,
  */
 bool hw_table_over(const struct hw_context *ctx, uint64_t gpa, unsigned int level,
 		   bool (*load)(void *arg, uint64_t hpa, uint64_t *value), void *arg,
-		   uint64_t *table, unsigned int *rights);
+		   uint64_t *table, unsigned int *rights, bool *accessed);
 
 /* ---- Invalidation -------------------------------------------------------------------------- */
 

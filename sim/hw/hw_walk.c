@@ -87,13 +87,14 @@ hw_walk_over(const struct hw_context *ctx, uint64_t gpa,
 bool
 hw_table_over(const struct hw_context *ctx, uint64_t gpa, unsigned int level,
 	      bool (*load)(void *arg, uint64_t hpa, uint64_t *value), void *arg, uint64_t *table,
-	      unsigned int *rights)
+	      unsigned int *rights, bool *accessed)
 {
 	unsigned int at = hw_context_levels(ctx);
 	uint64_t value;
 
 	*table = hw_context_root(ctx);
 	*rights = HW_READ | HW_WRITE | HW_EXEC | HW_USER;
+	*accessed = true;
 	while (at-- > level) {
 		struct hw_entry e;
 
@@ -103,6 +104,7 @@ hw_table_over(const struct hw_context *ctx, uint64_t gpa, unsigned int level,
 		if (!e.en_present || e.en_bad != HW_FINE || e.en_leaf)
 			return false;
 		*rights &= e.en_rights;
+		*accessed &= e.en_accessed;
 		*table = e.en_addr;
 	}
 	return true;
@@ -195,9 +197,12 @@ only_stale(const struct hw_context *ctx, uint64_t gpa, struct hw_tlb_entry **fou
 	for (unsigned int i = 0; i < n; i++) {
 		uint64_t table;
 		unsigned int rights;
+		bool accessed;
 
-		if (!hw_table_over(ctx, gpa, found[i]->te_level, peek, NULL, &table, &rights) ||
-		    table != found[i]->te_hpa || rights != found[i]->te_rights ||
+		/* From the root, it would also set A where that is clear by now. */
+		if (!hw_table_over(ctx, gpa, found[i]->te_level, peek, NULL, &table, &rights,
+				   &accessed) ||
+		    !accessed || table != found[i]->te_hpa || rights != found[i]->te_rights ||
 		    found[i]->te_dead != 0)
 			found[kept++] = found[i];
 	}

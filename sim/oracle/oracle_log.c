@@ -338,11 +338,13 @@ allowed(const struct oracle_judged *j, load_fn *load)
 {
 	const struct hw_tlb_entry *e = j->jd_entry;
 	unsigned int rights;
+	bool accessed;
 	uint64_t table;
 
 	if (!e->te_table)
 		return leaf_allowed(j, load);
-	return hw_table_over(j->jd_ctx, e->te_gpa, e->te_level, load, NULL, &table, &rights) &&
+	return hw_table_over(j->jd_ctx, e->te_gpa, e->te_level, load, NULL, &table, &rights,
+			     &accessed) &&
 	       table == e->te_hpa && (e->te_rights & ~rights) == 0;
 }
 
