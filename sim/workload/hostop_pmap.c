@@ -61,7 +61,6 @@ hostop_sweep(struct space *sp, gpa_t start, gpa_t stop)
 	start &= ~(REGION_BYTES - 1);
 	stop = start + REGION_BYTES;
 	remove_begin(&ho, sp, start, stop);
-	host_fence(); /* as who gives a lock back: ghosts of pages look at the tables */
 	hostop_give(&ho.ho_range);
 	hostop_flush(&ho);
 	STORY(done(0));

@@ -429,8 +429,7 @@ add_memory(const struct workload *wl, struct space *sp, gpa_t base)
 	add_maps(sp, base, space_add_seg(sp, SEG_SYSMEM, 16), scale == SCALE_TINY ? 2 : 4,
 		 scale == SCALE_TINY ? 8 : 4);
 	if (scale == SCALE_TINY && nx && wl->wl_scenario->sn_window)
-		add_movable(sp, base + 128 * SIM_PAGE_SIZE, space_add_seg(sp, SEG_WINDOW, 8),
-			    PMAP_PROT_RW);
+		add_movable(sp, base + 2 * gib, space_add_seg(sp, SEG_WINDOW, 8), PMAP_PROT_RW);
 	if (scale == SCALE_TINY)
 		return;
 	if (scale == SCALE_FULL) {
