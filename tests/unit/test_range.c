@@ -87,14 +87,16 @@ Test(range, remove_takes_covered_tables_along)
 	fx_each(remove_tables);
 }
 
+#define LINE 8 /* entries of a cache line */
+
 /* Seven superpages and a child table in one line of a table, which goes with what is below it. */
 static void
 remove_mixed(struct fx *x)
 {
 	if (x->fx_levels < 2)
 		return;
-	for (unsigned int child = 0; child < PT_LINE_WORDS; child++) {
-		for (unsigned int i = 0; i < PT_LINE_WORDS; i++)
+	for (unsigned int child = 0; child < LINE; child++) {
+		for (unsigned int i = 0; i < LINE; i++)
 			fx_assert(fx_enter(x, GIB + i * 2 * MIB, FX_HPA + i * 2 * MIB,
 					   PMAP_PROT_RWX, PMAP_PROT_W, i != child) == 0);
 		fx_remove(x, GIB, 2 * GIB);
