@@ -262,6 +262,28 @@ hostop_demote(struct space *sp, gpa_t start, gpa_t stop)
 		hostop_must(error, "pmap_demote");
 }
 
+/* A superpage is split and joined again, and its pages are used meanwhile. */
+void
+hostop_rejoin(struct space *sp, gpa_t start, gpa_t stop)
+{
+	const unsigned int from = sim_choose(SIM_CHOICE_WORKLOAD, sp->sp_nregions);
+
+	for (unsigned int i = 0; i < sp->sp_nregions; i++) {
+		const struct region *const rg = &sp->sp_regions[(from + i) % sp->sp_nregions];
+		unsigned int turns = 1 + sim_choose(SIM_CHOICE_WORKLOAD, 64);
+
+		if (!rg->rg_super || rg->rg_absent)
+			continue;
+		start = rg->rg_base;
+		stop = start + REGION_BYTES;
+		hostop_demote(sp, start, stop);
+		while (turns-- > 0)
+			sim_point(SIM_USER, NULL);
+		hostop_promote(sp, start, stop);
+		return;
+	}
+}
+
 /* ---- Questions, and the rest ---------------------------------------------------------------- */
 
 /* The answer is as of some instant: where it still holds, it names the page's frame. */

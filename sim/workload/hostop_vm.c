@@ -513,6 +513,15 @@ hostop_split_wired(struct space *sp, gpa_t start, gpa_t stop)
 	}
 }
 
+/* A map's rights are set, and it is wired: as memory is made ready for a device. */
+void
+hostop_grant(struct space *sp, gpa_t start, gpa_t stop)
+{
+	hostop_protect(sp, start, stop);
+	if (hostop_region(sp, start)->rg_npages <= 64)
+		set_wired(sp, start, true, WC_WIRE);
+}
+
 /* ---- A guest's end -------------------------------------------------------------------------- */
 
 static bool

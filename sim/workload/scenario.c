@@ -59,6 +59,9 @@ hostop_fn *const scenario_ops[OP_COUNT] = {
 	[OP_QUIET] = vmop_quiet,
 	[OP_SPLIT_WIRED] = hostop_split_wired,
 	[OP_SWEEP] = hostop_sweep,
+	[OP_REJOIN] = hostop_rejoin,
+	[OP_GRANT] = hostop_grant,
+	[OP_MOVE_WINDOW] = vmop_move_window,
 };
 
 const char *const scenario_op_names[OP_COUNT] = {
@@ -103,6 +106,9 @@ const char *const scenario_op_names[OP_COUNT] = {
 	[OP_QUIET] = "quiet",
 	[OP_SPLIT_WIRED] = "split-wired",
 	[OP_SWEEP] = "sweep",
+	[OP_REJOIN] = "rejoin",
+	[OP_GRANT] = "grant",
+	[OP_MOVE_WINDOW] = "move-window",
 };
 
 /* What is done to guests beyond their tables. */
@@ -123,9 +129,15 @@ const char *const scenario_op_names[OP_COUNT] = {
 	{                  \
 		RANDOM_OPS \
 	}
-#define SWARM_WEIGHTS                                            \
-	{                                                        \
-		RANDOM_OPS, [OP_SPLIT_WIRED] = 3, [OP_SWEEP] = 3 \
+#define SWARM_OPS RANDOM_OPS, [OP_SPLIT_WIRED] = 3, [OP_SWEEP] = 3
+#define SWARM_WEIGHTS     \
+	{                 \
+		SWARM_OPS \
+	}
+/* Here weights only tell what there is. */
+#define RUSH_WEIGHTS                                                             \
+	{                                                                        \
+		SWARM_OPS, [OP_REJOIN] = 1, [OP_GRANT] = 1, [OP_MOVE_WINDOW] = 1 \
 	}
 
 static const struct scenario scenarios[] = {
@@ -423,7 +435,7 @@ static const struct scenario scenarios[] = {
 	{
 		.sn_info = {"rush",
 			    "the swarm, in which rare operations come as often as all others"},
-		.sn_weights = SWARM_WEIGHTS,
+		.sn_weights = RUSH_WEIGHTS,
 		.sn_scale = SCALE_FULL,
 		.sn_swarm = true,
 		.sn_even = true,
@@ -486,26 +498,21 @@ enum {
 };
 
 static const uint8_t kind_of[OP_COUNT] = {
-	[OP_REMOVE] = KIND_TABLES,   [OP_SWEEP] = KIND_TABLES,
-	[OP_PREFAULT] = KIND_TABLES, [OP_INVALIDATE] = KIND_TABLES,
-	[OP_DRAIN] = KIND_TABLES,    [OP_PROTECT] = KIND_RIGHTS,
-	[OP_WIDEN] = KIND_RIGHTS,    [OP_NX] = KIND_RIGHTS,
-	[OP_MIGRATE] = KIND_PAGES,   [OP_DISCARD] = KIND_PAGES,
-	[OP_PAGEOUT] = KIND_PAGES,   [OP_WIRE] = KIND_WIRING,
-	[OP_UNWIRE] = KIND_WIRING,   [OP_SPLIT_WIRED] = KIND_WIRING,
-	[OP_ATTACH] = KIND_WIRING,   [OP_DETACH] = KIND_WIRING,
-	[OP_PROMOTE] = KIND_SIZES,   [OP_DEMOTE] = KIND_SIZES,
-	[OP_CLEAN] = KIND_MARKS,     [OP_LOG] = KIND_MARKS,
-	[OP_LOG_BACK] = KIND_MARKS,  [OP_CLEAR_MODIFY] = KIND_MARKS,
-	[OP_AGE] = KIND_MARKS,	     [OP_REFERENCED] = KIND_MARKS,
-	[OP_PEEK] = KIND_MARKS,	     [OP_HOLD] = KIND_HOLDS,
-	[OP_HOLD_SEG] = KIND_HOLDS,  [OP_TOUCH] = KIND_HOLDS,
-	[OP_RELEASE] = KIND_HOLDS,   [OP_COPY] = KIND_HOLDS,
-	[OP_MOVE_MAP] = KIND_MAPS,   [OP_MANY_MAPS] = KIND_MAPS,
-	[OP_RESET] = KIND_MAPS,	     [OP_NEW_SEG] = KIND_MAPS,
-	[OP_RECREATE] = KIND_MAPS,   [OP_EXTRACT] = KIND_REST,
-	[OP_MISUSE] = KIND_REST,     [OP_OFFLINE] = KIND_REST,
-	[OP_HOSTILE] = KIND_REST,    [OP_QUIET] = KIND_REST,
+	[OP_REMOVE] = KIND_TABLES,     [OP_SWEEP] = KIND_TABLES,     [OP_PREFAULT] = KIND_TABLES,
+	[OP_INVALIDATE] = KIND_TABLES, [OP_DRAIN] = KIND_TABLES,     [OP_PROTECT] = KIND_RIGHTS,
+	[OP_WIDEN] = KIND_RIGHTS,      [OP_NX] = KIND_RIGHTS,	     [OP_MIGRATE] = KIND_PAGES,
+	[OP_DISCARD] = KIND_PAGES,     [OP_PAGEOUT] = KIND_PAGES,    [OP_WIRE] = KIND_WIRING,
+	[OP_GRANT] = KIND_WIRING,      [OP_UNWIRE] = KIND_WIRING,    [OP_SPLIT_WIRED] = KIND_WIRING,
+	[OP_ATTACH] = KIND_WIRING,     [OP_DETACH] = KIND_WIRING,    [OP_PROMOTE] = KIND_SIZES,
+	[OP_REJOIN] = KIND_SIZES,      [OP_DEMOTE] = KIND_SIZES,     [OP_CLEAN] = KIND_MARKS,
+	[OP_LOG] = KIND_MARKS,	       [OP_LOG_BACK] = KIND_MARKS,   [OP_CLEAR_MODIFY] = KIND_MARKS,
+	[OP_AGE] = KIND_MARKS,	       [OP_REFERENCED] = KIND_MARKS, [OP_PEEK] = KIND_MARKS,
+	[OP_HOLD] = KIND_HOLDS,	       [OP_HOLD_SEG] = KIND_HOLDS,   [OP_TOUCH] = KIND_HOLDS,
+	[OP_RELEASE] = KIND_HOLDS,     [OP_COPY] = KIND_HOLDS,	     [OP_MOVE_MAP] = KIND_MAPS,
+	[OP_MOVE_WINDOW] = KIND_MAPS,  [OP_MANY_MAPS] = KIND_MAPS,   [OP_RESET] = KIND_MAPS,
+	[OP_NEW_SEG] = KIND_MAPS,      [OP_RECREATE] = KIND_MAPS,    [OP_EXTRACT] = KIND_REST,
+	[OP_MISUSE] = KIND_REST,       [OP_OFFLINE] = KIND_REST,     [OP_HOSTILE] = KIND_REST,
+	[OP_QUIET] = KIND_REST,
 };
 
 /* Guests run in every seed; of the rest a third is left out, a third comes often. */

@@ -128,7 +128,7 @@ void vmop_hold_bytes(struct space *sp, gpa_t gpa, uint64_t len, unsigned int pro
 
 /* ---- vmop_map.c ----------------------------------------------------------------------------- */
 
-hostop_fn vmop_move, vmop_many, vmop_reset, vmop_new_seg;
+hostop_fn vmop_move, vmop_move_window, vmop_many, vmop_reset, vmop_new_seg;
 
 /* ---- vmop_mode.c ---------------------------------------------------------------------------- */
 

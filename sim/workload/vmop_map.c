@@ -182,14 +182,12 @@ region_at(struct space *sp, gpa_t start)
 	return &sp->sp_regions[sim_choose(SIM_CHOICE_WORKLOAD, sp->sp_nregions)];
 }
 
-void
-vmop_move(struct space *sp, gpa_t start, gpa_t stop)
+static void
+move(struct space *sp, struct region *rg)
 {
-	struct region *const rg = region_at(sp, start);
 	struct region *to = rg;
 	struct pages pa = {rg->rg_seg, 0, rg->rg_seg->sg_npages};
 
-	(void)stop;
 	pages_take(&pa);
 	if (!rg->rg_absent && unmap_region(sp, rg))
 		to = other_place(sp, rg);
@@ -197,6 +195,29 @@ vmop_move(struct space *sp, gpa_t start, gpa_t stop)
 	if (to->rg_absent && (to != rg || sim_choose(SIM_CHOICE_WORKLOAD, 4) != 0))
 		map_region(sp, to);
 	pages_set(&pa, false);
+}
+
+void
+vmop_move(struct space *sp, gpa_t start, gpa_t stop)
+{
+	(void)stop;
+	move(sp, region_at(sp, start));
+}
+
+/* What a guest does to a device's registers when it sets up the device. */
+void
+vmop_move_window(struct space *sp, gpa_t start, gpa_t stop)
+{
+	(void)start;
+	(void)stop;
+	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
+		struct region *const rg = &sp->sp_regions[r];
+
+		if (rg->rg_seg->sg_kind == SEG_WINDOW && !rg->rg_absent) {
+			move(sp, rg);
+			return;
+		}
+	}
 }
 
 /* ---- Many maps ------------------------------------------------------------------------------ */

@@ -530,7 +530,7 @@ typedef void hostop_fn(struct space *sp, gpa_t start, gpa_t end);
 hostop_fn hostop_remove, hostop_migrate, hostop_discard, hostop_protect, hostop_widen, hostop_clean,
 	hostop_log, hostop_clear_modify, hostop_age, hostop_referenced, hostop_peek, hostop_promote,
 	hostop_demote, hostop_prefault, hostop_wire, hostop_unwire, hostop_split_wired,
-	hostop_sweep, hostop_extract, hostop_invalidate, hostop_drain, hostop_misuse,
-	hostop_recreate;
+	hostop_sweep, hostop_rejoin, hostop_grant, hostop_extract, hostop_invalidate, hostop_drain,
+	hostop_misuse, hostop_recreate;
 
 #endif /* SIM_WORLD_H */
