@@ -29,7 +29,6 @@ vm_pager_destroy(struct vm_object *ob)
 {
 	if (ob->ob_pager != NULL)
 		host_pager_destroy(ob->ob_pager);
-	ob->ob_pager = NULL;
 }
 
 /* ---- Frames ---------------------------------------------------------------------------------- */

@@ -121,6 +121,8 @@ used_all_the_time(struct vf *x)
 	host_posix_set_hooks(NULL);
 	vf_assert(freed == 1);
 	vf_assert(!vf_info(x, RAM).pi_resident);
+	/* Twice, at both ends of a lap, in two laps, and then no more is asked. */
+	vf_assert(us.us_times <= 5);
 	vf_verify(x);
 }
 
