@@ -7,6 +7,7 @@
  */
 
 #include "tests/unit/pmap_fixture.h"
+#include "pmap/pmap_priv.h"
 
 #include <string.h>
 
