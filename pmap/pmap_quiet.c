@@ -41,6 +41,7 @@ sweep_entry(const struct pmap_range *r, struct pt_page *parent, unsigned int ind
 	struct host_word *const w = &parent->pd_words[index];
 	pt_entry_t pte = pte_load(w);
 
+	HOST_ASSERT(host_lock_held(&parent->pd_lock));
 	/* Leaves and empty slots never have it. */
 	if ((pte & (PG_A | f->pf_quiet)) == f->pf_quiet)
 		return false;
