@@ -423,14 +423,35 @@ is_shown(const struct space *sp, const struct region *rg)
 	return false;
 }
 
+/*
+ * A device's pages are in no log, and what one that begins takes out of the tables is nobody's. As
+ * for others, what another operation works on is left to it.
+ */
+static void
+window_switched(struct space *sp, const struct region *rg)
+{
+	for (unsigned int i = 0; sp->sp_log && i < rg->rg_npages; i++) {
+		const gpa_t gpa = rg->rg_base + (gpa_t)i * SIM_PAGE_SIZE;
+		struct page *const pg = &rg->rg_seg->sg_pages[rg->rg_first + i];
+		const bool noted = pg->pg_busy && pg->pg_noted;
+
+		m_collected(sp, pg, oracle_modified_now(sp, gpa), !pg->pg_busy);
+		pg->pg_noted = noted;
+	}
+}
+
 void
 oracle_log_switched(struct space *sp, bool initially_set)
 {
 	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
 		const struct region *const rg = &sp->sp_regions[r];
 
-		if (rg->rg_seg->sg_kind == SEG_WINDOW || (rg->rg_absent && is_shown(sp, rg)))
+		if (rg->rg_absent && is_shown(sp, rg))
 			continue;
+		if (rg->rg_seg->sg_kind == SEG_WINDOW) {
+			window_switched(sp, rg);
+			continue;
+		}
 		for (unsigned int i = 0; i < rg->rg_npages; i++)
 			page_switched(sp, &rg->rg_seg->sg_pages[rg->rg_first + i],
 				      rg->rg_base + (gpa_t)i * SIM_PAGE_SIZE, initially_set);
