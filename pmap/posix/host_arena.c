@@ -365,10 +365,11 @@ host_posix_alloc(size_t bytes)
 void
 host_posix_free(void *p, size_t bytes)
 {
-	unsigned char *const guard = (unsigned char *)p + bytes;
-
 	if (!p)
 		return;
+
+	unsigned char *const guard = (unsigned char *)p + bytes;
+
 	open_memory(guard, guard_of(bytes));
 	if (PMAP_CHECK >= 2) {
 		for (size_t i = 0; i < guard_of(bytes); i++)
