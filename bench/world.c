@@ -144,10 +144,11 @@ bench_table(struct bench *b, gpa_t gpa, unsigned int level)
 void
 bench_pass(struct bench *b, gpa_t gpa)
 {
-	const struct pt_fmt *const f = pmap_fmt(b->b_pm);
+	const pt_entry_t PG_A = pmap_fmt(b->b_pm)->pf_table_a;
+	struct host_word *const w = &bench_table(b, gpa, 1)[pt_index(gpa, 1)];
 
-	if (f->pf_table_a != 0)
-		host_fetch_or(&bench_table(b, gpa, 1)[pt_index(gpa, 1)], f->pf_table_a);
+	if (~host_load(w) & PG_A)
+		host_fetch_or(w, PG_A);
 }
 
 void
