@@ -45,29 +45,42 @@ emulate_once(struct pmap *pm, const struct pt_cursor *c, unsigned int access)
 	return 0;
 }
 
+/* The same under the lock of the table, as the reference form does. */
+static int
+emulate_locked(struct pmap *pm, gpa_t gpa, unsigned int access)
+{
+	struct pt_cursor c;
+	int error = -EAGAIN;
+
+	pt_cursor_seek(&c, pm, gpa, 0);
+	host_lock(&c.pc_table->pd_lock);
+	c.pc_pte = pte_load(c.pc_word);
+	if (!c.pc_table->pd_dead)
+		error = emulate_once(pm, &c, access);
+	host_unlock(&c.pc_table->pd_lock);
+	return error;
+}
+
+static int
+emulate_by_hint(struct pmap *pm, gpa_t gpa, unsigned int access)
+{
+	struct pt_cursor c;
+
+	pt_hint_seek(&c, pm, gpa);
+	return emulate_once(pm, &c, access);
+}
+
 int
 pmap_emulate_accessed_dirty(struct pmap *pm, gpa_t gpa, unsigned int access)
 {
-	const bool locks = pmap_is_reference(pm);
 	int error;
 
 	if (gpa >= pm->pm_fmt.pf_limit || access == 0 || access >= PMAP_PROT_COUNT)
 		return -EINVAL;
 	do {
-		struct pt_cursor c;
-
 		host_epoch_enter();
-		if (locks)
-			pt_cursor_seek(&c, pm, gpa, 0);
-		else
-			pt_hint_seek(&c, pm, gpa);
-		if (locks) {
-			host_lock(&c.pc_table->pd_lock);
-			c.pc_pte = pte_load(c.pc_word);
-		}
-		error = locks && c.pc_table->pd_dead ? -EAGAIN : emulate_once(pm, &c, access);
-		if (locks)
-			host_unlock(&c.pc_table->pd_lock);
+		error = pmap_is_reference(pm) ? emulate_locked(pm, gpa, access)
+					      : emulate_by_hint(pm, gpa, access);
 		host_epoch_exit();
 		if (error == -EAGAIN)
 			host_relax();
