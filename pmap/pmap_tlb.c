@@ -265,20 +265,27 @@ pmap_kicked(struct pmap *pm, struct pmap_slot *s)
 
 /* ---- Generations ---------------------------------------------------------------------------- */
 
-/* Adds a range to what the next generation asks for. Before the initiator reads pm_gen. */
+/* What the next generation asks for. */
+static void
+set_pending(struct pmap *pm, gpa_t start, gpa_t end)
+{
+	HOST_ASSERT(host_lock_held(&pm->pm_pending_lock));
+	pm->pm_pending_start = start;
+	pm->pm_pending_end = end;
+}
+
+/* Adds a range to it. Before the initiator reads pm_gen. */
 static void
 pend_range(struct pmap *pm, gpa_t start, gpa_t end)
 {
 	if (pm->pm_fmt.pf_invlpg_pages == 0 || start >= end)
 		return;
 	host_lock(&pm->pm_pending_lock);
-	if (pm->pm_pending_start == pm->pm_pending_end) {
-		pm->pm_pending_start = start;
-		pm->pm_pending_end = end;
-	} else {
-		pm->pm_pending_start = start < pm->pm_pending_start ? start : pm->pm_pending_start;
-		pm->pm_pending_end = end > pm->pm_pending_end ? end : pm->pm_pending_end;
+	if (pm->pm_pending_start != pm->pm_pending_end) {
+		start = start < pm->pm_pending_start ? start : pm->pm_pending_start;
+		end = end > pm->pm_pending_end ? end : pm->pm_pending_end;
 	}
+	set_pending(pm, start, end);
 	host_unlock(&pm->pm_pending_lock);
 }
 
@@ -308,8 +315,7 @@ begin_generation(struct pmap *pm, uint64_t gen)
 		host_store(&r->gr_start, pm->pm_pending_start);
 		host_store(&r->gr_end, pm->pm_pending_end);
 		host_store_release(&r->gr_gen, next);
-		pm->pm_pending_start = 0;
-		pm->pm_pending_end = 0;
+		set_pending(pm, 0, 0);
 		if ((next & (PMAP_GEN_WINDOW - 1)) == 0)
 			force_slots(pm);
 		host_xchg(&pm->pm_gen, next);
