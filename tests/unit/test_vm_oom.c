@@ -373,6 +373,8 @@ op_system(struct attempt *a)
 	const int error = vm_system_create(&cfg, &sys);
 
 	(void)a;
+	/* It can do without nothing that it asks for. */
+	vf_assert((error != 0) == (host_posix_failed_allocs() != 0));
 	vf_assert((sys != NULL) == (error == 0));
 	if (sys != NULL)
 		vm_system_destroy(sys);
