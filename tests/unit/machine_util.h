@@ -51,6 +51,24 @@ run_on(struct sim_machine *m, const program_fn *programs, void *arg)
 	return r;
 }
 
+/* The same on a machine of its own, which is prepared, and left as it was, outside of the run. */
+__attribute__((unused)) static void
+run_between(const struct sim_config *cfg, program_fn set_up, const program_fn *programs,
+	    program_fn tear_down)
+{
+	struct sim_machine *m = machine(cfg);
+	struct sim_report r;
+
+	cr_assert_eq(sim_machine_call(m, set_up, NULL, &r), SIM_RUN_PASSED);
+	for (unsigned int i = 0; i < cfg->sc_cpus; i++)
+		cr_assert_eq(sim_spawn(m, i, programs[i], NULL), 0);
+	cr_assert_eq(sim_machine_run(m, &r), SIM_RUN_PASSED, "seed %llu: %s: %s",
+		     (unsigned long long)cfg->sc_seed, r.sr_check, r.sr_message);
+	cr_assert_eq(sim_machine_call(m, tear_down, NULL, &r), SIM_RUN_PASSED, "seed %llu: %s: %s",
+		     (unsigned long long)cfg->sc_seed, r.sr_check, r.sr_message);
+	sim_machine_destroy(m);
+}
+
 /* The same on a machine of its own. */
 __attribute__((unused)) static struct sim_report
 run(const struct sim_config *cfg, const program_fn *programs, void *arg)

@@ -115,26 +115,16 @@ Test(clean, nobody_writes_by_what_was_cached_before)
 	uint64_t cached = 0;
 
 	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-		struct sim_config cfg = config(3, seed);
+		const struct sim_config cfg = config(3, seed);
 		struct pmap_slot slot = {0};
-		struct sim_report r;
-		struct sim_machine *m;
 
 		memset(&t, 0, sizeof(t));
 		t.slot = &slot;
-		m = sim_machine_create(&cfg, NULL, 0);
-		cr_assert_not_null(m);
-		cr_assert_eq(sim_machine_call(m, set_up, NULL, &r), SIM_RUN_PASSED);
-		cr_assert_eq(sim_spawn(m, 0, clears, NULL), 0);
-		cr_assert_eq(sim_spawn(m, 1, flushes_and_clears, NULL), 0);
-		cr_assert_eq(sim_spawn(m, 2, guest, NULL), 0);
-		cr_assert_eq(sim_machine_run(m, &r), SIM_RUN_PASSED, "seed %llu: %s: %s",
-			     (unsigned long long)seed, r.sr_check, r.sr_message);
-		cr_assert_eq(sim_machine_call(m, tear_down, NULL, &r), SIM_RUN_PASSED);
+		run_between(&cfg, set_up, (program_fn[]){clears, flushes_and_clears, guest},
+			    tear_down);
 		cr_assert_eq(t.lost, 0, "seed %llu: %llu writes that nobody reports",
 			     (unsigned long long)seed, (unsigned long long)t.lost);
 		cached += t.cached;
-		sim_machine_destroy(m);
 	}
 	cr_assert_gt(cached, 0);
 }

@@ -57,22 +57,11 @@ each_seed(program_fn set_up, program_fn one, program_fn other, program_fn tear_d
 		cfg.sc_pager = true;
 		cfg.sc_stalls = seed % 2 != 0;
 		cfg.sc_run_lengths = 1 + seed / 2 % 7;
-		struct sim_machine *const m = sim_machine_create(&cfg, NULL, 0);
-		struct sim_report r;
 
-		cr_assert_not_null(m);
 		memset(&t, 0, sizeof(t));
-		cr_assert_eq(sim_machine_call(m, set_up, NULL, &r), SIM_RUN_PASSED);
-		cr_assert_eq(sim_spawn(m, 0, one, NULL), 0);
-		cr_assert_eq(sim_spawn(m, 1, other, NULL), 0);
-		cr_assert_eq(sim_machine_run(m, &r), SIM_RUN_PASSED, "seed %llu: %s: %s",
-			     (unsigned long long)seed, r.sr_check, r.sr_message);
-		cr_assert_eq(sim_machine_call(m, tear_down, NULL, &r), SIM_RUN_PASSED,
-			     "seed %llu: %s: %s", (unsigned long long)seed, r.sr_check,
-			     r.sr_message);
+		run_between(&cfg, set_up, (program_fn[]){one, other}, tear_down);
 		cr_assert_eq(t.error, 0, "seed %llu: error %d", (unsigned long long)seed, t.error);
 		look(seed);
-		sim_machine_destroy(m);
 	}
 }
 

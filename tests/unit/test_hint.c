@@ -118,23 +118,13 @@ fault_on_it(void *arg)
 Test(hint, does_not_outlive_its_table)
 {
 	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-		struct sim_config cfg = config(3, seed);
-		struct sim_report r;
-		struct sim_machine *m;
+		const struct sim_config cfg = config(3, seed);
 
 		memset(&t, 0, sizeof t);
-		m = sim_machine_create(&cfg, NULL, 0);
-		cr_assert_not_null(m);
-		cr_assert_eq(sim_machine_call(m, set_up, NULL, &r), SIM_RUN_PASSED);
-		cr_assert_eq(sim_spawn(m, 0, remove_it, NULL), 0);
-		cr_assert_eq(sim_spawn(m, 1, enter_it, NULL), 0);
-		cr_assert_eq(sim_spawn(m, 2, fault_on_it, NULL), 0);
-		cr_assert_eq(sim_machine_run(m, &r), SIM_RUN_PASSED, "seed %llu: %s: %s",
-			     (unsigned long long)seed, r.sr_check, r.sr_message);
-		cr_assert_eq(sim_machine_call(m, tear_down, NULL, &r), SIM_RUN_PASSED);
+		run_between(&cfg, set_up, (program_fn[]){remove_it, enter_it, fault_on_it},
+			    tear_down);
 		cr_assert_eq(t.wrong, 0, "seed %llu: what was told was not true",
 			     (unsigned long long)seed);
-		sim_machine_destroy(m);
 	}
 }
 
@@ -200,17 +190,9 @@ stay(void *arg)
 
 Test(hint, saves_the_way_down)
 {
-	struct sim_config cfg = config(1, 1);
-	struct sim_report r;
-	struct sim_machine *m;
+	const struct sim_config cfg = config(1, 1);
 
 	memset(&t, 0, sizeof t);
-	m = sim_machine_create(&cfg, NULL, 0);
-	cr_assert_not_null(m);
-	cr_assert_eq(sim_machine_call(m, set_up, NULL, &r), SIM_RUN_PASSED);
-	cr_assert_eq(sim_spawn(m, 0, stay, NULL), 0);
-	cr_assert_eq(sim_machine_run(m, &r), SIM_RUN_PASSED);
-	cr_assert_eq(sim_machine_call(m, tear_down, NULL, &r), SIM_RUN_PASSED);
+	run_between(&cfg, set_up, (program_fn[]){stay}, tear_down);
 	cr_assert_eq(t.wrong, 0);
-	sim_machine_destroy(m);
 }

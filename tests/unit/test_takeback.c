@@ -97,23 +97,13 @@ Test(takeback, leaves_what_was_wired)
 	uint64_t taken_back = 0;
 
 	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-		struct sim_config cfg = config(2, seed);
-		struct sim_report r;
-		struct sim_machine *m;
+		const struct sim_config cfg = config(2, seed);
 
 		memset(&t, 0, sizeof t);
-		m = sim_machine_create(&cfg, NULL, 0);
-		cr_assert_not_null(m);
-		cr_assert_eq(sim_machine_call(m, set_up, NULL, &r), SIM_RUN_PASSED);
-		cr_assert_eq(sim_spawn(m, 0, fault_on_it, NULL), 0);
-		cr_assert_eq(sim_spawn(m, 1, wire_it, NULL), 0);
-		cr_assert_eq(sim_machine_run(m, &r), SIM_RUN_PASSED, "%s: %s", r.sr_check,
-			     r.sr_message);
-		cr_assert_eq(sim_machine_call(m, tear_down, NULL, &r), SIM_RUN_PASSED);
+		run_between(&cfg, set_up, (program_fn[]){fault_on_it, wire_it}, tear_down);
 		cr_assert_eq(t.lost, 0, "seed %llu: the wired page was gone %llu times",
 			     (unsigned long long)seed, (unsigned long long)t.lost);
 		taken_back += t.taken_back;
-		sim_machine_destroy(m);
 	}
 	cr_assert_gt(taken_back, 0, "nothing was ever taken back");
 }
