@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The skep authors */
+
+/*
+ * A scenario for each seed: "swarm" draws the world and the operations. What all do at once hides
+ * some bugs, since one operation undoes what another needs; leaving half of them out at random
+ * brings those together that nobody thought of. "rush" does the same to operations that are all
+ * alike: what the swarm has seldom, such as pageout, meets what is seldom there, too.
+ */
+
+#include "sim/workload/scenario.h"
+#include "sim/workload/workload.h"
+
+/* Salts of what is drawn here; workload.c has those below 64. */
+enum {
+	SALT_SCALE = 64,
+	SALT_TRAITS,
+	SALT_WEIGHTS, /* and one more for each operation */
+	SALT_KINDS = 128,
+};
+
+/* Kinds of operations, by what they are about. Guests run in every seed. */
+enum {
+	KIND_TABLES,
+	KIND_RIGHTS,
+	KIND_PAGES,
+	KIND_WIRING,
+	KIND_SIZES,
+	KIND_MARKS,
+	KIND_HOLDS,
+	KIND_MAPS,
+	KIND_REST,
+	KIND_COUNT,
+};
+
+static const uint8_t kind_of[OP_COUNT] = {
+	[OP_REMOVE] = KIND_TABLES,     [OP_SWEEP] = KIND_TABLES,     [OP_PREFAULT] = KIND_TABLES,
+	[OP_INVALIDATE] = KIND_TABLES, [OP_DRAIN] = KIND_TABLES,     [OP_PROTECT] = KIND_RIGHTS,
+	[OP_WIDEN] = KIND_RIGHTS,      [OP_NX] = KIND_RIGHTS,	     [OP_MIGRATE] = KIND_PAGES,
+	[OP_DISCARD] = KIND_PAGES,     [OP_PAGEOUT] = KIND_PAGES,    [OP_WIRE] = KIND_WIRING,
+	[OP_GRANT] = KIND_WIRING,      [OP_UNWIRE] = KIND_WIRING,    [OP_SPLIT_WIRED] = KIND_WIRING,
+	[OP_ATTACH] = KIND_WIRING,     [OP_DETACH] = KIND_WIRING,    [OP_PROMOTE] = KIND_SIZES,
+	[OP_REJOIN] = KIND_SIZES,      [OP_DEMOTE] = KIND_SIZES,     [OP_CLEAN] = KIND_MARKS,
+	[OP_LOG] = KIND_MARKS,	       [OP_LOG_BACK] = KIND_MARKS,   [OP_CLEAR_MODIFY] = KIND_MARKS,
+	[OP_AGE] = KIND_MARKS,	       [OP_REFERENCED] = KIND_MARKS, [OP_PEEK] = KIND_MARKS,
+	[OP_HOLD] = KIND_HOLDS,	       [OP_HOLD_SEG] = KIND_HOLDS,   [OP_TOUCH] = KIND_HOLDS,
+	[OP_RELEASE] = KIND_HOLDS,     [OP_COPY] = KIND_HOLDS,	     [OP_MOVE_MAP] = KIND_MAPS,
+	[OP_MOVE_WINDOW] = KIND_MAPS,  [OP_MANY_MAPS] = KIND_MAPS,   [OP_RESET] = KIND_MAPS,
+	[OP_NEW_SEG] = KIND_MAPS,      [OP_RECREATE] = KIND_MAPS,    [OP_EXTRACT] = KIND_REST,
+	[OP_MISUSE] = KIND_REST,       [OP_OFFLINE] = KIND_REST,     [OP_HOSTILE] = KIND_REST,
+	[OP_QUIET] = KIND_REST,
+};
+
+/* Guests run in every seed; of the rest a third is left out, a third comes often. */
+static uint32_t
+weight_swarm(uint64_t drawn, uint32_t weight)
+{
+	static const uint32_t times[] = {0, 1, 4};
+
+	return weight * times[drawn % 3];
+}
+
+/*
+ * Where all are alike half of them are left out, each for itself; or whole kinds are, in half of
+ * the seeds, so that what is there meets itself again and again.
+ */
+static uint32_t
+weight_even(uint64_t seed, unsigned int op, uint64_t drawn)
+{
+	static const uint32_t some[] = {0, 0, 4, 16}, most[] = {0, 4, 16, 16};
+
+	if (workload_hash(seed, SALT_KINDS) % 2 != 0)
+		return some[drawn % 4];
+	if (workload_hash(seed, SALT_KINDS + 1 + kind_of[op]) % 3 != 0)
+		return 0;
+	return most[drawn % 4];
+}
+
+void
+scenario_draw(const struct scenario *from, uint64_t seed, struct scenario *out)
+{
+	static const enum scale scales[] = {SCALE_TINY, SCALE_TINY, SCALE_SMALL, SCALE_FULL};
+	const uint64_t traits = workload_hash(seed, SALT_TRAITS);
+
+	*out = *from;
+	if (!from->sn_swarm)
+		return;
+	out->sn_scale = scales[workload_hash(seed, SALT_SCALE) % 4];
+	out->sn_guests_only = traits % 4 != 0;
+	out->sn_fill = (traits >> 8) % 2 == 0;
+	out->sn_log = (traits >> 16) % 4 == 0;
+	out->sn_stalls = (traits >> 24) % 4 == 0;
+	out->sn_no_tables = (traits >> 32) % 4 == 0;
+	out->sn_hot = (traits >> 40) % 2 == 0;
+	out->sn_window = (traits >> 48) % 4 == 0;
+	for (unsigned int op = 0; op < OP_COUNT; op++) {
+		const uint64_t drawn = workload_hash(seed, SALT_WEIGHTS + op);
+		uint32_t *const weight = &out->sn_weights[op];
+
+		if (op == OP_RUN || *weight == 0)
+			continue;
+		*weight =
+			from->sn_even ? weight_even(seed, op, drawn) : weight_swarm(drawn, *weight);
+	}
+}
