@@ -223,6 +223,9 @@ pmap_harvest(struct pmap *pm, gpa_t start, gpa_t end, unsigned int how, uint64_t
 
 	const bool accessed = (how & PMAP_HARVEST_ACCESSED) != 0;
 	const bool peek = (how & PMAP_HARVEST_PEEK) != 0;
+	const bool skips =
+		!peek && !accessed && !pmap_is_reference(pm) && pm->pm_fmt.pf_table_a != 0;
+	struct pmap_quiet quiet = {0};
 	struct pmap_range r = {
 		.pr_pm = pm,
 		.pr_start = start,
@@ -233,7 +236,7 @@ pmap_harvest(struct pmap *pm, gpa_t start, gpa_t end, unsigned int how, uint64_t
 				       : visit_clear_modified,
 		.pr_removed = report_leaf,
 		.pr_lax = peek || accessed,
-		.pr_skips = !peek && !accessed && !pmap_is_reference(pm) && pm->pm_fmt.pf_table_a,
+		.pr_quiet = skips ? &quiet : NULL,
 		.pr_how = how,
 		.pr_bitmap = bitmap,
 	};

@@ -208,6 +208,12 @@ enum pt_visit {
 
 #define PT_LINE_WORDS 8 /* entries of a cache line */
 
+/* Which tables under one of level 1 a range passes over, since nobody went through them. */
+struct pmap_quiet {
+	gpa_t pq_swept; /* it is known up to there: those with a bit set are to be looked at */
+	uint8_t pq_busy[HOST_TABLE_WORDS / PT_LINE_WORDS];
+};
+
 /*
  * One operation over a range. visit() is called with a table locked and a leaf of it that lies in
  * the range, and says what becomes of it. Whether one that reaches beyond the range (pr_partial)
@@ -240,9 +246,7 @@ struct pmap_range {
 	enum pt_change pr_change; /* the strongest that lines of it have had */
 	unsigned int pr_prot;
 	unsigned int pr_how;
-	bool pr_skips;	/* passes over tables that nobody went through (pmap_quiet.c) */
-	gpa_t pr_swept; /* up to there it is known of which: those with a bit set are busy */
-	uint8_t pr_busy[HOST_TABLE_WORDS / PT_LINE_WORDS];
+	struct pmap_quiet *pr_quiet; /* NULL: it looks at all tables */
 	uint64_t *pr_bitmap;
 	uint64_t pr_found;
 };

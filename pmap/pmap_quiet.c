@@ -76,7 +76,7 @@ sweep(struct pmap_range *r, struct pt_page *parent, gpa_t gpa)
 	const bool flushed = !parent->pd_swept || !pmap_gen_pending(pm, parent->pd_swept_gen);
 
 	for (unsigned int i = pt_index(gpa, 1); i <= last; i++) {
-		uint8_t *const busy = &r->pr_busy[i / PT_LINE_WORDS];
+		uint8_t *const busy = &r->pr_quiet->pq_busy[i / PT_LINE_WORDS];
 
 		if (i % PT_LINE_WORDS == 0 && is_quiet_line(f, parent, i)) {
 			*busy = 0;
@@ -94,17 +94,17 @@ sweep(struct pmap_range *r, struct pt_page *parent, gpa_t gpa)
 		pt_hints_void(pm);
 	}
 	host_unlock(&parent->pd_lock);
-	r->pr_swept = stop;
+	r->pr_quiet->pq_swept = stop;
 }
 
 gpa_t
 pmap_quiet_until(struct pmap_range *r, const struct pt_cursor *c, gpa_t gpa)
 {
-	if (r->pr_swept <= gpa)
+	if (r->pr_quiet->pq_swept <= gpa)
 		sweep(r, c->pc_parent, gpa);
-	while (gpa < r->pr_swept) {
+	while (gpa < r->pr_quiet->pq_swept) {
 		const unsigned int index = pt_index(gpa, 1);
-		const uint8_t busy = r->pr_busy[index / PT_LINE_WORDS];
+		const uint8_t busy = r->pr_quiet->pq_busy[index / PT_LINE_WORDS];
 		const unsigned int n = index % PT_LINE_WORDS == 0 && busy == 0 ? PT_LINE_WORDS : 1;
 
 		if (busy >> index % PT_LINE_WORDS & 1)

@@ -92,7 +92,7 @@ range_step(struct pmap_range *r, gpa_t gpa, enum pt_visit *how, unsigned int *le
 	struct pt_page *t = c.pc_table;
 
 	*level = c.pc_level;
-	if (r->pr_skips && c.pc_level == 0 && (gpa = pmap_quiet_until(r, &c, gpa)) != from)
+	if (r->pr_quiet != NULL && c.pc_level == 0 && (gpa = pmap_quiet_until(r, &c, gpa)) != from)
 		return gpa;
 	if (r->pr_unlinks && c.pc_parent != NULL && gpa == pt_page_gpa(t) &&
 	    pmap_range_covers(r, t) && pmap_unlink(r, c.pc_parent, t)) {
