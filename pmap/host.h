@@ -59,6 +59,12 @@ static inline void host_store(struct host_word *w, uint64_t value);
 static inline void host_store_release(struct host_word *w, uint64_t value);
 
 /*
+ * A load for a prefetch, of which nothing else may depend: a host to whom caches mean nothing
+ * returns 0, and the simulator does not see it.
+ */
+static inline uint64_t host_glance(const struct host_word *w);
+
+/*
  * Locked operations: atomic against every CPU and against hardware page walkers, and full fences.
  * host_xchg() and the fetch operations return the value they replaced. host_cas() stores value if
  * the word holds *old, and returns whether it did; if not, *old is what the word held instead.

@@ -161,6 +161,7 @@ pmap_lines_visit(struct pmap_range *r, struct pt_page *t, gpa_t gpa, gpa_t stop)
 {
 	const pt_entry_t frozen = r->pr_pm->pm_fmt.pf_frozen;
 	const pt_entry_t want = r->pr_want | frozen;
+	const struct host_word *const near = r->pr_near;
 	const struct host_word *const first = &t->pd_words[pt_index(gpa, 0)];
 	const struct host_word *const end = first + (stop - gpa) / HOST_PAGE_SIZE;
 	const struct host_word *w = first;
@@ -172,6 +173,7 @@ pmap_lines_visit(struct pmap_range *r, struct pt_page *t, gpa_t gpa, gpa_t stop)
 	for (; w + PT_LINE_WORDS <= end; w += PT_LINE_WORDS) {
 		const pt_entry_t any = pt_line_load(w).pl_any;
 
+		__builtin_prefetch(&near[w - t->pd_words]);
 		if (!(any & want))
 			continue;
 		if (any & frozen)

@@ -194,6 +194,22 @@ pt_page_end(const struct pt_page *t)
 	return pt_page_gpa(t) + (pt_level_size(t->pd_level) << 9);
 }
 
+/*
+ * The words of the table that pte, the entry behind the one that leads to t, leads to, or else t's
+ * own: to be brought near meanwhile, if the neighbor is next. A CPU knows nothing of tables, and
+ * would wait for the first lines of each.
+ */
+static inline const struct host_word *
+pt_neighbor_words(const struct pt_page *t, pt_entry_t pte)
+{
+	const struct pt_fmt *const f = &t->pd_pmap->pm_fmt;
+
+	if (!pte_is_table(f, pte, t->pd_level + 1u))
+		return t->pd_words;
+	__builtin_prefetch(pt_page_of(pte_hpa(f, pte, 0)), 1);
+	return host_table_words(pte_hpa(f, pte, 0));
+}
+
 #include "pmap/pt_cursor.h"
 #include "pmap/pt_hint.h"
 
@@ -233,9 +249,10 @@ struct pmap_range {
 	 */
 	void (*pr_line)(struct pmap_range *r, struct pt_page *t, unsigned int index);
 	pt_entry_t pr_want;
-	pt_entry_t pr_clear; /* pmap_lines_clear(): what those leaves lose */
-	pt_entry_t pr_dense; /* what all eight must have to lose it by plain stores */
-	bool pr_tells;	     /* pc_note is to learn of each M that goes */
+	const struct host_word *pr_near; /* lines of the table that is next, to be brought near */
+	pt_entry_t pr_clear;		 /* pmap_lines_clear(): what those leaves lose */
+	pt_entry_t pr_dense;		 /* what all eight must have to lose it by plain stores */
+	bool pr_tells;			 /* pc_note is to learn of each M that goes */
 	/* For the leaf of `level` at gpa, to be split and removed instead. May be NULL. */
 	void (*pr_removed)(struct pmap_range *r, gpa_t gpa, unsigned int level);
 	bool pr_unlinks;	  /* wholly covered tables go, with all they hold */

@@ -79,6 +79,18 @@ settle_table(struct pmap_range *r, struct pt_page *t, gpa_t from, gpa_t to)
 	r->pr_change = PT_CHANGE_NONE;
 }
 
+/* Finds what lines of 4 KiB leaves are next, behind the table at c. */
+static void
+look_ahead(struct pmap_range *r, const struct pt_cursor *c, gpa_t gpa)
+{
+	const gpa_t next = (gpa | (pt_level_size(1) - 1)) + 1;
+	pt_entry_t pte = 0;
+
+	if (next < r->pr_end && pt_index(next, 1) != 0)
+		pte = host_glance(c->pc_above + 1);
+	r->pr_near = pt_neighbor_words(c->pc_table, pte);
+}
+
 /* One table's worth of a range, in one epoch section. Returns how far it came, in which level. */
 static gpa_t
 range_step(struct pmap_range *r, gpa_t gpa, enum pt_visit *how, unsigned int *level)
@@ -94,6 +106,8 @@ range_step(struct pmap_range *r, gpa_t gpa, enum pt_visit *how, unsigned int *le
 	*level = c.pc_level;
 	if (r->pr_quiet != NULL && c.pc_level == 0 && (gpa = pmap_quiet_until(r, &c, gpa)) != from)
 		return gpa;
+	if (r->pr_want != 0 && c.pc_level == 0)
+		look_ahead(r, &c, gpa);
 	if (r->pr_unlinks && c.pc_parent != NULL && gpa == pt_page_gpa(t) &&
 	    pmap_range_covers(r, t) && pmap_unlink(r, c.pc_parent, t)) {
 		gpa = pt_page_end(t);

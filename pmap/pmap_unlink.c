@@ -89,23 +89,15 @@ take_line(struct pt_page *t, unsigned int index, struct taken *tk, struct pmap_g
 	}
 }
 
-/*
- * The words of the table behind slot `index` of locked table parent, or else t's own: what will be
- * looked at next, if it is the neighbor's turn. A CPU knows nothing of tables, and would wait for
- * the first lines of each.
- */
+/* What comes after the table behind slot `index` of locked table parent. */
 static const struct host_word *
 neighbor_words(const struct pt_page *parent, unsigned int index, const struct pt_page *t)
 {
-	const struct pt_fmt *const f = &t->pd_pmap->pm_fmt;
 	pt_entry_t pte = 0;
 
 	if (index + 1 < HOST_TABLE_WORDS)
 		pte = pte_load(&parent->pd_words[index + 1]);
-	if (!pte_is_table(f, pte, parent->pd_level))
-		return t->pd_words;
-	__builtin_prefetch(pt_page_of(pte_hpa(f, pte, 0)), 1);
-	return host_table_words(pte_hpa(f, pte, 0));
+	return pt_neighbor_words(t, pte);
 }
 
 /*

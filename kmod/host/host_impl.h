@@ -38,6 +38,12 @@ host_load_acquire(const struct host_word *w)
 	return smp_load_acquire(&w->hw_value);
 }
 
+static inline uint64_t
+host_glance(const struct host_word *w)
+{
+	return READ_ONCE(w->hw_value);
+}
+
 static inline void
 host_store(struct host_word *w, uint64_t value)
 {

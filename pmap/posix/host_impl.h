@@ -126,6 +126,12 @@ host_load_acquire(const struct host_word *w)
 	return value;
 }
 
+static inline uint64_t
+host_glance(const struct host_word *w)
+{
+	return __atomic_load_n(&w->hw_value, __ATOMIC_RELAXED);
+}
+
 static inline void
 host_store(struct host_word *w, uint64_t value)
 {

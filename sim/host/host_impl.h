@@ -24,6 +24,13 @@ host_load_acquire(const struct host_word *w)
 	return sim_word_load(&w->hw_value, SIM_LOAD_ACQUIRE);
 }
 
+static inline uint64_t
+host_glance(const struct host_word *w)
+{
+	(void)w;
+	return 0;
+}
+
 static inline void
 host_store(struct host_word *w, uint64_t value)
 {
