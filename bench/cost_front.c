@@ -27,7 +27,7 @@ cost_front_run(const struct plan *plan, json_t *report)
 		json_t *const counted = spawn_json("pmap-cost", args, &code);
 
 		if (counted == NULL)
-			suite_failed(report, "cost", "all", "simulated", code);
+			report_failed(report, "cost", "all", "simulated", code);
 		else
 			json_array_append_new(all, counted);
 	}

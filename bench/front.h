@@ -34,9 +34,23 @@ struct plan {
 
 extern const char *const front_arches[FRONT_ARCHES];
 
+/* ---- What all use (front.c) ------------------------------------------------------------------ */
+
 /* A sentence on standard error; the second ends the program. */
 void front_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void front_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A name that was given is a row, or its beginning up to a dot; *by_name: the row itself. */
+bool plan_wants(const struct plan *plan, const char *row, bool *by_name);
+/* Everything about shootdowns: all was asked for, or "inv" as such. */
+bool plan_whole_inv(const struct plan *plan);
+
+double record_real(const json_t *object, const char *key);
+const char *record_text(const json_t *object, const char *key);
+/* Of a record: best value by best limit. */
+double record_ratio(const json_t *record);
+/* Says, and notes in the report, what failed; the run goes on. */
+void report_failed(json_t *report, const char *name, const char *arch, const char *tier, int code);
 
 /* ---- Workers (spawn.c) ----------------------------------------------------------------------- */
 
@@ -59,13 +73,6 @@ _Noreturn void spawn_become(const char *name, char **argv);
 json_t *suite_list(void);
 /* Runs what is planned; the report. Ends the program if it cannot. */
 json_t *suite_run(const struct plan *plan);
-
-/* Notes what failed in the report; the run goes on. */
-void suite_failed(json_t *report, const char *name, const char *arch, const char *tier, int code);
-/* Everything about shootdowns: all was asked for, or "inv" as such. */
-bool suite_whole_inv(const struct plan *plan);
-/* A name that was given is a row, or its beginning up to a dot; *by_name: the row itself. */
-bool suite_wanted(const struct plan *plan, const char *row, bool *by_name);
 
 /* ---- Shootdowns (inv_front.c) ---------------------------------------------------------------- */
 
@@ -109,10 +116,5 @@ bool scaling_draw(const json_t *report, const char *arch, const char *tier, stru
 bool page_svg(const char *folder, const json_t *report);
 /* pictures: the folder of those that others made, or NULL. */
 bool page_html(const char *path, const char *pictures, const json_t *report);
-
-/* Of a record: best value by best limit. */
-double record_ratio(const json_t *record);
-double record_real(const json_t *object, const char *key);
-const char *record_text(const json_t *object, const char *key);
 
 #endif /* BENCH_FRONT_H */

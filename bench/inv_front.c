@@ -105,7 +105,7 @@ refuse(const struct plan *plan, const char *name, const char *why, json_t *repor
 	json_t *known;
 	size_t i;
 
-	if (suite_wanted(plan, name, &by_name) && by_name)
+	if (plan_wants(plan, name, &by_name) && by_name)
 		front_fail(EX_TEMPFAIL, "%s cannot run here: %s", name, why);
 	json_array_foreach(json_object_get(report, "skipped"), i, known)
 	{
@@ -157,7 +157,7 @@ run_arch(const struct plan *plan, const char *arch, unsigned int tier, const cha
 		args[n++] = "3";
 	}
 	/* The comparison of schemes, and its pictures, once. */
-	if (!suite_whole_inv(plan) || json_object_get(report, "invalidation") != NULL) {
+	if (!plan_whole_inv(plan) || json_object_get(report, "invalidation") != NULL) {
 		args[n++] = "--rows-only";
 	} else if (plan->pl_pictures != NULL) {
 		args[n++] = "--svg";
@@ -166,7 +166,7 @@ run_arch(const struct plan *plan, const char *arch, unsigned int tier, const cha
 	args[n] = NULL;
 	measured = spawn_json(programs[tier], args, &code);
 	if (measured == NULL) {
-		suite_failed(report, "inv", arch, tiers[tier], code);
+		report_failed(report, "inv", arch, tiers[tier], code);
 		return;
 	}
 	add_rows(plan, measured, arch, tiers[tier], report);
@@ -188,17 +188,17 @@ inv_front_run(const struct plan *plan, const json_t *rows, json_t *report)
 		const char *const name = record_text(row, "name");
 		bool by_name;
 
-		if (json_object_get(row, "inv") == NULL || !suite_wanted(plan, name, &by_name))
+		if (json_object_get(row, "inv") == NULL || !plan_wants(plan, name, &by_name))
 			continue;
 		if (plan->pl_cpus < 2 && by_name)
 			front_fail(EX_TEMPFAIL, "%s cannot run here: it needs 2 CPUs, and has %u",
 				   name, plan->pl_cpus);
 		if (plan->pl_cpus < 2)
 			skip(report, name, "it needs 2 CPUs");
-		else if (!suite_whole_inv(plan) && n < SPAWN_ARGS_MAX - 16)
+		else if (!plan_whole_inv(plan) && n < SPAWN_ARGS_MAX - 16)
 			args[n++] = name;
 	}
-	if (plan->pl_cpus < 2 || (!suite_whole_inv(plan) && n == 0))
+	if (plan->pl_cpus < 2 || (!plan_whole_inv(plan) && n == 0))
 		return;
 	for (unsigned int a = 0; a < FRONT_ARCHES; a++) {
 		if (plan->pl_arch[a] && plan->pl_native)

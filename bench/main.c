@@ -11,14 +11,11 @@
 #include <errno.h>
 #include <glob.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
-
-const char *const front_arches[FRONT_ARCHES] = {"ept", "ept-noad", "rvi"};
 
 enum {
 	KEY_SVG = 256,
@@ -40,35 +37,6 @@ static const struct argp_option options[] = {
 	 0},
 	{0},
 };
-
-/* ---- Ends ------------------------------------------------------------------------------------ */
-
-void
-front_say(const char *format, ...)
-{
-	va_list ap;
-
-	fflush(stdout);
-	fputs("pmap-bench: ", stderr);
-	va_start(ap, format);
-	vfprintf(stderr, format, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-}
-
-void
-front_fail(int code, const char *format, ...)
-{
-	va_list ap;
-
-	fflush(stdout);
-	fputs("pmap-bench: ", stderr);
-	va_start(ap, format);
-	vfprintf(stderr, format, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	exit(code);
-}
 
 /* ---- Values ---------------------------------------------------------------------------------- */
 

@@ -12,26 +12,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-double
-record_real(const json_t *object, const char *key)
-{
-	return json_number_value(json_object_get(object, key));
-}
-
-const char *
-record_text(const json_t *object, const char *key)
-{
-	const char *const text = json_string_value(json_object_get(object, key));
-
-	return text != NULL ? text : "";
-}
-
-double
-record_ratio(const json_t *record)
-{
-	return record_real(record, "ratio");
-}
-
 json_t *
 suite_list(void)
 {
@@ -45,31 +25,6 @@ suite_list(void)
 	return rows;
 }
 
-bool
-suite_wanted(const struct plan *plan, const char *row, bool *by_name)
-{
-	*by_name = false;
-	for (unsigned int i = 0; i < plan->pl_nnames; i++) {
-		const size_t n = strlen(plan->pl_names[i]);
-
-		if (strncmp(row, plan->pl_names[i], n) == 0 && (row[n] == '\0' || row[n] == '.')) {
-			*by_name = row[n] == '\0';
-			return true;
-		}
-	}
-	return plan->pl_nnames == 0;
-}
-
-bool
-suite_whole_inv(const struct plan *plan)
-{
-	bool named = plan->pl_nnames == 0;
-
-	for (unsigned int i = 0; i < plan->pl_nnames; i++)
-		named |= strcmp(plan->pl_names[i], "inv") == 0;
-	return named;
-}
-
 static void
 check_names(const struct plan *plan, const json_t *rows)
 {
@@ -81,7 +36,7 @@ check_names(const struct plan *plan, const json_t *rows)
 		size_t k;
 
 		json_array_foreach(rows, k, row) any |=
-			suite_wanted(&one, record_text(row, "name"), &by_name);
+			plan_wants(&one, record_text(row, "name"), &by_name);
 		if (!any)
 			front_fail(EX_USAGE, "'%s': there is no such row; try: pmap-bench list",
 				   plan->pl_names[i]);
@@ -182,7 +137,7 @@ count_planned(const struct plan *plan, const json_t *rows)
 		char why[128];
 
 		if (json_object_get(row, "inv") == NULL &&
-		    suite_wanted(plan, record_text(row, "name"), &by_name) &&
+		    plan_wants(plan, record_text(row, "name"), &by_name) &&
 		    !cannot(plan, row, why, sizeof(why)))
 			planned += json_is_true(json_object_get(row, "any_arch")) ? 1 : arches;
 	}
@@ -203,16 +158,6 @@ progress_end(void)
 		fputs("\r\033[K", stderr);
 }
 
-void
-suite_failed(json_t *report, const char *name, const char *arch, const char *tier, int code)
-{
-	front_say("%s, %s, %s: left out, it failed (%d)", name, arch, tier, code);
-	json_array_append_new(json_object_get(report, "failed"),
-			      json_pack("{s:s, s:s, s:s, s:i}", "name", name, "arch", arch, "tier",
-					tier, "code", code));
-}
-
-/* One row of one type: its counts, then each tier. What fails is left out. */
 static void
 run_row(const struct plan *plan, const json_t *row, const char *arch, json_t *report)
 {
@@ -231,7 +176,7 @@ run_row(const struct plan *plan, const json_t *row, const char *arch, json_t *re
 	counted = spawn_worker("count", args, &code);
 	progress_end();
 	if (counted == NULL) {
-		suite_failed(report, name, arch, "count", code);
+		report_failed(report, name, arch, "count", code);
 		return;
 	}
 	for (unsigned int t = 0; t < 2; t++) {
@@ -245,7 +190,7 @@ run_row(const struct plan *plan, const json_t *row, const char *arch, json_t *re
 		measured = spawn_worker(tier, args, &code);
 		progress_end();
 		if (measured == NULL) {
-			suite_failed(report, name, arch, tier, code);
+			report_failed(report, name, arch, tier, code);
 			continue;
 		}
 		record = record_of(row, arch, tier, measured, counted);
@@ -299,7 +244,7 @@ suite_run(const struct plan *plan)
 		char why[128];
 		bool by_name;
 
-		if (!suite_wanted(plan, name, &by_name) || json_object_get(row, "inv") != NULL)
+		if (!plan_wants(plan, name, &by_name) || json_object_get(row, "inv") != NULL)
 			continue;
 		if (!cannot(plan, row, why, sizeof(why))) {
 			run_arches(plan, row, report);
@@ -310,7 +255,7 @@ suite_run(const struct plan *plan)
 		json_array_append_new(skipped, json_pack("{s:s, s:s}", "name", name, "why", why));
 	}
 	inv_front_run(plan, rows, report);
-	if (suite_whole_inv(plan))
+	if (plan_whole_inv(plan))
 		cost_front_run(plan, report);
 	machine_after(run);
 	json_decref(rows);
