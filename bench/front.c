@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The skep authors */
 
 /*
- * What all parts of pmap-bench share, so that none of them needs another for it: its sentences, what
- * is planned, and how a report is read.
+ * What all parts of pmap-bench share, so that none of them needs another for it: its sentences,
+ * what is planned, and how a report is read.
  */
 
 #include "bench/front.h"
