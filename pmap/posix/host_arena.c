@@ -15,26 +15,13 @@
  * nonsense and is told of what it wrote.
  */
 
+#include "pmap/posix/host_closed.h"
 #include "pmap/posix/host_posix.h"
 #include "pmap/posix/host_priv.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#if defined(PMAP_VALGRIND) && PMAP_VALGRIND
-#include <valgrind/memcheck.h>
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-#define HOST_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HOST_ASAN 1
-#endif
-#endif
-#ifdef HOST_ASAN
-#include <sanitizer/asan_interface.h>
-#endif
 
 #define MAGAZINE 64
 #define GUARD_BYTES (PMAP_CHECK >= 2 ? 64 : 0)
@@ -80,32 +67,6 @@ static void *
 words_of(uint32_t page)
 {
 	return host_posix_arena.pa_words + ((size_t)page << HOST_PAGE_SHIFT);
-}
-
-static void
-close_memory(void *start, size_t bytes)
-{
-#ifdef HOST_ASAN
-	ASAN_POISON_MEMORY_REGION(start, bytes);
-#endif
-#if defined(PMAP_VALGRIND) && PMAP_VALGRIND
-	(void)VALGRIND_MAKE_MEM_NOACCESS(start, bytes);
-#endif
-	(void)start;
-	(void)bytes;
-}
-
-static void
-open_memory(void *start, size_t bytes)
-{
-#ifdef HOST_ASAN
-	ASAN_UNPOISON_MEMORY_REGION(start, bytes);
-#endif
-#if defined(PMAP_VALGRIND) && PMAP_VALGRIND
-	(void)VALGRIND_MAKE_MEM_DEFINED(start, bytes);
-#endif
-	(void)start;
-	(void)bytes;
 }
 
 static void *

@@ -13,26 +13,13 @@
  * poison must still be there when a page is handed out again.
  */
 
+#include "pmap/posix/host_closed.h"
 #include "vmspace/posix/host_vm_priv.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#if defined(PMAP_VALGRIND) && PMAP_VALGRIND
-#include <valgrind/memcheck.h>
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-#define HOST_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HOST_ASAN 1
-#endif
-#endif
-#ifdef HOST_ASAN
-#include <sanitizer/asan_interface.h>
-#endif
 
 #define ORDERS (HOST_VM_POSIX_ORDER_MAX + 1)
 #define RUN_BYTES (HOST_PAGE_SIZE << HOST_VM_POSIX_ORDER_MAX)
@@ -60,43 +47,6 @@ static struct {
 } memory;
 
 static pthread_mutex_t setting_up = PTHREAD_MUTEX_INITIALIZER;
-
-static void
-close_memory(void *start, size_t bytes)
-{
-#ifdef HOST_ASAN
-	ASAN_POISON_MEMORY_REGION(start, bytes);
-#endif
-#if defined(PMAP_VALGRIND) && PMAP_VALGRIND
-	(void)VALGRIND_MAKE_MEM_NOACCESS(start, bytes);
-#endif
-	(void)start;
-	(void)bytes;
-}
-
-static void
-open_memory(void *start, size_t bytes)
-{
-#ifdef HOST_ASAN
-	ASAN_UNPOISON_MEMORY_REGION(start, bytes);
-#endif
-#if defined(PMAP_VALGRIND) && PMAP_VALGRIND
-	(void)VALGRIND_MAKE_MEM_DEFINED(start, bytes);
-#endif
-	(void)start;
-	(void)bytes;
-}
-
-/* It may be written, but not yet read. */
-static void
-forget_contents(void *start, size_t bytes)
-{
-#if defined(PMAP_VALGRIND) && PMAP_VALGRIND
-	(void)VALGRIND_MAKE_MEM_UNDEFINED(start, bytes);
-#endif
-	(void)start;
-	(void)bytes;
-}
 
 /* ---- Free blocks ----------------------------------------------------------------------------- */
 
