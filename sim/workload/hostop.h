@@ -45,6 +45,9 @@ void hostop_begin(struct hostop *ho, struct space *sp, gpa_t start, gpa_t end, e
 void hostop_begin_bare(struct hostop *ho, struct space *sp, gpa_t start, gpa_t end,
 		       enum world_count c);
 
+/* Removes all of the operation's pages but wired maps. */
+void hostop_unmap(struct hostop *ho);
+
 /* The shootdown of ho_gather, and its judgment. */
 void hostop_flush(struct hostop *ho);
 

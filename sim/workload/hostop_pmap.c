@@ -18,13 +18,13 @@
 
 /* ---- Unmapping ------------------------------------------------------------------------------ */
 
-/* Removes everything but wired maps. */
-static void
-remove_begin(struct hostop *ho, struct space *sp, gpa_t start, gpa_t stop)
+void
+hostop_unmap(struct hostop *ho)
 {
-	gpa_t at = start;
+	struct space *const sp = ho->ho_range.ra_space;
+	const gpa_t stop = ho->ho_range.ra_end;
+	gpa_t at = ho->ho_range.ra_start;
 
-	hostop_begin_bare(ho, sp, start, stop, WC_REMOVE);
 	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
 		const struct region *const rg = &sp->sp_regions[r];
 
@@ -37,6 +37,13 @@ remove_begin(struct hostop *ho, struct space *sp, gpa_t start, gpa_t stop)
 	}
 	if (at < stop)
 		hostop_must(pmap_remove(sp->sp_pmap, at, stop, &ho->ho_gather), "pmap_remove");
+}
+
+static void
+remove_begin(struct hostop *ho, struct space *sp, gpa_t start, gpa_t stop)
+{
+	hostop_begin_bare(ho, sp, start, stop, WC_REMOVE);
+	hostop_unmap(ho);
 }
 
 void

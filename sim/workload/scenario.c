@@ -57,6 +57,7 @@ hostop_fn *const scenario_ops[OP_COUNT] = {
 	[OP_REJOIN] = hostop_rejoin,
 	[OP_GRANT] = hostop_grant,
 	[OP_MOVE_WINDOW] = vmop_move_window,
+	[OP_ENTER_RUN] = hostop_enter_run,
 };
 
 const char *const scenario_op_names[OP_COUNT] = {
@@ -104,6 +105,7 @@ const char *const scenario_op_names[OP_COUNT] = {
 	[OP_REJOIN] = "rejoin",
 	[OP_GRANT] = "grant",
 	[OP_MOVE_WINDOW] = "move-window",
+	[OP_ENTER_RUN] = "enter-run",
 };
 
 /* What is done to guests beyond their tables. */
@@ -397,6 +399,21 @@ static const struct scenario scenarios[] = {
 		.sn_guests_only = true,
 		.sn_scale = SCALE_TINY,
 		.sn_fill = true,
+	},
+	{
+		.sn_info = {"runs", "a device's pages entered together, while guests use them and "
+				    "their tables go"},
+		.sn_weights = {[OP_RUN] = 40,
+			       [OP_ENTER_RUN] = 40,
+			       [OP_REMOVE] = 8,
+			       [OP_SWEEP] = 4,
+			       [OP_PROTECT] = 6,
+			       [OP_PREFAULT] = 3,
+			       [OP_MOVE_WINDOW] = 2},
+		.sn_guests_only = true,
+		.sn_scale = SCALE_TINY,
+		.sn_hot = true,
+		.sn_runs = true,
 	},
 	{
 		.sn_info = {"stalls",

@@ -53,6 +53,8 @@ enum op {
 	OP_REJOIN,
 	OP_GRANT,
 	OP_MOVE_WINDOW,
+	OP_TRAITS, /* from here on: in worlds with the trait alone */
+	OP_ENTER_RUN = OP_TRAITS,
 	OP_COUNT,
 };
 
@@ -77,6 +79,7 @@ struct scenario {
 	bool sn_stalls;	   /* CPUs stand still for long, wherever they are */
 	bool sn_hot;	   /* most goes where somebody has just been at work */
 	bool sn_window;	   /* a device's window, however small the world is */
+	bool sn_runs;	   /* a device's window across the end of a table */
 	bool sn_swarm;	   /* each seed draws a scenario of its own from this one */
 	bool sn_even;	   /* and makes no difference between what is rare and what is not */
 };
@@ -92,6 +95,12 @@ extern const char *const scenario_op_names[OP_COUNT];
  * of the run.
  */
 void scenario_draw(const struct scenario *from, uint64_t seed, struct scenario *out);
+
+/*
+ * The names of the traits that the seed's scenario has, one with each call: *at is 0 before the
+ * first. NULL: no more.
+ */
+const char *scenario_trait(const struct scenario *from, uint64_t seed, unsigned int *at);
 
 /* By name; NULL: the random workload. NULL if there is none of that name. */
 const struct scenario *scenario_find(const char *name);

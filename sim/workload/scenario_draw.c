@@ -48,7 +48,7 @@ static const uint8_t kind_of[OP_COUNT] = {
 	[OP_MOVE_WINDOW] = KIND_MAPS,  [OP_MANY_MAPS] = KIND_MAPS,   [OP_RESET] = KIND_MAPS,
 	[OP_NEW_SEG] = KIND_MAPS,      [OP_RECREATE] = KIND_MAPS,    [OP_EXTRACT] = KIND_REST,
 	[OP_MISUSE] = KIND_REST,       [OP_OFFLINE] = KIND_REST,     [OP_HOSTILE] = KIND_REST,
-	[OP_QUIET] = KIND_REST,
+	[OP_QUIET] = KIND_REST,	       [OP_ENTER_RUN] = KIND_TABLES,
 };
 
 /* Guests run in every seed; of the rest a third is left out, a third comes often. */
@@ -76,23 +76,76 @@ weight_even(uint64_t seed, unsigned int op, uint64_t drawn)
 	return most[drawn % 4];
 }
 
+/* ---- Traits --------------------------------------------------------------------------------- */
+
+/*
+ * What was thought of after seeds had been written down for this or that. A trait is drawn from a
+ * salt of its own, and has what it needs of its own, so that a seed without it is the world that it
+ * always was. About one seed in sixteen has a given one.
+ *
+ * The salt is one with which no seed of tests/mutants/, as docs/MUTANTS.md tells them, has the
+ * trait.
+ */
+struct trait {
+	const char *tr_name;
+	uint64_t tr_salt;
+	void (*tr_add)(struct scenario *sn);
+};
+
+/* Pages are entered together, mostly where somebody is using them. */
+static void
+add_runs(struct scenario *sn)
+{
+	sn->sn_runs = true;
+	sn->sn_hot = true;
+	sn->sn_weights[OP_ENTER_RUN] = 30;
+	if (sn->sn_weights[OP_SWEEP] == 0)
+		sn->sn_weights[OP_SWEEP] = 3;
+}
+
+static const struct trait traits[] = {
+	{"runs", 1044, add_runs},
+};
+
+#define NTRAITS (sizeof(traits) / sizeof(traits[0]))
+
+static bool
+has_trait(const struct scenario *from, uint64_t seed, unsigned int i)
+{
+	return from->sn_swarm && workload_hash(seed, traits[i].tr_salt) % 16 == 0;
+}
+
+const char *
+scenario_trait(const struct scenario *from, uint64_t seed, unsigned int *at)
+{
+	while (*at < NTRAITS) {
+		const unsigned int i = (*at)++;
+
+		if (has_trait(from, seed, i))
+			return traits[i].tr_name;
+	}
+	return NULL;
+}
+
+/* ---- The whole ------------------------------------------------------------------------------ */
+
 void
 scenario_draw(const struct scenario *from, uint64_t seed, struct scenario *out)
 {
 	static const enum scale scales[] = {SCALE_TINY, SCALE_TINY, SCALE_SMALL, SCALE_FULL};
-	const uint64_t traits = workload_hash(seed, SALT_TRAITS);
+	const uint64_t bits = workload_hash(seed, SALT_TRAITS);
 
 	*out = *from;
 	if (!from->sn_swarm)
 		return;
 	out->sn_scale = scales[workload_hash(seed, SALT_SCALE) % 4];
-	out->sn_guests_only = traits % 4 != 0;
-	out->sn_fill = (traits >> 8) % 2 == 0;
-	out->sn_log = (traits >> 16) % 4 == 0;
-	out->sn_stalls = (traits >> 24) % 4 == 0;
-	out->sn_no_tables = (traits >> 32) % 4 == 0;
-	out->sn_hot = (traits >> 40) % 2 == 0;
-	out->sn_window = (traits >> 48) % 4 == 0;
+	out->sn_guests_only = bits % 4 != 0;
+	out->sn_fill = (bits >> 8) % 2 == 0;
+	out->sn_log = (bits >> 16) % 4 == 0;
+	out->sn_stalls = (bits >> 24) % 4 == 0;
+	out->sn_no_tables = (bits >> 32) % 4 == 0;
+	out->sn_hot = (bits >> 40) % 2 == 0;
+	out->sn_window = (bits >> 48) % 4 == 0;
 	for (unsigned int op = 0; op < OP_COUNT; op++) {
 		const uint64_t drawn = workload_hash(seed, SALT_WEIGHTS + op);
 		uint32_t *const weight = &out->sn_weights[op];
@@ -101,5 +154,9 @@ scenario_draw(const struct scenario *from, uint64_t seed, struct scenario *out)
 			continue;
 		*weight =
 			from->sn_even ? weight_even(seed, op, drawn) : weight_swarm(drawn, *weight);
+	}
+	for (unsigned int i = 0; i < NTRAITS; i++) {
+		if (has_trait(from, seed, i))
+			traits[i].tr_add(out);
 	}
 }

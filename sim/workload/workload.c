@@ -100,6 +100,31 @@ some_super(const struct space *sp, gpa_t place)
 	return place;
 }
 
+/* Some or all pages of a window onto a device, of the largest one that there is. */
+static void
+some_window(const struct space *sp, gpa_t *start, gpa_t *stop)
+{
+	const gpa_t len = *stop - *start;
+	const struct region *found = NULL;
+
+	for (unsigned int i = 0; i < sp->sp_nregions; i++) {
+		const struct region *rg = &sp->sp_regions[i];
+
+		if (rg->rg_seg->sg_kind == SEG_WINDOW && !rg->rg_absent &&
+		    (found == NULL || rg->rg_npages > found->rg_npages))
+			found = rg;
+	}
+	if (found == NULL)
+		return;
+	*start = found->rg_base;
+	*stop = region_end(found);
+	if (sim_choose(SIM_CHOICE_WORKLOAD, 2) == 0)
+		return;
+	*start += (gpa_t)some_page(found) * SIM_PAGE_SIZE;
+	if (len < *stop - *start)
+		*stop = *start + len;
+}
+
 /*
  * A program knows its memory: holes, and what no map of it ever grants, it tries now and then only.
  */
@@ -115,6 +140,7 @@ struct workload {
 	struct world wl_world;
 	const struct scenario *wl_scenario;
 	uint32_t wl_weights[OP_COUNT]; /* the scenario's, unless faults are asked for or refused */
+	uint32_t wl_nops;	       /* of them; a recorded choice knows among how many it was */
 	enum scale wl_scale;
 	uint64_t wl_until; /* step at which CPUs stop */
 	bool wl_iommu;
@@ -219,6 +245,8 @@ do_some(struct workload *wl, enum op op)
 			break;
 		}
 	}
+	if (op == OP_ENTER_RUN)
+		some_window(sp, &start, &stop);
 	if (wl->wl_scenario->sn_whole && (op == OP_CLEAN || op == OP_CLEAR_MODIFY) &&
 	    sim_choose(SIM_CHOICE_WORKLOAD, 4) != 0) {
 		start &= ~(REGION_BYTES - 1);
@@ -261,8 +289,8 @@ cpu_program(void *arg)
 			sim_choice_word("stop");
 			break;
 		}
-		const enum op op =
-			(enum op)sim_choose_weighted(SIM_CHOICE_WORKLOAD, OP_COUNT, wl->wl_weights);
+		const enum op op = (enum op)sim_choose_weighted(SIM_CHOICE_WORKLOAD, wl->wl_nops,
+								wl->wl_weights);
 		struct space *sp = NULL;
 
 		sim_choice_word(scenario_op_names[op]);
@@ -430,6 +458,10 @@ add_memory(const struct workload *wl, struct space *sp, gpa_t base)
 		 scale == SCALE_TINY ? 8 : 4);
 	if (scale == SCALE_TINY && nx && wl->wl_scenario->sn_window)
 		add_movable(sp, base + 2 * gib, space_add_seg(sp, SEG_WINDOW, 8), PMAP_PROT_RW);
+	/* The last pages of a table, and of the tables above it, and the first of the next ones. */
+	if (wl->wl_scenario->sn_runs && nx)
+		add_movable(sp, base + 3 * gib - 12 * SIM_PAGE_SIZE,
+			    space_add_seg(sp, SEG_WINDOW, 24), PMAP_PROT_RW);
 	if (scale == SCALE_TINY)
 		return;
 	if (scale == SCALE_FULL) {
@@ -617,6 +649,10 @@ sim_run_workload(const struct sim_options *o, struct sim_outcome *out)
 	if (faults_apply(o, &cfg)) {
 		weigh(o, wl.wl_weights);
 		wl.wl_reclaims = lacks_memory(&cfg);
+	}
+	for (wl.wl_nops = OP_COUNT; wl.wl_nops > OP_TRAITS; wl.wl_nops--) {
+		if (wl.wl_weights[wl.wl_nops - 1] != 0)
+			break;
 	}
 	wl.wl_iommu = cfg.sc_iommu;
 	wl.wl_pressed =

@@ -109,8 +109,12 @@ workload_count(const struct world *w, const struct sim_report *report, bool requ
 	for (unsigned int i = 0; i < WC_COUNT; i++) {
 		const bool headline = i == WC_READS || i == WC_WRITES || i == WC_FETCHES ||
 				      i == WC_FAULTS || i == WC_ENTRIES;
-		/* Whoever waits interruptibly for memory in so small a world is rare. */
-		const unsigned int must = i != WC_FAULT_INTERRUPTED ? flags : 0;
+		/*
+		 * Whoever waits interruptibly for memory in so small a world is rare; and what only
+		 * a trait brings is not promised.
+		 */
+		const unsigned int must =
+			i != WC_FAULT_INTERRUPTED && i != WC_ENTER_RUN ? flags : 0;
 
 		sim_outcome_count(out, SIM_COUNT_OPERATIONS, world_count_names[i], w->wo_count[i],
 				  must | (headline ? SIM_COUNTER_HEADLINE : 0));
@@ -168,6 +172,7 @@ static void
 tell_made_of(const struct sim_options *o, const struct sim_config *cfg, struct sim_outcome *out)
 {
 	const struct ept_profile *p = workload_profile(o, o->arch);
+	const struct scenario *const from = scenario_find(o->scenario);
 	char name[SIM_COUNTER_NAME_BYTES];
 	size_t used = (size_t)snprintf(
 		out->made_of, sizeof(out->made_of),
@@ -183,6 +188,14 @@ tell_made_of(const struct sim_options *o, const struct sim_config *cfg, struct s
 				out->made_of + used, sizeof(out->made_of) - used, " %s %" PRIu32,
 				dashed(sim_fault_name((enum sim_fault)i), name, sizeof(name)),
 				cfg->sc_fault_ppm[i]);
+	}
+	for (unsigned int at = 0; from != NULL && used < sizeof(out->made_of);) {
+		const char *const trait = scenario_trait(from, o->seed, &at);
+
+		if (trait == NULL)
+			break;
+		used += (size_t)snprintf(out->made_of + used, sizeof(out->made_of) - used,
+					 "; trait %s", trait);
 	}
 }
 

@@ -53,6 +53,7 @@ const char *const world_count_names[WC_COUNT] = {
 	[WC_MISUSE] = "misuse",
 	[WC_RECREATE] = "recreate",
 	[WC_OFFLINE] = "offline",
+	[WC_ENTER_RUN] = "enter-run",
 };
 
 void

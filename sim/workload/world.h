@@ -230,6 +230,7 @@ enum world_count {
 	WC_MISUSE,
 	WC_RECREATE,
 	WC_OFFLINE,
+	WC_ENTER_RUN,
 	WC_COUNT,
 };
 
@@ -531,6 +532,6 @@ hostop_fn hostop_remove, hostop_migrate, hostop_discard, hostop_protect, hostop_
 	hostop_log, hostop_clear_modify, hostop_age, hostop_referenced, hostop_peek, hostop_promote,
 	hostop_demote, hostop_prefault, hostop_wire, hostop_unwire, hostop_split_wired,
 	hostop_sweep, hostop_rejoin, hostop_grant, hostop_extract, hostop_invalidate, hostop_drain,
-	hostop_misuse, hostop_recreate;
+	hostop_misuse, hostop_recreate, hostop_enter_run;
 
 #endif /* SIM_WORLD_H */
