@@ -7,17 +7,24 @@ machine (trace.c) the model can do, too, while a forged trace is refused.
 
 Mutants that need store buffers must survive without them: otherwise it would not be the missing
 fence that they are rejected for. --full adds the larger configurations (minutes, gigabytes).
+
+With --state FILE, searches that passed are not made again as long as the model, this program and
+the trace program are the same; so a run that was interrupted goes on where it was.
 """
 
 import argparse
 import concurrent.futures
+import hashlib
+import json
 import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -81,6 +88,8 @@ class Spin:
     def __init__(self, args, work):
         self.args = args
         self.work = work
+        self.children = set()
+        self.ending = threading.Event()
 
     def search(self, macros, trace=None, level="-O2", memory_mib=6000):
         """Returns "error" or "complete", and the number of states. With a trace: "error" if the
@@ -111,12 +120,36 @@ class Spin:
         return "complete", int(states.group(1))
 
     def call(self, folder, *command):
-        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, errors="replace",
-                              timeout=self.args.timeout, check=False)
-        if done.returncode != 0:
-            raise Trouble("%s failed: %s" % (command[0], done.stdout[-500:]))
-        return done.stdout
+        child = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE,
+                                 stderr=subprocess.STDOUT, text=True, errors="replace",
+                                 start_new_session=True)
+        self.children.add(child)
+        try:
+            if self.ending.is_set():
+                raise Trouble("interrupted")
+            out = child.communicate(timeout=self.args.timeout)[0]
+        finally:
+            if child.poll() is None:
+                end(child)
+            self.children.discard(child)
+        if child.returncode != 0:
+            raise Trouble("%s failed: %s" % (command[0], out[-500:]))
+        return out
+
+    def interrupt(self, *_):
+        """A signal: no search goes on, and none begins."""
+        self.ending.set()
+        for child in list(self.children):
+            end(child)
+
+
+def end(child):
+    """A compiler has children: they are one session, which hears of Ctrl-C from us alone."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    child.wait()
 
 
 def driver(trace):
@@ -150,14 +183,41 @@ def unfenced(trace):
 
 
 class Check:
-    """Counts verdicts, and prints a line for each."""
+    """Counts verdicts, and prints a line for each. What passed is kept in a file, if there is one
+    to be."""
 
-    def __init__(self):
+    def __init__(self, args):
         self.failed = 0
+        self.path = args.state
+        self.lock = threading.Lock()
+        sum_ = hashlib.sha256(repr((args.spin, args.cc)).encode())
+        for path in (os.path.abspath(__file__), os.path.join(HERE, "shootdown.pml"),
+                     args.trace_program):
+            with open(path, "rb") as file:
+                sum_.update(hashlib.sha256(file.read()).digest())
+        self.digest = sum_.hexdigest()
+        self.passed = {}
+        try:
+            with open(self.path or os.devnull, encoding="utf-8") as file:
+                kept = json.load(file)
+            if kept["digest"] == self.digest:
+                self.passed = kept["passed"]
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
 
-    def say(self, good, text, seconds):
-        self.failed += not good
-        print("%s  %s  (%.1f s)" % ("pass" if good else "FAIL", text, seconds), flush=True)
+    def known(self, key):
+        """What an earlier run said of it when it passed, or None."""
+        return self.passed.get(key)
+
+    def say(self, key, good, text, seconds):
+        with self.lock:
+            self.failed += not good
+            print("%s  %s  (%.1f s)" % ("pass" if good else "FAIL", text, seconds), flush=True)
+            if good and self.path:
+                self.passed[key] = text
+                with open(self.path + ".new", "w", encoding="utf-8") as file:
+                    json.dump({"digest": self.digest, "passed": self.passed}, file)
+                os.replace(self.path + ".new", self.path)
 
 
 def cases(args, spin):
@@ -222,29 +282,42 @@ def main():
     parser.add_argument("--cc", default="cc")
     parser.add_argument("--trace-program", required=True)
     parser.add_argument("--full", action="store_true", help="the large configurations, too")
+    parser.add_argument("--state", metavar="FILE", help="remembers what passed")
     parser.add_argument("-j", type=int, default=2)
     parser.add_argument("--timeout", type=int, default=1800, help="seconds for one search")
     args = parser.parse_args()
     args.trace_program = os.path.abspath(args.trace_program)
+    if not os.access(args.trace_program, os.X_OK):
+        parser.error("there is no program %s" % args.trace_program)
 
     if shutil.which(args.spin) is None:
         print("skipped: no spin")
         return 1 if os.environ.get("SKEP_STRICT") == "1" else 77
-    check = Check()
+    check = Check(args)
 
     def judge(case):
         function, arguments = case
+        key = "%s %s" % (function.__name__, " ".join(map(str, arguments)))
         start = time.monotonic()
+        text = check.known(key)
+        good = text is not None
         try:
-            good, text = function(*arguments)
+            if not good:
+                good, text = function(*arguments)
         except (Trouble, subprocess.TimeoutExpired) as trouble:
-            good, text = False, "%s %s: %s" % (function.__name__, arguments[0], trouble)
-        check.say(good, text, time.monotonic() - start)
+            text = "%s %s: %s" % (function.__name__, arguments[0], trouble)
+        if not spin.ending.is_set():
+            check.say(key, good, text, time.monotonic() - start)
 
     with tempfile.TemporaryDirectory() as work:
+        spin = Spin(args, work)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, spin.interrupt)
+        wanted = list(cases(args, spin))
+        print("%d searches" % len(wanted), flush=True)
         with concurrent.futures.ThreadPoolExecutor(args.j) as pool:
-            list(pool.map(judge, cases(args, Spin(args, work))))
-    return 1 if check.failed else 0
+            list(pool.map(judge, wanted))
+    return 130 if spin.ending.is_set() else 1 if check.failed else 0
 
 
 if __name__ == "__main__":

@@ -193,11 +193,13 @@ def calibrate(judge, nmutants, home):
     with open(path, "wb") as f:
         f.truncate(nmutants + 1)
     start = time.monotonic()
-    verdict, said = judge.run(0, 10 * LONGEST_S, 40 * LONGEST_S, path)
-    judge.wall, judge.seconds = time.monotonic() - start, judge.used
-    with open(path, "rb") as f:
-        judge.reached = f.read()
-    os.unlink(path)
+    try:
+        verdict, said = judge.run(0, 10 * LONGEST_S, 40 * LONGEST_S, path)
+        judge.wall, judge.seconds = time.monotonic() - start, judge.used
+        with open(path, "rb") as f:
+            judge.reached = f.read()
+    finally:
+        os.unlink(path)
     if verdict != "passes":
         return "%s %s without a mutant: %s" % (judge.name, verdict, said)
     return None
