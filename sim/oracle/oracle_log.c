@@ -460,16 +460,41 @@ merely_early(const struct oracle_judged *j)
 }
 
 /*
- * Whether nothing but operations that are still pending keeps the entry from being allowed. Memory
- * need never have allowed it at one time: a leaf that was installed in a table just unlinked, by a
- * fault that had found the table before, is led to by what is cached of the table above. What takes
- * both away is the flush that the unlinking owes.
+ * Whether the overlay's path to the entry has a pointer to a table that memory has no longer; that
+ * somebody went through it, or did not, makes no other one of it.
+ */
+static bool
+by_taken_pointer(const struct oracle_judged *j)
+{
+	const uint64_t addr = (UINT64_C(1) << 52) - SIM_PAGE_SIZE;
+	struct hw_walk walk;
+	uint64_t now;
+
+	hw_walk_over(j->jd_ctx, j->jd_first, load_then, NULL, &walk);
+	for (unsigned int i = 0; i + 1 < walk.wk_n; i++) {
+		if (sim_phys_peek(walk.wk_where[i], &now) && ((now ^ walk.wk_entries[i]) & addr))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Whether pointers to tables that operations still pending have taken away, and nothing else, keep
+ * the entry from being allowed. Memory need never have allowed it at one time: a leaf that was
+ * installed in a table just unlinked, by a fault that had found the table before, is led to by what
+ * is cached of the table above. What takes both away is the flush that the unlinking owes.
+ *
+ * Only a leaf comes about so: it is installed without a lock, a table in a locked table that is
+ * known to be linked. What an operation that is over took is not given back: what it wrote is
+ * pinned, and so the entry's own slot must have been filled again since.
  */
 static bool
 pending_took_it(const struct oracle_judged *j)
 {
 	struct oracle_log *lg = oracle_log;
 
+	if (j->jd_entry->te_table || lg->lg_head == lg->lg_n)
+		return false;
 	overlay_reset();
 	for (size_t i = lg->lg_n; i-- > lg->lg_head;) {
 		const struct write *w = &lg->lg_log[i];
@@ -479,7 +504,7 @@ pending_took_it(const struct oracle_judged *j)
 		else
 			take_back(w);
 	}
-	return allowed(j, load_then);
+	return allowed(j, load_then) && by_taken_pointer(j);
 }
 
 bool

@@ -16,6 +16,7 @@
 #define GPA 0x40201000ull
 #define NEXT 0x40202000ull
 #define RUN 0x40200000ull /* the 2 MiB around them */
+#define FAR 0x40400000ull /* in the next 2 MiB */
 
 static void
 write_hook(void *arg, const struct sim_table_write *w)
@@ -529,6 +530,93 @@ Test(hw_oracle, the_one_who_is_over_is_found_behind_one_who_is_not)
 	oracle_tlb_op_begin(&op, r->root);
 	oracle_tlb_op_done(&op, GPA, NEXT);
 	cr_expect_eq(dead(), 1); /* the translation; the table entry is merely early */
+	judged_free(r);
+}
+
+/* A page that is entered in the table that `r` had for GPA, by whoever had found it before. */
+static void
+enter_in_unlinked(struct rig *r, bool deferred)
+{
+	uint64_t *const slot = word_at(r, NEXT, 0);
+	struct oracle_tlb_op op;
+
+	cached(r);
+	oracle_tlb_op_begin(&op, r->root);
+	set(r, GPA, 1, 0);
+	if (deferred)
+		oracle_tlb_op_defer(&op);
+	else
+		oracle_tlb_op_done(&op, FAR, FAR + 0x1000); /* judges others */
+	oracle_tlb_op_begin(&op, r->root);
+	sim_word_xchg(slot, data_new(0) | EPT_LEAF | EPT_A);
+	oracle_tlb_op_done(&op, NEXT, NEXT + 0x1000);
+	hw_speculate(hw_cpu_at(0), &r->ctx, NEXT, HW_LEVELS_MAX);
+	oracle_tlb_op_begin(&op, r->root);
+	oracle_tlb_op_done(&op, NEXT, NEXT + 0x1000);
+}
+
+/* Memory never led to it. What is cached of the way does, until the flush that is to come. */
+Test(hw_oracle, what_a_fault_enters_in_an_unlinked_table_is_early_while_that_is_pending)
+{
+	struct rig *r = judged(HW_EPT);
+
+	enter_in_unlinked(r, true);
+	cr_assert_eq(hw_tlb_count(0), 5);
+	cr_expect_eq(dead(), 0);
+	oracle_tlb_drain_done(r->root, oracle_tlb_drain_begin());
+	cr_expect_eq(dead(), 3); /* both translations, and what led to them */
+	judged_free(r);
+}
+
+Test(hw_oracle, what_a_fault_enters_in_an_unlinked_table_is_dead_when_that_is_over)
+{
+	struct rig *r = judged(HW_EPT);
+
+	op_defer(r, RUN + 0x5000, 0, data_new(0) | EPT_LEAF); /* keeps the log alive */
+	enter_in_unlinked(r, false);
+	cr_expect_eq(dead(), 2); /* the translation, and what led to it */
+	judged_free(r);
+}
+
+/*
+ * Unlinked by one that is over; then the leaf was taken, by one that is pending, while nothing led
+ * to it. That the table is back since does not make what was cached before that one's to end.
+ */
+Test(hw_oracle, a_leaf_taken_from_a_table_out_of_the_tree_excuses_nothing)
+{
+	struct rig *r = judged(HW_EPT);
+	uint64_t *const slot = (cached(r), word_at(r, GPA, 0));
+	const uint64_t table = *word_at(r, GPA, 1);
+	struct oracle_tlb_op op;
+
+	oracle_tlb_op_begin(&op, r->root);
+	set(r, GPA, 1, 0);
+	oracle_tlb_op_done(&op, FAR, FAR + 0x1000); /* judges others */
+	oracle_tlb_op_begin(&op, r->root);
+	sim_word_xchg(slot, 0);
+	oracle_tlb_op_defer(&op);
+	op_set(r, GPA, 1, table);
+	cr_expect_eq(dead(), 1);
+	judged_free(r);
+}
+
+/* A table is linked in a locked one that is known to be linked itself: that needs no early pointer. */
+Test(hw_oracle, a_table_linked_in_an_unlinked_one_is_dead)
+{
+	struct rig *r = judged(HW_EPT);
+	const uint64_t table = (cached(r), table_new());
+	uint64_t *const slot = word_at(r, FAR, 1);
+	struct oracle_tlb_op op;
+
+	sim_table_words(table)[0] = data_new(0) | EPT_LEAF | EPT_A;
+	op_defer(r, GPA, 2, 0);
+	oracle_tlb_op_begin(&op, r->root);
+	sim_word_xchg(slot, table | EPT_TABLE | EPT_A);
+	oracle_tlb_op_done(&op, FAR, FAR + 0x1000);
+	hw_speculate(hw_cpu_at(0), &r->ctx, FAR, HW_LEVELS_MAX);
+	oracle_tlb_op_begin(&op, r->root);
+	oracle_tlb_op_done(&op, FAR, FAR + 0x1000);
+	cr_expect_eq(dead(), 1); /* the pointer; its translation is early */
 	judged_free(r);
 }
 
