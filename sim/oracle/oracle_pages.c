@@ -27,6 +27,7 @@ struct look {
 	bool lo_known;	 /* lo_info is there */
 	bool lo_steady;	 /* no operation works on the page, or the one that did has done */
 	bool lo_settled; /* and nobody reclaims it */
+	bool lo_between; /* nobody is in the middle of any operation on tables */
 	bool lo_modified;
 };
 
@@ -161,10 +162,46 @@ check_wired(const struct look *lo)
 			      lo->lo_space->sp_name, ull(lo->lo_gpa));
 }
 
+/*
+ * A table may be passed over by those who collect M when nothing in it has M, nor will have before
+ * A is set in the entry that leads to it. Between operations that must hold whether or not the page
+ * is ever written to, and whoever has set the M: a guest that goes there later sets A by itself,
+ * and hides it.
+ */
+static void
+check_passed_over(const struct look *lo)
+{
+	const struct pt_fmt *const f = pmap_fmt(lo->lo_space->sp_pmap);
+	const struct hw_walk *const w = &lo->lo_walk;
+
+	if (f->pf_table_a == 0 || !w->wk_present || w->wk_level != 0)
+		return;
+	sim_invariant_hit(SIM_I25);
+
+	const uint64_t above = w->wk_entries[w->wk_n - 2];
+
+	if ((above & (f->pf_quiet | f->pf_table_a)) == f->pf_quiet &&
+	    (w->wk_entries[w->wk_n - 1] & f->pf_m))
+		sim_violation("CK-DIRTY", "I25",
+			      "%s: 0x%llx has M, and who collects M will pass its table over",
+			      lo->lo_space->sp_name, ull(lo->lo_gpa));
+}
+
+void
+oracle_check_passed_over(struct space *sp, gpa_t gpa)
+{
+	struct look lo = {.lo_space = sp, .lo_gpa = gpa};
+
+	if (world_is_inside(sp->sp_world))
+		return;
+	hw_walk_quiet(&sp->sp_ctx, gpa, &lo.lo_walk);
+	check_passed_over(&lo);
+}
+
 /* ---- One page ------------------------------------------------------------------------------- */
 
 static void
-check_page(struct space *sp, const struct region *rg, unsigned int i, bool steady)
+check_page(struct space *sp, const struct region *rg, unsigned int i, bool steady, bool between)
 {
 	struct look lo = {
 		.lo_space = sp,
@@ -174,6 +211,7 @@ check_page(struct space *sp, const struct region *rg, unsigned int i, bool stead
 		.lo_steady = steady,
 		/* What is being reclaimed is out of the tables before its M is known. */
 		.lo_settled = steady && !world_may_reclaim(sp->sp_world),
+		.lo_between = between,
 	};
 	const struct hw_walk *const w = &lo.lo_walk;
 
@@ -197,6 +235,8 @@ check_page(struct space *sp, const struct region *rg, unsigned int i, bool stead
 	/* Nobody reclaims what is wired. */
 	if (lo.lo_steady && rg->rg_seg->sg_kind != SEG_WINDOW)
 		check_wired(&lo);
+	if (lo.lo_between)
+		check_passed_over(&lo);
 	if (w->wk_present) {
 		check_frame(&lo);
 		check_rights(&lo);
@@ -209,6 +249,7 @@ check_pages(struct space *sp, gpa_t start, gpa_t end, bool own)
 {
 	/* A fault may be putting a superpage in the place of pages, out of sight meanwhile. */
 	const bool quiet = !space_is_faulting(sp);
+	const bool between = !world_is_inside(sp->sp_world);
 
 	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
 		const struct region *rg = &sp->sp_regions[r];
@@ -225,7 +266,8 @@ check_pages(struct space *sp, gpa_t start, gpa_t end, bool own)
 			if (gpa >= start && gpa < end && pg->pg_touched)
 				check_page(sp, rg, i,
 					   still && (own || !pg->pg_busy) &&
-						   (quiet || !space_is_faulting_at(sp, gpa)));
+						   (quiet || !space_is_faulting_at(sp, gpa)),
+					   between);
 		}
 	}
 }

@@ -392,6 +392,7 @@ space_fault(struct space *sp, gpa_t gpa, unsigned int access)
 	STORY(done(error));
 	cp->cp_faults++;
 	oracle_access_failed(sp, gpa, access);
+	oracle_check_passed_over(sp, PAGE_OF(gpa));
 	if (error != 0)
 		check_refusal(sp, gpa, access, error, rg, changes, &record);
 	count_failure(sp->sp_world, error);
@@ -431,6 +432,16 @@ world_may_reclaim(const struct world *w)
 		const struct cpu *const cp = &w->wo_cpus[cpu];
 
 		if (cp->cp_inside && (w->wo_short || cp->cp_failures != sim_cpu_failures(cpu)))
+			return true;
+	}
+	return false;
+}
+
+bool
+world_is_inside(const struct world *w)
+{
+	for (unsigned int cpu = 0; cpu < sim_cpu_count(); cpu++) {
+		if (w->wo_cpus[cpu].cp_inside)
 			return true;
 	}
 	return false;

@@ -600,7 +600,7 @@ Test(hw_oracle, a_leaf_taken_from_a_table_out_of_the_tree_excuses_nothing)
 	judged_free(r);
 }
 
-/* A table is linked in a locked one that is known to be linked itself: that needs no early pointer. */
+/* A table is linked in a locked one that is known to be linked: no early pointer leads to it. */
 Test(hw_oracle, a_table_linked_in_an_unlinked_one_is_dead)
 {
 	struct rig *r = judged(HW_EPT);
