@@ -151,6 +151,31 @@ window_unmapped(struct xp *x)
 	hostop_remove(x->xp_guest, XP_PAGE(0), XP_PAGE(1));
 }
 
+/* Two pages of a device's own frames, whose tables are gone, up to the root. */
+static void
+window_gone(struct xp *x)
+{
+	struct space *const sp = xp_guest(x, 0);
+
+	space_add_region(sp, XP_PAGE(0), space_add_seg(sp, SEG_WINDOW, 2), 0, 2, PMAP_PROT_RW);
+	xp_warm(sp, XP_PAGE(0));
+	xp_target(XP_PAGE(0));
+	xp_ran(sp, 0, 1, XP_PAGE(0));
+	hostop_remove(sp, 0, pmap_fmt(sp->sp_pmap)->pf_limit);
+}
+
+static void
+enter_both(struct xp *x)
+{
+	hostop_enter_run(x->xp_guest, XP_PAGE(0), XP_PAGE(2));
+}
+
+static void
+fault_second(struct xp *x)
+{
+	space_fault(x->xp_guest, XP_PAGE(1), PMAP_PROT_W);
+}
+
 static void
 move(struct xp *x)
 {
@@ -306,6 +331,19 @@ const struct xp_scenario xp_memory_scenarios[] = {
 		.xs_fills = 2,
 		.xs_frames = 1536, /* devices' are 512 of them */
 		.xs_unanswered = true,
+	},
+	{
+		.xs_info = {"xp-run",
+			    "pages are entered together while a fault brings one of them"},
+		.xs_mutant = "run-lost-counted",
+		.xs_arches = NESTED,
+		.xs_vcpus = 1,
+		.xs_set_up = window_gone,
+		.xs_programs = {enter_both, fault_second},
+		.xs_program_choice = 1, /* over what is there */
+		.xs_preemptions = EXPLORE_UNBOUNDED,
+		.xs_fills = 2,
+		.xs_frames = 1536, /* devices' are 512 of them */
 	},
 	{
 		.xs_info = {"xp-destroy", "a guest ends, and another begins, under a vCPU"},
