@@ -49,9 +49,10 @@ static const struct argp_option options[] = {
 	 "Switches from a CPU that could go on, in one run; or 'none': no bound", 2},
 	{"reduce", KEY_REDUCE, "HOW", 0, "Runs that need not be made: dpor (default), sleep, none",
 	 2},
-	{"max-executions", KEY_MAX_EXECUTIONS, "N", 0, "Stop after N runs", 3},
-	{"max-states", KEY_MAX_STATES, "N", 0, "Stop after N states", 3},
-	{"time", KEY_TIME, "T", 0, "Stop after T: 90s, 10m, 2h", 3},
+	{"max-executions", KEY_MAX_EXECUTIONS, "N", 0,
+	 "Stop after N runs, with those before --resume", 3},
+	{"max-states", KEY_MAX_STATES, "N", 0, "Stop after N states, likewise", 3},
+	{"time", KEY_TIME, "T", 0, "Stop after T: 90s, 10m, 2h; each time", 3},
 	{"resume", KEY_RESUME, "FILE", 0,
 	 "Go on where FILE says, if it exists; and write it when stopped, and now and then", 3},
 	{"output", 'o', "FILE", 0, "Write the first violation to a replay file", 4},
@@ -261,6 +262,7 @@ tick(void *arg)
 static int
 open_search(struct exploring *ep)
 {
+	struct explore_stats st;
 	FILE *from;
 	int error;
 
@@ -282,6 +284,8 @@ open_search(struct exploring *ep)
 	fclose(from);
 	if (error != 0)
 		cli_complain("%s: %s", ep->ep_resume, ep->ep_why);
+	explore_stats(ep->ep_search, &st);
+	ep->ep_saved_ms = ep->ep_shown_ms = st.es_ms;
 	return error == 0 ? CLI_PASS : CLI_DATA;
 }
 
@@ -487,13 +491,30 @@ publish(struct exploring *ep, enum explore_end end)
 
 /* ---- The command ---------------------------------------------------------------------------- */
 
+/* What cannot be written is known before the search, not after hours of it. */
+static int
+probe(struct exploring *ep)
+{
+	const char *const paths[] = {ep->ep_resume, ep->ep_output};
+
+	for (unsigned int i = 0; i < 2; i++) {
+		if (paths[i] != NULL && outfile_probe(paths[i], ep->ep_why, sizeof(ep->ep_why))) {
+			cli_complain("%s", ep->ep_why);
+			return CLI_ENVIRONMENT;
+		}
+	}
+	return CLI_PASS;
+}
+
 static int
 search(struct exploring *ep)
 {
 	struct sigaction act = {.sa_handler = interrupt};
 	enum explore_end end;
-	int code = open_search(ep);
+	int code = probe(ep);
 
+	if (code == CLI_PASS)
+		code = open_search(ep);
 	if (code != CLI_PASS)
 		return code;
 	interruptible = ep->ep_search;

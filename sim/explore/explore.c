@@ -497,7 +497,7 @@ is_spent(const struct explore *ex)
 
 	return (b->eb_max_executions != 0 && st->es_executions >= b->eb_max_executions) ||
 	       (b->eb_max_states != 0 && st->es_states >= b->eb_max_states) ||
-	       (b->eb_max_ms != 0 && st->es_ms >= b->eb_max_ms);
+	       (b->eb_max_ms != 0 && st->es_ms - ex->ex_before_ms >= b->eb_max_ms);
 }
 
 /* One run; EXPLORE_COMPLETE: on to the next. */
@@ -558,6 +558,7 @@ explore_search(struct explore *ex, explore_run_fn *run, void *arg)
 	const uint64_t begin = now_ms() - ex->ex_stats.es_ms;
 	enum explore_end end = EXPLORE_COMPLETE;
 
+	ex->ex_before_ms = ex->ex_stats.es_ms;
 	while (!ex->ex_over && end == EXPLORE_COMPLETE) {
 		if (ex->ex_again) {
 			end = run_again(ex, run, arg);

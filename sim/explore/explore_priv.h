@@ -142,6 +142,7 @@ struct explore {
 	struct explore_bounds ex_bounds;
 	struct explore_stats ex_stats;
 	volatile sig_atomic_t ex_stop;
+	uint64_t ex_before_ms; /* spent before this explore_search(): eb_max_ms is for one */
 	void (*ex_tick)(void *arg);
 	void *ex_tick_arg;
 	uint32_t ex_program_choice;
