@@ -321,8 +321,9 @@ class Mutate(Part):
             r"^(?:flush|fence|lock|free|check|rest) +\d+ +\d+ +\d+ +\d+ +(\d+) ", output, re.M))
         self.numbers["survivors"] = re.findall(r"^  (\S+:\d+: .*)", output, re.M)
         for line in re.findall(r"^FAILED: (.*)", output, re.M):
-            # A share of a few says nothing yet.
-            if not re.match(r"[0-9.]+ % of all mutants", line) or self.numbers["whole"]:
+            # A share of a few says nothing yet, and a survivor may still have tests to meet.
+            if self.numbers["whole"] or not re.match(
+                    r"[0-9.]+ % of all mutants|\d+ gated mutants survive", line):
                 self.find(line)
 
     def begun(self):
@@ -340,7 +341,8 @@ class Mutate(Part):
         if not self.done():
             gaps.append("%s of the sample not tried yet" % many(self.numbers.get("untried", 0)))
         if self.survivors():
-            gaps.append("%d survive" % len(self.survivors()))
+            gaps.append("%d survive%s" % (len(self.survivors()),
+                                          "" if self.done() else " so far"))
         return ", ".join(gaps)
 
     def survivors(self):
