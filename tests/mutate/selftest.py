@@ -220,6 +220,24 @@ def test_results():
                 yield "of tests %s %s is known, not %s" % (stamps, known(again), wanted)
 
 
+def test_alone():
+    """Two runs do not build in one folder; when one is over, or dead, the next may."""
+    with tempfile.TemporaryDirectory() as home:
+        first = RUN.alone(home)
+        try:
+            RUN.alone(home)
+            yield "two runs at once in one folder"
+        except RUN.Trouble:
+            pass
+        first.close()
+        RUN.alone(home).close()
+        try:
+            RUN.alone(os.path.join(home, "lock", "no"))
+            yield "a folder that cannot be"
+        except RUN.Trouble:
+            pass
+
+
 def test_equivalent():
     cases = {"a: b\n  since\n": True, "a: b\n": False, "a: b\n  x\na: b\n  y\n": False,
              "# c\n\na: b\nc: \\\nd\n  since\n  so\n": True}
