@@ -64,9 +64,14 @@ emulate_locked(struct pmap *pm, gpa_t gpa, unsigned int access)
 static int
 emulate_by_hint(struct pmap *pm, gpa_t gpa, unsigned int access)
 {
-	struct pt_cursor c;
+	struct pt_hint *const hint = &pmap_this_cpu(pm)->pc_hint;
+	const uint64_t begun = host_load_acquire(&pm->pm_unlinks_begun);
+	struct pt_cursor c = {.pc_word = pt_hint_word(hint, gpa, begun)};
 
-	pt_hint_seek(&c, pm, gpa);
+	if (c.pc_word != NULL)
+		c.pc_pte = pte_load_acquire(c.pc_word);
+	else
+		pt_hint_learn(hint, &c, pm, gpa, begun);
 	return emulate_once(pm, &c, access);
 }
 

@@ -42,22 +42,16 @@ static inline int
 mapping_valid(const struct pmap *pm, const struct pmap_mapping *m)
 {
 	const struct pt_fmt *const f = &pm->pm_fmt;
+	const unsigned int level = m->pa_level;
 
-	if (m->pa_level >= f->pf_leaf_levels || m->pa_prot >= PMAP_PROT_COUNT ||
-	    (unsigned int)m->pa_memattr >= PT_MEMATTR_COUNT || (m->pa_access & ~m->pa_prot) != 0)
+	if (level >= f->pf_leaf_levels || m->pa_prot >= PMAP_PROT_COUNT ||
+	    (unsigned int)m->pa_memattr >= PT_MEMATTR_COUNT || (m->pa_access & ~m->pa_prot) != 0 ||
+	    ((m->pa_gpa & f->pf_gpa_wrong[level]) | (m->pa_hpa & f->pf_hpa_wrong[level])) != 0)
 		return -EINVAL;
-
-	const uint64_t size = pt_level_size(m->pa_level);
-
-	if (((m->pa_gpa | m->pa_hpa) & (size - 1)) != 0 || m->pa_gpa >= f->pf_limit ||
-	    m->pa_hpa >= f->pf_phys_limit)
-		return -EINVAL;
-	if (!((f->pf_prot_ok >> m->pa_prot) & 1) || !((f->pf_memattr_ok >> m->pa_memattr) & 1))
-		return -EOPNOTSUPP;
-	return 0;
+	return f->pf_new_leaf[level][m->pa_memattr][m->pa_prot] != 0 ? 0 : -EOPNOTSUPP;
 }
 
-static pt_entry_t
+static inline pt_entry_t
 new_leaf(const struct pt_fmt *f, const struct pmap_mapping *m)
 {
 	pt_entry_t pte = pte_leaf(f, m->pa_hpa, m->pa_prot, m->pa_level, m->pa_memattr);
@@ -71,7 +65,7 @@ new_leaf(const struct pt_fmt *f, const struct pmap_mapping *m)
 	return pte_is_clean_superpage(f, pte, m->pa_level) ? pte_set_modified(f, pte) : pte;
 }
 
-static bool
+static inline bool
 is_revoked(const struct pmap_mapping *m)
 {
 	return m->pa_revoked != NULL && host_load_acquire(m->pa_revoked) != m->pa_revoked_was;
@@ -100,30 +94,57 @@ mark_used_again(struct pmap *pm, gpa_t gpa)
 		pt_mark_used(&pm->pm_fmt, c.pc_above);
 }
 
+/* An entry, and what was read there; NULL: there is no table that would have it. */
+struct spot {
+	struct host_word *sp_word;
+	pt_entry_t sp_pte;
+};
+
+/* Where no hint helps. */
+static __attribute__((__noinline__)) struct spot
+spot_by_walk(struct pmap *pm, struct pt_hint *hint, gpa_t gpa, unsigned int level, uint64_t begun)
+{
+	struct pt_cursor c;
+
+	if (level == 0)
+		pt_hint_learn(hint, &c, pm, gpa, begun);
+	else
+		pt_cursor_seek(&c, pm, gpa, level);
+	return (struct spot){c.pc_level == level ? c.pc_word : NULL, c.pc_pte};
+}
+
 /*
  * An empty slot in a table that exists. Not in the reference form; not for a wired superpage, whose
  * spares the lock guards, and so for nothing wired; and not where sizes must not mix, since then
  * the flush of what was here before must be over. False: it was not the common case.
  */
-static bool
+static inline bool
 enter_at_once(struct pmap *pm, const struct pmap_mapping *m, pt_entry_t pte)
 {
-	struct pt_cursor c;
+	const unsigned int level = m->pa_level;
+	struct spot s = {0};
 	uint64_t begun = 0;
 	pt_entry_t empty = 0;
 	bool entered = false;
 
-	if (pmap_is_reference(pm) || m->pa_wired || !pmap_bears_mixed_sizes(pm))
+	if (pmap_is_reference(pm) || !pmap_bears_mixed_sizes(pm) || m->pa_wired)
 		return false;
 	host_epoch_enter();
-	if (m->pa_level == 0)
-		begun = pt_hint_seek(&c, pm, m->pa_gpa);
+
+	struct pmap_cpu *const cpu = pmap_this_cpu(pm);
+
+	if (level == 0) {
+		begun = host_load_acquire(&pm->pm_unlinks_begun);
+		s.sp_word = pt_hint_word(&cpu->pc_hint, m->pa_gpa, begun);
+	}
+	if (s.sp_word != NULL)
+		s.sp_pte = pte_load_acquire(s.sp_word);
 	else
-		pt_cursor_seek(&c, pm, m->pa_gpa, m->pa_level);
-	if (c.pc_level == m->pa_level && c.pc_pte == empty && pte_cas(c.pc_word, &empty, pte)) {
-		pmap_account_leaves(pm, pte, m->pa_level, 1);
+		s = spot_by_walk(pm, &cpu->pc_hint, m->pa_gpa, level, begun);
+	if (s.sp_word != NULL && s.sp_pte == empty && pte_cas(s.sp_word, &empty, pte)) {
+		host_count(&cpu->pc_word[PMAP_C_LEAVES + level], 1);
 		/* Clause 12. The exchange was a full fence; its partner is pt_hints_void(). */
-		if (m->pa_level == 0 && host_load_acquire(&pm->pm_unlinks_begun) != begun)
+		if (level == 0 && host_load_acquire(&pm->pm_unlinks_begun) != begun)
 			mark_used_again(pm, m->pa_gpa);
 		entered = true;
 	}
@@ -470,20 +491,19 @@ enter_anyhow(struct pmap *pm, const struct pmap_mapping *m, pt_entry_t pte, uint
 	if (e.e_spares != NULL)
 		pt_spares_free(e.e_spares);
 	finish_now(&e.e_gather);
-	*entered = e.e_entered;
+	if (entered != NULL)
+		*entered = e.e_entered;
 	return error;
 }
 
 /*
- * One leaf of a valid mapping, or as many as a table that must be built holds: *entered. What is
- * there already counts.
+ * The leaf of a valid mapping, or as many as a table that must be built holds: then that is told by
+ * *entered, unless it is NULL. What is there already counts.
  */
 static int
-enter_some(struct pmap *pm, const struct pmap_mapping *m, uint64_t wanted, uint64_t *entered)
+enter_some(struct pmap *pm, const struct pmap_mapping *m, pt_entry_t pte, uint64_t wanted,
+	   uint64_t *entered)
 {
-	const pt_entry_t pte = new_leaf(&pm->pm_fmt, m);
-
-	*entered = 1;
 	if (is_revoked(m))
 		return -EAGAIN;
 	if (!enter_at_once(pm, m, pte))
@@ -495,9 +515,8 @@ int
 pmap_enter(struct pmap *pm, const struct pmap_mapping *m)
 {
 	const int error = mapping_valid(pm, m);
-	uint64_t entered;
 
-	return error != 0 ? error : enter_some(pm, m, 1, &entered);
+	return error != 0 ? error : enter_some(pm, m, new_leaf(&pm->pm_fmt, m), 1, NULL);
 }
 
 /* The last leaf of a run must be as valid as the first, and no address wrap on the way to it. */
@@ -526,9 +545,9 @@ pmap_enter_run(struct pmap *pm, const struct pmap_mapping *m, uint64_t n, uint64
 	while (error == 0 && *done < n) {
 		/* The spares of wired superpages are had one by one. */
 		const uint64_t wanted = m->pa_wired && m->pa_level > 0 ? 1 : n - *done;
-		uint64_t entered;
+		uint64_t entered = 1;
 
-		error = enter_some(pm, &next, wanted, &entered);
+		error = enter_some(pm, &next, new_leaf(&pm->pm_fmt, &next), wanted, &entered);
 		if (error == 0) {
 			*done += entered;
 			next.pa_gpa += entered << pt_level_shift(m->pa_level);

@@ -77,10 +77,9 @@ enum pmap_counter {
 
 /* The table of 4 KiB leaves that a CPU's last fault went to (pt_hint.h). */
 struct pt_hint {
-	struct pt_page *ph_table; /* or NULL */
-	struct host_word *ph_words;
-	uint64_t ph_region; /* what it maps, in units of that */
-	uint64_t ph_begun;  /* pm_unlinks_begun when it was found */
+	struct host_word *ph_words; /* or NULL */
+	uint64_t ph_region;	    /* what it maps, in units of that */
+	uint64_t ph_begun;	    /* pm_unlinks_begun when it was found */
 };
 
 /* What is one CPU's: all that a fault writes but the entry itself. */
@@ -128,11 +127,17 @@ struct pmap {
 	struct pmap_cpu pm_cpus[HOST_MAX_CPUS];
 };
 
-/* Inside an epoch section. */
+/* Both inside an epoch section. */
+static inline struct pmap_cpu *
+pmap_this_cpu(struct pmap *pm)
+{
+	return &pm->pm_cpus[host_cpu()];
+}
+
 static inline void
 pmap_count(struct pmap *pm, unsigned int counter, uint64_t addend)
 {
-	host_count(&pm->pm_cpus[host_cpu()].pc_word[counter], addend);
+	host_count(&pmap_this_cpu(pm)->pc_word[counter], addend);
 }
 
 static inline bool

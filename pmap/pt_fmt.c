@@ -187,6 +187,28 @@ fill_ept(struct pt_fmt *f, const struct pt_caps *caps)
 		f->pf_rsvd_table[level] = high | BITS(6, 3) | EPT_PS;
 }
 
+/* From all that: what is looked up where a leaf is made. */
+static void
+fill_leaves(struct pt_fmt *f)
+{
+	for (unsigned int level = 0; level < f->pf_leaf_levels; level++) {
+		const pt_entry_t leaf = f->pf_leaf | (level > 0 ? f->pf_ps : 0);
+		const uint64_t offset = pt_level_size(level) - 1;
+
+		f->pf_gpa_wrong[level] = ~(f->pf_limit - 1) | offset;
+		f->pf_hpa_wrong[level] = ~(f->pf_phys_limit - 1) | offset;
+		for (unsigned int ma = 0; ma < PT_MEMATTR_COUNT; ma++) {
+			const pt_entry_t type = f->pf_memattr[level > 0][ma] | leaf;
+
+			if (!((f->pf_memattr_ok >> ma) & 1))
+				continue;
+			for (unsigned int prot = 0; prot < PMAP_PROT_COUNT; prot++)
+				if ((f->pf_prot_ok >> prot) & 1)
+					f->pf_new_leaf[level][ma][prot] = f->pf_prot[prot] | type;
+		}
+	}
+}
+
 static bool
 caps_valid(enum pt_type type, const struct pt_caps *caps)
 {
@@ -241,6 +263,7 @@ pt_fmt_init(struct pt_fmt *f, enum pt_type type, const struct pt_caps *caps)
 		fill_ept(f, caps);
 		break;
 	}
+	fill_leaves(f);
 	return 0;
 }
 

@@ -102,6 +102,10 @@ struct pt_fmt {
 	pt_entry_t pf_frozen;  /* software: the value of a slot that nobody may fill; not valid */
 	pt_entry_t pf_memattr[2][PT_MEMATTR_COUNT]; /* [level > 0][type] */
 	pt_entry_t pf_memattr_mask[2];
+	/* A leaf but for its frame; 0: no such type with such rights, or no such level */
+	pt_entry_t pf_new_leaf[PT_LEAF_LEVELS_MAX][PT_MEMATTR_COUNT][PMAP_PROT_COUNT];
+	gpa_t pf_gpa_wrong[PT_LEAF_LEVELS_MAX]; /* bits that no leaf's address may have, by level */
+	hpa_t pf_hpa_wrong[PT_LEAF_LEVELS_MAX];
 	pt_entry_t pf_rsvd_leaf[PT_LEAF_LEVELS_MAX]; /* must be zero, by level */
 	pt_entry_t pf_rsvd_table[PT_LEVELS_MAX];
 

@@ -46,40 +46,35 @@ pt_hints_void(struct pmap *pm)
 }
 
 /*
- * Goes to gpa, as deep as there are tables. Then pc_parent and pc_above are not known. If it is to
- * a table of 4 KiB leaves, A is set in the entry that leads there, and has not been cleared as long
- * as pm_unlinks_begun is what is returned.
+ * The entry for gpa in the remembered table, which is in the tree if pm_unlinks_begun is `begun`.
+ * NULL: another one, or none, is remembered.
  */
-static inline uint64_t
-pt_hint_seek(struct pt_cursor *c, struct pmap *pm, gpa_t gpa)
+static inline struct host_word *
+pt_hint_word(const struct pt_hint *hint, gpa_t gpa, uint64_t begun)
 {
-	struct pt_hint *const hint = &pm->pm_cpus[host_cpu()].pc_hint;
-	const uint64_t region = gpa >> pt_level_shift(1);
-	const uint64_t begun = host_load_acquire(&pm->pm_unlinks_begun);
-	struct pt_page *const t = hint->ph_table;
-
 	HOST_ASSERT(host_epoch_held());
-	if (t != NULL && hint->ph_region == region && hint->ph_begun == begun) {
-		c->pc_table = t;
-		c->pc_parent = NULL;
-		c->pc_above = NULL;
-		c->pc_level = 0;
-		c->pc_index = pt_index(gpa, 0);
-		c->pc_word = &hint->ph_words[c->pc_index];
-		c->pc_pte = pte_load_acquire(c->pc_word);
-		return begun;
-	}
+	if (hint->ph_words == NULL || hint->ph_region != gpa >> pt_level_shift(1) ||
+	    hint->ph_begun != begun)
+		return NULL;
+	return &hint->ph_words[pt_index(gpa, 0)];
+}
 
+/*
+ * Walks to gpa, as deep as there are tables, and remembers where. If it is to a table of 4 KiB
+ * leaves, A is set in the entry that leads there, and has not been cleared as long as
+ * pm_unlinks_begun is `begun`: what it was before this call, and that is when hints are good.
+ */
+static inline void
+pt_hint_learn(struct pt_hint *hint, struct pt_cursor *c, struct pmap *pm, gpa_t gpa, uint64_t begun)
+{
 	const bool quiet = host_load_acquire(&pm->pm_unlinks_ended) == begun;
 
 	pt_cursor_seek(c, pm, gpa, 0);
 	if (c->pc_level == 0)
 		pt_mark_used(&pm->pm_fmt, c->pc_above);
-	hint->ph_table = quiet && c->pc_level == 0 ? c->pc_table : NULL;
-	hint->ph_words = c->pc_word - c->pc_index;
-	hint->ph_region = region;
+	hint->ph_words = quiet && c->pc_level == 0 ? c->pc_word - c->pc_index : NULL;
+	hint->ph_region = gpa >> pt_level_shift(1);
 	hint->ph_begun = begun;
-	return begun;
 }
 
 #endif /* PMAP_PT_HINT_H */

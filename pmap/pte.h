@@ -126,8 +126,7 @@ static inline pt_entry_t
 pte_leaf(const struct pt_fmt *f, hpa_t hpa, unsigned int prot, unsigned int level,
 	 enum pt_memattr memattr)
 {
-	return hpa | f->pf_prot[prot] | f->pf_leaf | f->pf_memattr[level > 0][memattr] |
-	       (level > 0 ? f->pf_ps : 0);
+	return hpa | f->pf_new_leaf[level][memattr][prot];
 }
 
 static inline pt_entry_t

@@ -365,10 +365,10 @@ host_posix_forget_lock(struct host_posix_cpu *self, const struct host_lock *l)
 static inline void
 host_unlock(struct host_lock *l)
 {
-	struct host_posix_cpu *self = host_posix_this();
+	struct host_posix_cpu *self = host_posix_self; /* it has locked, so it is listed */
 
 	if (PMAP_CHECK >= 1) {
-		bool mine = host_posix_forget_lock(self, l);
+		bool mine = self != NULL && host_posix_forget_lock(self, l);
 
 		HOST_ASSERT(mine);
 	}
@@ -404,10 +404,10 @@ host_epoch_enter(void)
 	struct host_posix_cpu *self = host_posix_this();
 	uint64_t open;
 
-	if (self->pc_nest++ > 0)
+	if (__builtin_expect(self->pc_nest++ > 0, 0))
 		return;
 	open = host_load_acquire(&host_posix_epoch) * 2 + 1;
-	if (HOST_HELGRIND || HOST_TSAN || !host_posix_membarrier) {
+	if (HOST_HELGRIND || HOST_TSAN || __builtin_expect(!host_posix_membarrier, 0)) {
 		host_xchg(&self->pc_epoch, open);
 	} else {
 		host_store(&self->pc_epoch, open);
@@ -424,9 +424,9 @@ host_epoch_held(void)
 static inline void
 host_epoch_exit(void)
 {
-	struct host_posix_cpu *self = host_posix_this();
+	struct host_posix_cpu *self = host_posix_self; /* it has entered, so it is listed */
 
-	HOST_ASSERT(self->pc_nest > 0);
+	HOST_ASSERT(self != NULL && self->pc_nest > 0);
 	if (--self->pc_nest > 0)
 		return;
 	host_store_release(&self->pc_epoch, 0);
