@@ -180,14 +180,15 @@ release_spares(struct pt_page *t)
 	pt_spares_free(list);
 }
 
-void
-pmap_leaf_lost(const struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t pte_new)
+/* Apart from the rest, since most owners do not ask to be told. */
+static __attribute__((__noinline__)) void
+note_lost(const struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t pte_new)
 {
 	struct pmap *const pm = t->pd_pmap;
 	const struct pt_fmt *const f = &pm->pm_fmt;
 	struct pmap_leaf leaf;
 
-	if (pm->pm_note == NULL || !pte_is_valid(f, old) || !(old & ~pte_new & (f->pf_a | f->pf_m)))
+	if (!pte_is_valid(f, old) || !(old & ~pte_new & (f->pf_a | f->pf_m)))
 		return;
 	pmap_leaf_of(pm, pt_page_gpa(t) + index * pt_level_size(t->pd_level), old, t->pd_level,
 		     &leaf);
@@ -197,35 +198,10 @@ pmap_leaf_lost(const struct pt_page *t, unsigned int index, pt_entry_t old, pt_e
 }
 
 void
-pmap_leaf_changed(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t pte_new,
-		  struct pmap_gather *g)
+pmap_leaf_lost(const struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t pte_new)
 {
-	pmap_leaf_lost(t, index, old, pte_new);
-	pmap_leaf_settled(t, index, old, pte_new, g);
-}
-
-void
-pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t pte_new,
-		  struct pmap_gather *g)
-{
-	struct pmap *const pm = t->pd_pmap;
-	const struct pt_fmt *const f = &pm->pm_fmt;
-	const unsigned int level = t->pd_level;
-	const uint64_t size = pt_level_size(level);
-	const gpa_t gpa = pt_page_gpa(t) + index * size;
-
-	HOST_ASSERT(host_lock_held(&t->pd_lock));
-	if (((old ^ pte_new) & f->pf_wired) != 0 ||
-	    pte_is_valid(f, old) != pte_is_valid(f, pte_new)) {
-		if (pte_is_valid(f, old))
-			pmap_account_leaves(pm, old, level, (uint64_t)-1);
-		if (pte_is_valid(f, pte_new))
-			pmap_account_leaves(pm, pte_new, level, 1);
-	}
-	if (old & ~pte_new & f->pf_wired)
-		release_spares(t);
-
-	pmap_change_gather(t, gpa, size, pt_change_kind(f, old, pte_new, level), g);
+	if (t->pd_pmap->pm_note != NULL)
+		note_lost(t, index, old, pte_new);
 }
 
 void
@@ -257,6 +233,40 @@ pmap_change_gather(struct pt_page *t, gpa_t gpa, uint64_t len, enum pt_change ki
 		pmap_gather_add(g, gpa, len);
 		break;
 	}
+}
+
+void
+pmap_leaf_settled(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t pte_new,
+		  struct pmap_gather *g)
+{
+	struct pmap *const pm = t->pd_pmap;
+	const struct pt_fmt *const f = &pm->pm_fmt;
+	const unsigned int level = t->pd_level;
+	const bool was = pte_is_valid(f, old);
+	const bool is = pte_is_valid(f, pte_new);
+
+	HOST_ASSERT(host_lock_held(&t->pd_lock));
+	if (was != is || ((old ^ pte_new) & f->pf_wired) != 0) {
+		if (was)
+			pmap_account_leaves(pm, old, level, (uint64_t)-1);
+		if (is)
+			pmap_account_leaves(pm, pte_new, level, 1);
+	}
+	if (old & ~pte_new & f->pf_wired)
+		release_spares(t);
+
+	const uint64_t size = pt_level_size(level);
+
+	pmap_change_gather(t, pt_page_gpa(t) + index * size, size,
+			   pt_change_kind(f, old, pte_new, level), g);
+}
+
+void
+pmap_leaf_changed(struct pt_page *t, unsigned int index, pt_entry_t old, pt_entry_t pte_new,
+		  struct pmap_gather *g)
+{
+	pmap_leaf_lost(t, index, old, pte_new);
+	pmap_leaf_settled(t, index, old, pte_new, g);
 }
 
 /* ---- Questions ------------------------------------------------------------------------------ */

@@ -16,16 +16,15 @@
 #include "pmap/pmap_priv.h"
 
 /*
- * Visits the entries of locked table t from gpa on, up to a child table or the end of table or
- * range. Returns where it stopped; *how says why.
+ * Visits the entries of locked table t, of that level, from gpa on, up to a child table or to
+ * `stop`, where table or range ends. Returns where it stopped; *how says why.
  */
-static gpa_t
-visit_table(struct pmap_range *r, struct pt_page *t, gpa_t gpa, enum pt_visit *how)
+static inline gpa_t
+visit_table(struct pmap_range *r, struct pt_page *t, unsigned int level, gpa_t gpa, gpa_t stop,
+	    enum pt_visit *how)
 {
 	const struct pt_fmt *const f = &r->pr_pm->pm_fmt;
-	const unsigned int level = t->pd_level;
 	const uint64_t size = pt_level_size(level);
-	const gpa_t stop = pt_page_end(t) < r->pr_end ? pt_page_end(t) : r->pr_end;
 
 	/*
 	 * A restriction that is not yet flushed: whoever relies on what is read here waits for it.
@@ -40,7 +39,7 @@ visit_table(struct pmap_range *r, struct pt_page *t, gpa_t gpa, enum pt_visit *h
 			break;
 
 		const unsigned int index = pt_index(gpa, level);
-		const gpa_t base = pt_page_gpa(t) + index * size;
+		const gpa_t base = gpa & ~(size - 1);
 		const pt_entry_t pte = pte_load(&t->pd_words[index]);
 
 		if (pte_is_table(f, pte, level))
@@ -63,9 +62,11 @@ visit_table(struct pmap_range *r, struct pt_page *t, gpa_t gpa, enum pt_visit *h
 }
 
 /* What is due once for all that was done to locked table t in [from, to). */
-static void
+static inline void
 settle_table(struct pmap_range *r, struct pt_page *t, gpa_t from, gpa_t to)
 {
+	if (!r->pr_stored && r->pr_change == PT_CHANGE_NONE)
+		return;
 	/*
 	 * The stamps so far may be of a generation that others began, and flushed for, while the
 	 * stores were visible to this CPU only. One fence for all.
@@ -92,7 +93,7 @@ look_ahead(struct pmap_range *r, const struct pt_cursor *c, gpa_t gpa)
 }
 
 /* One table's worth of a range, in one epoch section. Returns how far it came, in which level. */
-static gpa_t
+static inline gpa_t
 range_step(struct pmap_range *r, gpa_t gpa, enum pt_visit *how, unsigned int *level)
 {
 	const gpa_t from = gpa;
@@ -101,24 +102,32 @@ range_step(struct pmap_range *r, gpa_t gpa, enum pt_visit *how, unsigned int *le
 	*how = PT_VISIT_NEXT;
 	pt_cursor_seek(&c, r->pr_pm, gpa, 0);
 
-	struct pt_page *t = c.pc_table;
+	struct pt_page *const t = c.pc_table;
+	const uint64_t span = pt_level_size(c.pc_level) * HOST_TABLE_WORDS;
+	const gpa_t end = (gpa | (span - 1)) + 1; /* of what the table maps */
 
 	*level = c.pc_level;
-	if (r->pr_quiet != NULL && c.pc_level == 0 && (gpa = pmap_quiet_until(r, &c, gpa)) != from)
-		return gpa;
+	if (r->pr_quiet != NULL && c.pc_level == 0) {
+		const struct pt_cursor at = c; /* so that c itself may be kept in registers */
+
+		gpa = pmap_quiet_until(r, &at, gpa);
+		if (gpa != from)
+			return gpa;
+	}
 	if (r->pr_want != 0 && c.pc_level == 0)
 		look_ahead(r, &c, gpa);
-	if (r->pr_unlinks && c.pc_parent != NULL && gpa == pt_page_gpa(t) &&
-	    pmap_range_covers(r, t) && pmap_unlink(r, c.pc_parent, t)) {
-		gpa = pt_page_end(t);
+	if (r->pr_unlinks && c.pc_parent != NULL && gpa == end - span && end <= r->pr_end &&
+	    pmap_unlink(r, c.pc_parent, t)) {
+		gpa = end;
 	} else {
 		host_lock(&t->pd_lock);
 		if (!t->pd_dead)
-			gpa = visit_table(r, t, gpa, how);
+			gpa = visit_table(r, t, c.pc_level, gpa, end < r->pr_end ? end : r->pr_end,
+					  how);
 		settle_table(r, t, from, gpa);
 		host_unlock(&t->pd_lock);
 	}
-	if (r->pr_unlinks && gpa == pt_page_end(t))
+	if (r->pr_unlinks && gpa == end)
 		pmap_unlink_finished(r, gpa);
 	return gpa;
 }
