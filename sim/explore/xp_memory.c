@@ -158,6 +158,7 @@ window_gone(struct xp *x)
 	struct space *const sp = xp_guest(x, 0);
 
 	space_add_region(sp, XP_PAGE(0), space_add_seg(sp, SEG_WINDOW, 2), 0, 2, PMAP_PROT_RW);
+	hostop_enter_run(sp, XP_PAGE(0), XP_PAGE(2));
 	xp_warm(sp, XP_PAGE(0));
 	xp_target(XP_PAGE(0));
 	xp_ran(sp, 0, 1, XP_PAGE(0));
@@ -168,6 +169,12 @@ static void
 enter_both(struct xp *x)
 {
 	hostop_enter_run(x->xp_guest, XP_PAGE(0), XP_PAGE(2));
+}
+
+static void
+revoke_both(struct xp *x)
+{
+	hostop_revoke_run(x->xp_guest, 0, 0);
 }
 
 static void
@@ -344,6 +351,18 @@ const struct xp_scenario xp_memory_scenarios[] = {
 		.xs_preemptions = EXPLORE_UNBOUNDED,
 		.xs_fills = 2,
 		.xs_frames = 1536, /* devices' are 512 of them */
+	},
+	{
+		.xs_info = {"xp-run-revoke", "pages are entered together while they are revoked"},
+		.xs_mutant = "run-unread",
+		.xs_arches = NESTED,
+		.xs_vcpus = 1,
+		.xs_set_up = window_gone,
+		.xs_programs = {enter_both, revoke_both},
+		.xs_program_choice = 1,
+		.xs_preemptions = EXPLORE_UNBOUNDED,
+		.xs_fills = 2,
+		.xs_frames = 1536,
 	},
 	{
 		.xs_info = {"xp-destroy", "a guest ends, and another begins, under a vCPU"},

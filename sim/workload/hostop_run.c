@@ -5,6 +5,9 @@
  * Consecutive pages entered together, as no fault does it: into a table that is missing, over what
  * is there, wired for a while, and as often as not just after the table was taken away under those
  * who use it. A window onto a device is what has consecutive frames for as long as it lives.
+ *
+ * Somebody else may change the word that the run goes by, and take back what is in by then: as an
+ * owner does who has decided otherwise. Nothing of the run is left after that.
  */
 
 #include "sim/workload/vmop.h"
@@ -16,6 +19,19 @@
 
 #define RUN_PAGES 64u
 
+/*
+ * The run that may be revoked: one in the world at a time. Not in struct space, so that all else
+ * lies where it always lay.
+ */
+struct run_owner {
+	struct host_word ro_word;
+	uint64_t ro_changes; /* of it */
+	struct space *ro_space;
+	gpa_t ro_start;
+	gpa_t ro_stop;		  /* 0: there is none */
+	unsigned int ro_revokers; /* fibers that are taking it back */
+};
+
 struct run {
 	struct space *ru_space;
 	struct pmap_mapping ru_map; /* of the first page */
@@ -24,6 +40,7 @@ struct run {
 	int ru_error;
 	uint64_t ru_faults; /* of the world, before */
 	bool ru_alone;	    /* nobody's fault was under way */
+	bool ru_revoked;
 	struct pmap_leaf ru_was[RUN_PAGES];
 };
 
@@ -98,6 +115,16 @@ check_left(const struct run *ru, uint64_t i, const struct pmap_leaf *leaf)
 			      ru->ru_space->sp_name, ull(run_gpa(ru, i)));
 }
 
+/* Whoever revoked it has removed what there was, and nothing came after that. */
+static void
+check_revoked(const struct run *ru, uint64_t i, const struct pmap_leaf *leaf)
+{
+	if (ru->ru_alone && leaf->pl_prot != 0)
+		sim_violation("CK-WALK", "I30",
+			      "%s: 0x%llx is mapped, though the run of pages was revoked",
+			      ru->ru_space->sp_name, ull(run_gpa(ru, i)));
+}
+
 static void
 look_after(void *arg)
 {
@@ -110,7 +137,9 @@ look_after(void *arg)
 		struct pmap_leaf leaf;
 
 		look(ru, i, &leaf);
-		if (i < ru->ru_done)
+		if (ru->ru_revoked)
+			check_revoked(ru, i, &leaf);
+		else if (i < ru->ru_done)
 			check_entered(ru, i, &leaf);
 		else
 			check_left(ru, i, &leaf);
@@ -122,7 +151,8 @@ check_answer(const struct run *ru)
 {
 	sim_invariant_hit(SIM_I40);
 	if (ru->ru_done > ru->ru_n || (ru->ru_error == 0) != (ru->ru_done == ru->ru_n) ||
-	    (ru->ru_error != 0 && ru->ru_error != -ENOMEM))
+	    (ru->ru_error != 0 && ru->ru_error != -ENOMEM &&
+	     (ru->ru_error != -EAGAIN || !ru->ru_revoked)))
 		sim_violation("CK-API", "I40",
 			      "%s: a run of %llu pages at 0x%llx ends with error %d, %llu done",
 			      ru->ru_space->sp_name, ull(ru->ru_n), ull(ru->ru_map.pa_gpa),
@@ -175,18 +205,97 @@ access_pages(const struct run *ru, bool begin)
 	}
 }
 
+/* ---- Taking it back ------------------------------------------------------------------------- */
+
+static bool
+no_revokers(void *arg)
+{
+	const struct run_owner *const ro = arg;
+
+	return ro->ro_revokers == 0;
+}
+
+static bool
+may_be_revoked(struct run *ru)
+{
+	struct space *const sp = ru->ru_space;
+	struct run_owner *const ro = sp->sp_world->wo_runs;
+
+	sim_touch_ghost(ro);
+	/* Without a revoker the word is what its ghost says. */
+	if (ro->ro_stop != 0 || ro->ro_revokers != 0)
+		return false;
+	ro->ro_space = sp;
+	ro->ro_start = ru->ru_map.pa_gpa;
+	ro->ro_stop = run_gpa(ru, ru->ru_n);
+	ru->ru_map.pa_revoked = &ro->ro_word;
+	ru->ru_map.pa_revoked_was = ro->ro_changes;
+	return true;
+}
+
+static void
+revoking_ends(struct run *ru)
+{
+	struct run_owner *const ro = ru->ru_space->sp_world->wo_runs;
+
+	sim_touch_ghost(ro);
+	ro->ro_stop = 0;
+	sim_wait_until("those who revoke a run of pages", no_revokers, ro);
+	sim_touch_ghost(ro);
+	ru->ru_revoked = ro->ro_changes != ru->ru_map.pa_revoked_was;
+}
+
+static bool
+is_revocable(const struct space *sp)
+{
+	const struct run_owner *const ro = sp->sp_world->wo_runs;
+
+	return ro != NULL && ro->ro_stop != 0 && ro->ro_space == sp;
+}
+
+/* Takes back what another CPU is entering. The log is as it is for as long as that one is busy. */
+void
+hostop_revoke_run(struct space *sp, gpa_t start, gpa_t stop)
+{
+	struct run_owner *const ro = sp->sp_world->wo_runs;
+	struct oracle_tlb_op op;
+	struct pmap_gather g;
+
+	sim_touch_ghost(ro);
+	if (!is_revocable(sp))
+		return;
+	start = ro->ro_start;
+	stop = ro->ro_stop;
+	ro->ro_revokers++;
+	ro->ro_changes++;
+	host_fetch_add(&ro->ro_word, 1); /* a full fence: partner of the one in pmap_enter() */
+	space_op_begin(sp, &op);
+	pmap_gather_begin(&g, sp->sp_pmap);
+	hostop_must(pmap_remove(sp->sp_pmap, start, stop, &g), "pmap_remove");
+	pmap_gather_finish(&g);
+	space_op_end(sp, &op, start, stop);
+	sim_touch_ghost(ro);
+	ro->ro_revokers--;
+}
+
+/* ---- The whole ------------------------------------------------------------------------------ */
+
 /* The pages are taken, so what the run maps stays so, but for faults and vCPUs. */
 static void
 enter(struct run *ru, bool wired_anyway)
 {
 	struct pmap *const pm = ru->ru_space->sp_pmap;
 	const gpa_t end = run_gpa(ru, ru->ru_n);
+	bool revocable;
 
 	if (sim_choose(SIM_CHOICE_WORKLOAD, 8) == 0)
 		misuse(ru);
 	access_pages(ru, true);
+	revocable = may_be_revoked(ru);
 	sim_aside(look_before, ru);
 	ru->ru_error = pmap_enter_run(pm, &ru->ru_map, ru->ru_n, &ru->ru_done);
+	if (revocable)
+		revoking_ends(ru);
 	sim_aside(look_after, ru);
 	check_answer(ru);
 	access_pages(ru, false);
@@ -248,6 +357,12 @@ hostop_enter_run(struct space *sp, gpa_t start, gpa_t stop)
 	gpa_t from;
 	gpa_t to;
 
+	if (sp->sp_world->wo_runs == NULL)
+		sp->sp_world->wo_runs = sim_alloc(sizeof(*sp->sp_world->wo_runs));
+	if (is_revocable(sp) && sim_choose(SIM_CHOICE_WORKLOAD, 2) == 0) {
+		hostop_revoke_run(sp, start, stop);
+		return;
+	}
 	if (!choose_pages(sp, start, stop, &from, &to))
 		return;
 	start = afresh ? from & ~(REGION_BYTES - 1) : from;

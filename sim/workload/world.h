@@ -253,8 +253,9 @@ struct world {
 	struct ghost *wo_ghosts;      /* not in use yet; wo_nghosts of them */
 	unsigned int wo_nghosts;
 	struct pmap_vpids *wo_vpids;
-	struct vmops *wo_vmops; /* vmop.h */
-	bool wo_iommu;		/* there is one */
+	struct vmops *wo_vmops;	   /* vmop.h */
+	struct run_owner *wo_runs; /* hostop_run.c; NULL until there was a run */
+	bool wo_iommu;		   /* there is one */
 	uint64_t wo_until; /* step at which CPUs stop what would never end; 0: there is no such */
 	uint64_t wo_replayed; /* accesses of recorded programs, all vCPUs together */
 	uint64_t wo_next_content;
@@ -538,6 +539,6 @@ hostop_fn hostop_remove, hostop_migrate, hostop_discard, hostop_protect, hostop_
 	hostop_log, hostop_clear_modify, hostop_age, hostop_referenced, hostop_peek, hostop_promote,
 	hostop_demote, hostop_prefault, hostop_wire, hostop_unwire, hostop_split_wired,
 	hostop_sweep, hostop_rejoin, hostop_grant, hostop_extract, hostop_invalidate, hostop_drain,
-	hostop_misuse, hostop_recreate, hostop_enter_run;
+	hostop_misuse, hostop_recreate, hostop_enter_run, hostop_revoke_run;
 
 #endif /* SIM_WORLD_H */
