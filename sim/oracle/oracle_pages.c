@@ -192,7 +192,7 @@ oracle_check_passed_over(struct space *sp, gpa_t gpa)
 {
 	struct look lo = {.lo_space = sp, .lo_gpa = gpa};
 
-	if (world_is_inside(sp->sp_world))
+	if (space_is_faulting_at(sp, gpa) || world_is_inside(sp->sp_world, true))
 		return;
 	hw_walk_quiet(&sp->sp_ctx, gpa, &lo.lo_walk);
 	check_passed_over(&lo);
@@ -249,7 +249,7 @@ check_pages(struct space *sp, gpa_t start, gpa_t end, bool own)
 {
 	/* A fault may be putting a superpage in the place of pages, out of sight meanwhile. */
 	const bool quiet = !space_is_faulting(sp);
-	const bool between = !world_is_inside(sp->sp_world);
+	const bool between = !world_is_inside(sp->sp_world, false);
 
 	for (unsigned int r = 0; r < sp->sp_nregions; r++) {
 		const struct region *rg = &sp->sp_regions[r];

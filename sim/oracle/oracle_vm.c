@@ -192,6 +192,32 @@ oracle_vm_installing(struct space *sp, const struct sim_table_write *tw)
 	}
 }
 
+/*
+ * CK-WALK, at the instant of the write: what is wired stays in the tables, and not only in the end.
+ * A fault that takes it out may put it back at once, before anybody looks. Superpages may be out of
+ * sight while they are joined or split.
+ */
+void
+oracle_vm_removing(struct space *sp, const struct sim_table_write *tw)
+{
+	for (unsigned int r = 0; r < sp->sp_nregions && !sp->sp_closing; r++) {
+		const struct region *const rg = &sp->sp_regions[r];
+		gpa_t gpa = rg->rg_base;
+
+		if (!rg->rg_wired || rg->rg_absent || rg->rg_super)
+			continue;
+		for (; gpa < region_end(rg); gpa += SIM_PAGE_SIZE) {
+			if (region_page(rg, gpa)->pg_busy)
+				continue;
+			sim_invariant_hit(SIM_I32);
+			if (leads_to(sp, gpa, tw->tw_hpa))
+				sim_violation("CK-WALK", "I32",
+					      "%s: 0x%llx is wired, and taken out of the tables",
+					      sp->sp_name, ull(gpa));
+		}
+	}
+}
+
 static bool
 has_contents(const struct page *pg)
 {

@@ -118,6 +118,16 @@ table_owner(const struct world *w, uint64_t hpa)
 	return fr->fr_owner;
 }
 
+/* A wired leaf gives way to nothing: an entry that is not present has no frame. */
+static bool
+loses_wired(const struct space *sp, const struct sim_table_write *tw)
+{
+	const uint64_t frame = (UINT64_C(1) << 52) - SIM_PAGE_SIZE;
+
+	return sp->sp_pmap != NULL && (tw->tw_old & pmap_fmt(sp->sp_pmap)->pf_wired) != 0 &&
+	       (tw->tw_old & frame) != 0 && (tw->tw_new & frame) == 0;
+}
+
 static void
 table_written(void *arg, const struct sim_table_write *tw)
 {
@@ -137,6 +147,8 @@ table_written(void *arg, const struct sim_table_write *tw)
 	watch_super(w->wo_spaces[owner - 1], tw->tw_new);
 	if (child != NULL && child->fr_kind == SIM_FRAME_DATA)
 		oracle_vm_installing(w->wo_spaces[owner - 1], tw);
+	if (loses_wired(w->wo_spaces[owner - 1], tw))
+		oracle_vm_removing(w->wo_spaces[owner - 1], tw);
 	if (child != NULL && child->fr_kind == SIM_FRAME_TABLE && child->fr_owner == 0)
 		link_tables(w, tw->tw_new & ((UINT64_C(1) << 52) - SIM_PAGE_SIZE), owner);
 }

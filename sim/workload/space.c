@@ -438,10 +438,12 @@ world_may_reclaim(const struct world *w)
 }
 
 bool
-world_is_inside(const struct world *w)
+world_is_inside(const struct world *w, bool but_faults)
 {
 	for (unsigned int cpu = 0; cpu < sim_cpu_count(); cpu++) {
-		if (w->wo_cpus[cpu].cp_inside)
+		const struct cpu *const cp = &w->wo_cpus[cpu];
+
+		if (cp->cp_inside && !(but_faults && (cp->cp_faults & 1) != 0))
 			return true;
 	}
 	return false;

@@ -169,6 +169,9 @@ void oracle_vm_audit(struct world *w);
 /* A table word is about to name a frame of data: not where no map is. */
 void oracle_vm_installing(struct space *sp, const struct sim_table_write *tw);
 
+/* A wired leaf is about to go: not where a map is wired. */
+void oracle_vm_removing(struct space *sp, const struct sim_table_write *tw);
+
 /* Nothing runs: all of vmspace's accounts, maps, pages and contents. */
 void oracle_vm_quiet(struct world *w);
 

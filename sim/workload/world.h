@@ -393,8 +393,11 @@ void space_drain(struct space *sp);
 /* Whether somebody may be taking pages from anybody just now, for lack of memory. */
 bool world_may_reclaim(const struct world *w);
 
-/* Whether anybody is in the middle of an operation that may take something out of any tables. */
-bool world_is_inside(const struct world *w);
+/*
+ * Whether anybody is in the middle of an operation that may take something out of any tables;
+ * but_faults: of one that is no fault.
+ */
+bool world_is_inside(const struct world *w, bool but_faults);
 
 /* Whether a fault is being handled on any CPU. */
 bool space_is_faulting(const struct space *sp);
@@ -505,7 +508,7 @@ void oracle_aged(struct space *sp, gpa_t start, gpa_t end, const uint64_t *bitma
 
 /* ---- oracle_pages.c ------------------------------------------------------------------------- */
 
-/* A fault is over: while nobody is in the middle of anything, no M is where it is passed over. */
+/* A fault is over: while nobody may be collecting, no M is where it would be passed over. */
 void oracle_check_passed_over(struct space *sp, gpa_t gpa);
 
 /* A range after an operation: nothing dirty is lost; rights, frames and types are no wider. */
