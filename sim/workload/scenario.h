@@ -79,6 +79,7 @@ struct scenario {
 	bool sn_stalls;	   /* CPUs stand still for long, wherever they are */
 	bool sn_hot;	   /* most goes where somebody has just been at work */
 	bool sn_window;	   /* a device's window, however small the world is */
+	bool sn_reads;	   /* guests mostly read, and seldom leave */
 	bool sn_runs;	   /* a device's window across the end of a table */
 	bool sn_swarm;	   /* each seed draws a scenario of its own from this one */
 	bool sn_even;	   /* and makes no difference between what is rare and what is not */

@@ -103,8 +103,71 @@ add_runs(struct scenario *sn)
 		sn->sn_weights[OP_SWEEP] = 3;
 }
 
+/* What else is done is done seldom. */
+static void
+make_rare(struct scenario *sn)
+{
+	for (unsigned int op = 0; op < OP_TRAITS; op++)
+		sn->sn_weights[op] /= 16;
+}
+
+/* A guest that mostly reads, and stays inside, while its tables are asked for M again and again. */
+static void
+add_watched(struct scenario *sn)
+{
+	make_rare(sn);
+	sn->sn_scale = SCALE_TINY;
+	sn->sn_stalls = false;
+	sn->sn_whole = true;
+	sn->sn_reads = true;
+	sn->sn_weights[OP_RUN] = 20;
+	sn->sn_weights[OP_CLEAN] = 10;
+	sn->sn_weights[OP_CLEAR_MODIFY] = 20;
+}
+
+/* CPUs stand still while their tables are asked for M again and again, and come and go. */
+static void
+add_dozing(struct scenario *sn)
+{
+	make_rare(sn);
+	sn->sn_scale = SCALE_TINY;
+	sn->sn_stalls = true;
+	sn->sn_whole = true;
+	sn->sn_weights[OP_RUN] = 20;
+	sn->sn_weights[OP_CLEAR_MODIFY] = 30;
+	sn->sn_weights[OP_REMOVE] = 10;
+	sn->sn_weights[OP_INVALIDATE] = 5;
+}
+
+/* Maps are made ready for devices and given back, again and again, under guests that use them. */
+static void
+add_lent(struct scenario *sn)
+{
+	make_rare(sn);
+	sn->sn_scale = SCALE_TINY;
+	sn->sn_stalls = true;
+	sn->sn_weights[OP_RUN] = 40;
+	sn->sn_weights[OP_GRANT] = 30;
+	sn->sn_weights[OP_UNWIRE] = 30;
+	sn->sn_weights[OP_REMOVE] = 30;
+}
+
+/* A device's window goes from place to place under those who use it. */
+static void
+add_windows(struct scenario *sn)
+{
+	make_rare(sn);
+	sn->sn_scale = SCALE_TINY;
+	sn->sn_window = true;
+	sn->sn_stalls = true;
+	sn->sn_weights[OP_RUN] = 40;
+	sn->sn_weights[OP_MOVE_WINDOW] = 40;
+	sn->sn_weights[OP_PREFAULT] = 10;
+}
+
 static const struct trait traits[] = {
-	{"runs", 1044, add_runs},
+	{"runs", 1044, add_runs}, {"watched", 2045, add_watched}, {"dozing", 2515, add_dozing},
+	{"lent", 2351, add_lent}, {"windows", 2490, add_windows},
 };
 
 #define NTRAITS (sizeof(traits) / sizeof(traits[0]))

@@ -175,13 +175,17 @@ hot_place(const struct workload *wl, const struct space *sp)
 static bool
 next_access(void *arg, struct vcpu *v, gpa_t *gpa, unsigned int *access)
 {
-	static const uint32_t odds[] = {5, 5, 1};
+	static const uint32_t usual[] = {5, 5, 1};
+	static const uint32_t reading[] = {100, 1, 1};
 	static const unsigned int kinds[] = {PMAP_PROT_R, PMAP_PROT_W, PMAP_PROT_X};
+	const struct workload *const wl = arg;
+	const bool reads = wl->wl_scenario->sn_reads;
+	const uint32_t *const odds = reads ? reading : usual;
 
-	if (sim_choose(SIM_CHOICE_WORKLOAD, 16) == 0)
+	if (sim_choose(SIM_CHOICE_WORKLOAD, reads ? 128 : 16) == 0)
 		return false;
 	for (unsigned int i = 0; i < 3; i++) {
-		*gpa = hot_place(arg, v->vc_space);
+		*gpa = hot_place(wl, v->vc_space);
 		*gpa += some_word();
 		*access = kinds[sim_choose_weighted(SIM_CHOICE_WORKLOAD, 3, odds)];
 		if (makes_sense(v->vc_space, *gpa, *access))
