@@ -120,8 +120,16 @@ void bench_value(struct bench *b, double value, double limit);
 /* One more count for the record; the last value set is kept. */
 void bench_set_count(struct bench *b, const char *name, double value);
 
-/* Ends this process with the sentence unless cond: a result that is wrong is no result. */
-void bench_check(const struct bench *b, bool cond, const char *what);
+/* Ends this process with the sentence: a result that is wrong is no result. */
+_Noreturn void bench_wrong(const struct bench *b, const char *what);
+/* The same unless cond. Inline, since it stands in loops that are timed. */
+static inline void
+bench_check(const struct bench *b, bool cond, const char *what)
+{
+	if (__builtin_expect(!cond, 0))
+		bench_wrong(b, what);
+}
+
 /* Ends it with exit code 75: the machine lacks something. */
 _Noreturn void bench_lacks(const struct bench *b, const char *what);
 

@@ -137,10 +137,8 @@ bench_value(struct bench *b, double value, double limit)
 /* ---- Ends ----------------------------------------------------------------------------------- */
 
 void
-bench_check(const struct bench *b, bool cond, const char *what)
+bench_wrong(const struct bench *b, const char *what)
 {
-	if (cond)
-		return;
 	fprintf(stderr, "pmap-bench: %s, %s: wrong: %s\n", b->b_row->br_name, b->b_arch->ba_name,
 		what);
 	exit(EX_SOFTWARE);
