@@ -208,6 +208,38 @@ check_leaf(const struct pt_fmt *f, const struct pt_caps *c, hpa_t hpa, unsigned 
 	return n;
 }
 
+/* What mappings are checked by says what limits, sizes, rights and types say one by one. */
+static void
+check_what_a_leaf_may_be(const struct pt_fmt *f)
+{
+	for (unsigned int level = 0; level < PT_LEAF_LEVELS_MAX; level++) {
+		const bool has = level < f->pf_leaf_levels;
+		const uint64_t size = pt_level_size(level);
+		unsigned int n = 0;
+
+		for (unsigned int bit = 0; has && bit < 64; bit++) {
+			const uint64_t addr = BIT(bit);
+
+			CHECK(((f->pf_gpa_wrong[level] & addr) != 0) ==
+				      (addr < size || addr >= f->pf_limit),
+			      "bit %u", bit);
+			CHECK(((f->pf_hpa_wrong[level] & addr) != 0) ==
+				      (addr < size || addr >= f->pf_phys_limit),
+			      "bit %u", bit);
+		}
+		for (unsigned int i = 0; i < PMAP_PROT_COUNT * PT_MEMATTR_COUNT; i++) {
+			const unsigned int prot = i % PMAP_PROT_COUNT;
+			const unsigned int ma = i / PMAP_PROT_COUNT;
+
+			CHECK((f->pf_new_leaf[level][ma][prot] != 0) ==
+				      (has && (f->pf_prot_ok >> prot & f->pf_memattr_ok >> ma & 1)),
+			      "rights %u, type %u", prot, ma);
+			n += f->pf_new_leaf[level][ma][prot] != 0;
+		}
+		CHECK((n > 0) == has, "level %u", level);
+	}
+}
+
 static void
 check_leaves(const struct pt_fmt *f, const struct pt_caps *c, uint64_t *count)
 {
@@ -219,6 +251,7 @@ check_leaves(const struct pt_fmt *f, const struct pt_caps *c, uint64_t *count)
 	for (ma = 0; ma < PT_MEMATTR_COUNT; ma++)
 		CHECK((f->pf_memattr_ok >> ma & 1) == memattr_expressible(f, c, ma), "type %u", ma);
 	CHECK(f->pf_memattr_ok >> PT_MEMATTR_COUNT == 0, "%x", f->pf_memattr_ok);
+	check_what_a_leaf_may_be(f);
 	for (level = 0; level < f->pf_leaf_levels; level++) {
 		const hpa_t top = BIT(c->pc_phys_bits) - pt_level_size(level);
 		const hpa_t hpas[] = {0, pt_level_size(level), top, top & 0x000aaaaaaaaaa000};
