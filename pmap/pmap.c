@@ -133,14 +133,6 @@ pmap_flags(const struct pmap *pm)
 	return pm->pm_flags;
 }
 
-int
-pmap_range_valid(const struct pmap *pm, gpa_t start, gpa_t end)
-{
-	if (((start | end) & (HOST_PAGE_SIZE - 1)) != 0 || start > end || end > pm->pm_fmt.pf_limit)
-		return -EINVAL;
-	return 0;
-}
-
 /* ---- Leaves --------------------------------------------------------------------------------- */
 
 static inline void

@@ -153,7 +153,13 @@ pmap_bears_mixed_sizes(const struct pmap *pm)
 }
 
 /* -EINVAL unless [start, end) is page aligned and within the space. */
-int pmap_range_valid(const struct pmap *pm, gpa_t start, gpa_t end);
+static inline int
+pmap_range_valid(const struct pmap *pm, gpa_t start, gpa_t end)
+{
+	if (((start | end) & (HOST_PAGE_SIZE - 1)) != 0 || start > end || end > pm->pm_fmt.pf_limit)
+		return -EINVAL;
+	return 0;
+}
 
 /* ---- Table pages (pt_page.c) ----------------------------------------------------------------- */
 

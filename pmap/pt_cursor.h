@@ -50,7 +50,7 @@ pt_cursor_down(struct pt_cursor *c, struct pmap *pm, gpa_t gpa)
 	if (!pte_is_table(&pm->pm_fmt, c->pc_pte, c->pc_level))
 		return false;
 	/* The table was complete before the CAS that made this entry (clause 5). */
-	const hpa_t hpa = pte_hpa(&pm->pm_fmt, c->pc_pte, 0);
+	const hpa_t hpa = c->pc_pte & pm->pm_fmt.pf_addr;
 
 	c->pc_parent = c->pc_table;
 	c->pc_above = c->pc_word;
