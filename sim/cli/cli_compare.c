@@ -105,13 +105,17 @@ static unsigned int
 parse_value(struct argp_state *state, unsigned int what, const char *word)
 {
 	const char *const *const words = settings[what].words;
+	char known[64] = "";
+	size_t n = 0;
 
 	for (unsigned int i = 0; words[i]; i++) {
 		if (strcmp(words[i], word) == 0)
 			return i;
+		n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i ? ", " : "",
+				      words[i]);
 	}
 	if (words[0])
-		argp_error(state, "--set %s: there is no '%s'", settings[what].name, word);
+		argp_error(state, "--set %s: '%s' is none of %s", settings[what].name, word, known);
 	return (unsigned int)cli_number(state, "--set batch", word, 1, COMPARE_BATCH_MAX);
 }
 

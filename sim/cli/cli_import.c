@@ -49,9 +49,10 @@ report(const char *output, const struct trace_info *i, const struct import_count
 	struct import_counts c = *counts;
 
 	printf("%s: %" PRIu64 " faults of %u vCPU%s in %.6f s, in %" PRIu64
-	       " pages and %u regions of 2 MiB\n",
+	       " page%s and %u region%s of 2 MiB\n",
 	       output, i->ti_accesses, i->ti_vcpus, i->ti_vcpus == 1 ? "" : "s",
-	       (double)i->ti_ns / 1e9, i->ti_pages, i->ti_regions);
+	       (double)i->ti_ns / 1e9, i->ti_pages, i->ti_pages == 1 ? "" : "s", i->ti_regions,
+	       i->ti_regions == 1 ? "" : "s");
 	printf("%" PRIu64 " lines: %" PRIu64 " exits, %" PRIu64 " other events, %" PRIu64
 	       " failed faults, %" PRIu64 " without an event, %" PRIu64 " not understood\n",
 	       c.ic_lines, c.ic_exits, c.ic_others, c.ic_failed, c.ic_comments, c.ic_wrong);

@@ -162,9 +162,9 @@ write_text(const struct asking *s)
 		const struct html_point *p = &wy->wy_points[i];
 		const int n = (int)(BAR * why_share(p) + 0.5);
 
-		printf("%10" PRIu64 " %9" PRIu64 " %5" PRIu32 "/%-6" PRIu32 "  %.2f %.*s%s\n",
-		       p->pt_x, p->pt_step, p->pt_failed, p->pt_tries, why_share(p), n,
-		       "########################################",
+		printf("%10" PRIu64 " %9" PRIu64 " %5" PRIu32 "/%-6" PRIu32 "  %.2f%s%.*s%s\n",
+		       p->pt_x, p->pt_step, p->pt_failed, p->pt_tries, why_share(p),
+		       n > 0 ? " " : "", n, "########################################",
 		       i == wy->wy_decisive ? " <" : "");
 	}
 	write_decisive(s);

@@ -213,8 +213,8 @@ static void
 vcpu_bars(struct lanes *l, int y)
 {
 	for (unsigned int v = 0; v < l->nvcpus; v++, y += VCPU_LANE) {
-		fprintf(l->to, "<text class=\"lane\" x=\"8\" y=\"%d\">", y + 16);
-		fprintf(l->to, "vCPU %" PRIu32 "<tspan class=\"small\" x=\"8\" dy=\"9\">",
+		fprintf(l->to, "<text class=\"lane\" x=\"8\" y=\"%d\">", y + 11);
+		fprintf(l->to, "vCPU %" PRIu32 "<tspan class=\"small\" x=\"8\" dy=\"11\">",
 			l->vcpus[v].vcpu);
 		html_text(l->to, l->s->st_spaces[l->vcpus[v].space].sa_name);
 		fputs("</tspan></text>", l->to);
@@ -260,6 +260,7 @@ stale_windows(struct lanes *l)
 		const struct story_event *const e = &l->s->st_events[i];
 		const bool this = blamed != 0 && e->se_serial == blamed;
 		uint32_t end = l->vw->vw_end;
+		uint32_t from;
 
 		if (e->se_kind != STORY_STALE || l->cpu_y[e->se_cpu] == 0 || e->se_serial == 0 ||
 		    !is_about(l, e))
@@ -274,7 +275,8 @@ stale_windows(struct lanes *l)
 		if (end < l->vw->vw_from)
 			continue;
 		story_cached(l->s, e->se_serial - 1, text, sizeof(text));
-		bar(l, this ? "stale this" : "stale", i < l->vw->vw_from ? LEFT : x_of(l, i),
+		from = e->se_link != STORY_NONE ? e->se_link : i; /* from the change on */
+		bar(l, this ? "stale this" : "stale", from < l->vw->vw_from ? LEFT : x_of(l, from),
 		    x_of(l, end), l->cpu_y[e->se_cpu] + STALE_Y, ROW, this ? text : NULL, i);
 	}
 }

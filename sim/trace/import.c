@@ -425,8 +425,8 @@ import_file(struct import *im, const char *path, char *why, size_t why_bytes)
 	if (error) {
 		snprintf(why, why_bytes, "out of memory");
 	} else if (ferror(from)) {
-		error = -EIO;
-		snprintf(why, why_bytes, "%s cannot be read", path);
+		error = errno ? -errno : -EIO;
+		snprintf(why, why_bytes, "%s cannot be read: %s", path, strerror(-error));
 	}
 	free(line);
 	if (from != stdin)

@@ -142,6 +142,10 @@ class Page(unittest.TestCase):
         self.browser.keys("#step", "left")
         self.assertEqual(self.stale(0), 0)
         self.shot("change")
+        # In the picture, too: the bar begins where the link from the change does, beside its 1.
+        self.assertAlmostEqual(self.browser.script(
+            "return parseFloat(document.querySelector('.lanes .link').getAttribute('d').slice(1))"
+            " - 11 - document.querySelector('.lanes .stale.this rect').x.baseVal.value"), 0, 3)
 
     def test_brackets_go_from_event_to_event_of_the_picture(self):
         self.open(self.failure)

@@ -41,6 +41,8 @@ class Imports(Case):
         self.assertIn("there is no fault of a guest in it", r.err)
         self.assertIn("cannot be read", self.expect(DATA, "record", "-o", "t.zst", "--from",
                                                     "missing").err)
+        self.assertIn("Is a directory", self.expect(DATA, "record", "-o", "t.zst", "--from",
+                                                    ".").err)
         with open(old, encoding="utf-8") as stream:
             self.assertEqual(stream.read(), "precious")
 
