@@ -196,7 +196,7 @@ void cli_faults_add(struct sim_outcome_faults *sum, const struct sim_outcome_fau
 
 /* What it comes to: the exit code, and the word for it. */
 int cli_sum_exit(const struct cli_sum *s);
-const char *cli_exit_word(int code);
+const char *cli_exit_word(const struct cli_sum *s, int code);
 
 const char *cli_group_name(enum sim_counter_group g);
 

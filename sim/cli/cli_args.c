@@ -472,6 +472,11 @@ open_reports(struct cli_args *a)
 {
 	char why[CLI_WHY_BYTES];
 
+	/* What cannot be saved is known before the runs, not after them. */
+	if (a->save && outfile_probe(a->save, why, sizeof(why)) != 0) {
+		cli_complain("%s", why);
+		return CLI_ENVIRONMENT;
+	}
 	if (a->perfetto && outfile_open(&a->perfetto_file, a->perfetto, why, sizeof(why)) != 0) {
 		cli_complain("%s", why);
 		return CLI_ENVIRONMENT;

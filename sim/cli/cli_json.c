@@ -221,7 +221,7 @@ cli_write_json(FILE *to, const struct cli_sum *s)
 	write_tool(&j);
 	write_options(&j, &s->args->options);
 	write_trace(&j, s->args->trace);
-	json_string(&j, "verdict", cli_exit_word(code));
+	json_string(&j, "verdict", cli_exit_word(s, code));
 	json_u64(&j, "exit_code", (uint64_t)code);
 	write_runs(&j, s);
 	write_schedules(&j, s);

@@ -95,13 +95,13 @@ cli_sum_exit(const struct cli_sum *s)
 }
 
 const char *
-cli_exit_word(int code)
+cli_exit_word(const struct cli_sum *s, int code)
 {
 	switch (code) {
 	case CLI_PASS:
 		return "pass";
 	case CLI_VIOLATION:
-		return "violation";
+		return s->violations == 0 && cli_sum_never(s) ? "incomplete" : "violation";
 	case CLI_BUDGET:
 		return "budget";
 	case CLI_DATA:

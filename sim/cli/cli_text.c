@@ -102,7 +102,7 @@ write_what(FILE *to, const struct cli_sum *s, bool color)
 	const int code = cli_sum_exit(s);
 	char n[32];
 
-	fprintf(to, "%s%s%s: %s", color && code != CLI_PASS ? RED : "", cli_exit_word(code),
+	fprintf(to, "%s%s%s: %s", color && code != CLI_PASS ? RED : "", cli_exit_word(s, code),
 		color && code != CLI_PASS ? PLAIN : "", thousands(s->done + s->errors, n));
 	if (s->done + s->errors < s->wanted)
 		fprintf(to, " of %s", thousands(s->wanted, n));

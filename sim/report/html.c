@@ -138,7 +138,7 @@ html_head(FILE *to, const char *title)
 static void
 head(FILE *to, const struct cli_sum *s)
 {
-	const char *const word = cli_exit_word(cli_sum_exit(s));
+	const char *const word = cli_exit_word(s, cli_sum_exit(s));
 
 	html_head(to, word);
 	fprintf(to, "<h1><span class=\"verdict %s\">%s</span> <span class=\"what\">", word, word);

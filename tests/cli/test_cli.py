@@ -277,6 +277,8 @@ class Runs(Case):
         self.assertTrue(r["coverage_judged"])
         out = self.expect(VIOLATION, *args, "--count", "8").out
         self.assertIn("NEVER EXERCISED, although 8 runs should have:", out)
+        self.assertRegex(out, r"^incomplete: 8 runs of")
+        self.assertEqual(r["verdict"], "incomplete")
         self.assertIn("operations remove, invariants I14", out)
         r = self.report(PASS, "run", "--arch", "ept", "--count", "8")
         self.assertEqual((r["coverage_judged"], r["never_exercised"]), (True, []))
@@ -466,6 +468,9 @@ class Reports(Case):
         self.refused(ENVIRONMENT, "cannot write", "run", "--scenario", "slow", "--count", "100",
                      "--report", self.path("no/r.txt"))
         self.assertLess(time.monotonic() - begin, 5)
+        for command in ("run", "replay", "shrink"):
+            self.refused(ENVIRONMENT, "cannot write", command, "--seed", "1", "--scenario",
+                         "slow", "--arch", "ept", "--save", self.path("no/x"))
         self.refused(ENVIRONMENT, "cannot write", "run", "--report", self.path("r.txt"),
                      "--report", self.path("no/r.json"))
 
