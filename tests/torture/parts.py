@@ -6,6 +6,7 @@ import glob
 import os
 import random
 import re
+import shutil
 import subprocess
 import time
 
@@ -13,6 +14,8 @@ from bench import PATIENCE_S, ROOT, many
 
 SLICE_S = 8     # what one call for more seeds or schedules should take
 BUILD_S = 1800  # what a build may take beside the time of its part
+# Those that plant bugs compile a lot, much of it what somebody has compiled before.
+COMPILER = ("env", "CC=ccache cc") if shutil.which("ccache") and "CC" not in os.environ else ()
 
 
 class Part:
@@ -237,8 +240,9 @@ class Mutants(Part):
 
     def go(self, way, seconds):
         code, output = self.bench.call(
-            self.name, [self.tool(self.program, "run"), *(("--" + way,) if way else ()), "--build",
-                        os.path.join(self.bench.dir, self.name), "-j", self.bench.jobs], seconds)
+            self.name, [*COMPILER, self.tool(self.program, "run"), *(("--" + way,) if way else ()),
+                        "--build", os.path.join(self.bench.dir, self.name), "-j",
+                        self.bench.jobs], seconds)
         killed = set(re.findall(r"^(\S+) .*\bkilled$", output, re.M)) & self.wanted(way)
         self.numbers[way] = sorted(killed | set(self.numbers[way]))
         if code is None:
