@@ -42,6 +42,7 @@ struct value_set {
 };
 
 bool set_add(struct value_set *s, uint64_t value); /* false: it was there */
+void set_reserve(struct value_set *s, uint64_t n); /* room for so many, as far as is sensible */
 void set_free(struct value_set *s);
 
 static inline uint64_t

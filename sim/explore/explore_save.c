@@ -195,6 +195,7 @@ read_set(FILE *from, const char *name, struct value_set *s)
 
 	if (!expect(from, name) || fscanf(from, "%" SCNu64, &n) != 1)
 		return false;
+	set_reserve(s, n);
 	for (; n > 0; n--) {
 		if (fscanf(from, "%" SCNx64, &value) != 1 || !set_add(s, value))
 			return false;

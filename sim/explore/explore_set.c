@@ -63,6 +63,18 @@ set_add(struct value_set *s, uint64_t value)
 	return true;
 }
 
+/*
+ * Values in the order of a larger table, as they are saved in, would lie side by side in one that
+ * grows, and each would have to pass all those before it. Not more than a gigabyte: a damaged file
+ * may say anything.
+ */
+void
+set_reserve(struct value_set *s, uint64_t n)
+{
+	while (s->vs_room < (uint64_t)1 << 27 && 4 * n >= 3 * s->vs_room)
+		grow(s);
+}
+
 void
 set_free(struct value_set *s)
 {
