@@ -553,6 +553,39 @@ Test(super, no_split_without_need)
 	fx_each(nothing_to_do);
 }
 
+/* A whole table of them, to its end: only who removes takes the table. */
+static void
+whole_table(struct fx *x)
+{
+	uint64_t found = 0;
+	uint64_t tables;
+	struct pmap_gather g;
+
+	if (x->fx_levels < 2)
+		return;
+	fill_parts(x, AT, 2, PMAP_PROT_RWX, false);
+	tables = fx_stats(x).st_tables;
+	pmap_gather_begin(&g, x->fx_pm);
+	fx_assert(pmap_harvest(x->fx_pm, AT, AT + GIB, PMAP_HARVEST_ACCESSED | PMAP_HARVEST_PEEK,
+			       NULL, &found, &g) == 0);
+	pmap_gather_finish(&g);
+	fx_assert(found == WORDS);
+	fx_protect(x, AT, AT + GIB, PMAP_PROT_RX);
+	fx_assert(fx_stats(x).st_resident_pages == GIB / PAGE);
+	fx_assert(fx_stats(x).st_tables == tables);
+	fx_assert(pmap_unwire(x->fx_pm, AT, AT + GIB) == 0);
+	fx_assert(fx_leaf(x, AT).pl_prot == PMAP_PROT_RX);
+	fx_assert(fx_leaf(x, AT + GIB - PAGE).pl_prot == PMAP_PROT_RX);
+	fx_check(x);
+	fx_remove(x, AT, AT + GIB);
+	fx_assert(fx_stats(x).st_tables < tables);
+}
+
+Test(super, only_who_removes_takes_the_table)
+{
+	fx_each(whole_table);
+}
+
 /* ---- The erratum ----------------------------------------------------------------------------- */
 
 /*
