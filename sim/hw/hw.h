@@ -217,6 +217,9 @@ enum hw_why_bad {
 	HW_BAD_POINTER,	 /* leads to what is no table */
 };
 
+/* Where an entry leads, whatever its format: bits 51:12. */
+#define HW_FRAME_MASK (((uint64_t)1 << 52) - SIM_PAGE_SIZE)
+
 /* A walk of the tables as they are, without any effect. */
 struct hw_walk {
 	bool wk_present; /* ends in a leaf, legal at every level */

@@ -367,7 +367,7 @@ on_path(const struct oracle_judged *j, uint64_t hpa)
 static bool
 named(const struct oracle_judged *j, uint64_t old)
 {
-	const uint64_t addr = old & ((UINT64_C(1) << 52) - SIM_PAGE_SIZE);
+	const uint64_t addr = old & HW_FRAME_MASK;
 	const struct hw_tlb_entry *e = j->jd_entry;
 
 	return e->te_table ? addr == e->te_hpa : addr - e->te_hpa < hw_entry_bytes(e);
@@ -466,13 +466,13 @@ merely_early(const struct oracle_judged *j)
 static bool
 by_taken_pointer(const struct oracle_judged *j)
 {
-	const uint64_t addr = (UINT64_C(1) << 52) - SIM_PAGE_SIZE;
 	struct hw_walk walk;
 	uint64_t now;
 
 	hw_walk_over(j->jd_ctx, j->jd_first, load_then, NULL, &walk);
 	for (unsigned int i = 0; i + 1 < walk.wk_n; i++) {
-		if (sim_phys_peek(walk.wk_where[i], &now) && ((now ^ walk.wk_entries[i]) & addr))
+		if (sim_phys_peek(walk.wk_where[i], &now) &&
+		    ((now ^ walk.wk_entries[i]) & HW_FRAME_MASK))
 			return true;
 	}
 	return false;

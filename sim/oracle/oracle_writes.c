@@ -72,7 +72,7 @@ check_write(const struct space *sp, const struct sim_table_write *tw)
 static struct sim_frame *
 frame_of_entry(uint64_t entry)
 {
-	return sim_frame_at(entry & ((UINT64_C(1) << 52) - SIM_PAGE_SIZE));
+	return sim_frame_at(entry & HW_FRAME_MASK);
 }
 
 /*
@@ -101,7 +101,7 @@ link_tables(const struct world *w, uint64_t hpa, uint64_t owner)
 		const struct sim_frame *const child = frame_of_entry(entry);
 
 		if (child != NULL && child->fr_kind == SIM_FRAME_TABLE && child->fr_owner == 0)
-			link_tables(w, entry & ((UINT64_C(1) << 52) - SIM_PAGE_SIZE), owner);
+			link_tables(w, entry & HW_FRAME_MASK, owner);
 	}
 }
 
@@ -122,10 +122,8 @@ table_owner(const struct world *w, uint64_t hpa)
 static bool
 loses_wired(const struct space *sp, const struct sim_table_write *tw)
 {
-	const uint64_t frame = (UINT64_C(1) << 52) - SIM_PAGE_SIZE;
-
 	return sp->sp_pmap != NULL && (tw->tw_old & pmap_fmt(sp->sp_pmap)->pf_wired) != 0 &&
-	       (tw->tw_old & frame) != 0 && (tw->tw_new & frame) == 0;
+	       (tw->tw_old & HW_FRAME_MASK) != 0 && (tw->tw_new & HW_FRAME_MASK) == 0;
 }
 
 static void
@@ -150,7 +148,7 @@ table_written(void *arg, const struct sim_table_write *tw)
 	if (loses_wired(w->wo_spaces[owner - 1], tw))
 		oracle_vm_removing(w->wo_spaces[owner - 1], tw);
 	if (child != NULL && child->fr_kind == SIM_FRAME_TABLE && child->fr_owner == 0)
-		link_tables(w, tw->tw_new & ((UINT64_C(1) << 52) - SIM_PAGE_SIZE), owner);
+		link_tables(w, tw->tw_new & HW_FRAME_MASK, owner);
 }
 
 /*

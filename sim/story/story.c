@@ -17,7 +17,6 @@
 #include "sim/story/story_priv.h"
 
 #define OFFSET_BITS 56
-#define FRAME_MASK ((((uint64_t)1 << 52) - 1) & ~(uint64_t)(SIM_PAGE_SIZE - 1))
 
 struct story *story_on;
 
@@ -256,7 +255,7 @@ link_table(unsigned int space, uint64_t hpa, unsigned int level, uint64_t gpa)
 			continue;
 		}
 		/* With emulated A and D the hardware sees nothing there yet. */
-		page = level == 0     ? story_role_of(value & FRAME_MASK)
+		page = level == 0     ? story_role_of(value & HW_FRAME_MASK)
 		       : e.en_present ? story_role_of(e.en_addr)
 				      : NULL;
 		if (page != NULL)
@@ -293,9 +292,9 @@ changed(uint64_t hpa, uint64_t old, uint64_t new, unsigned int flags)
 	if (now.en_present && !now.en_leaf && ro->ro_level > 0) {
 		e->se_count = (uint16_t)link_table(space, now.en_addr, ro->ro_level - 1u, gpa);
 	} else if (new != 0 && (ro->ro_level == 0 || now.en_present)) {
-		struct story_role *const page = story_role_of(new &FRAME_MASK);
+		struct story_role *const page = story_role_of(new &HW_FRAME_MASK);
 
-		if (page != NULL && sim_frame_at(new &FRAME_MASK)->fr_kind == SIM_FRAME_DATA)
+		if (page != NULL && sim_frame_at(new &HW_FRAME_MASK)->fr_kind == SIM_FRAME_DATA)
 			*page = (struct story_role){gpa, (uint8_t)(space + 1), 0, true};
 	}
 	if (at != STORY_NONE)

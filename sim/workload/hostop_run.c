@@ -331,7 +331,7 @@ choose_mapping(struct space *sp, const struct region *rg, gpa_t from, gpa_t to, 
 	       (pmap_fmt(sp->sp_pmap)->pf_prot_ok >> ru->ru_map.pa_prot & 1) != 0;
 }
 
-/* A window's pages, from the one given on; the first window there is, if that is none. */
+/* A window's pages, from the one given on; false if there is none there. */
 static bool
 choose_pages(struct space *sp, gpa_t start, gpa_t stop, gpa_t *from, gpa_t *to)
 {

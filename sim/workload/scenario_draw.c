@@ -14,7 +14,7 @@
 /* Salts of what is drawn here; workload.c has those below 64. */
 enum {
 	SALT_SCALE = 64,
-	SALT_TRAITS,
+	SALT_WORLD,
 	SALT_WEIGHTS, /* and one more for each operation */
 	SALT_KINDS = 128,
 };
@@ -196,7 +196,7 @@ void
 scenario_draw(const struct scenario *from, uint64_t seed, struct scenario *out)
 {
 	static const enum scale scales[] = {SCALE_TINY, SCALE_TINY, SCALE_SMALL, SCALE_FULL};
-	const uint64_t bits = workload_hash(seed, SALT_TRAITS);
+	const uint64_t bits = workload_hash(seed, SALT_WORLD);
 
 	*out = *from;
 	if (!from->sn_swarm)
