@@ -29,7 +29,7 @@ const char html_style[] =
 	".verdict{display:inline-block;padding:.05em .6em;border-radius:.3em;color:var(--head);\n"
 	"background:var(--red);text-transform:uppercase;letter-spacing:.04em;font-size:.85em}\n"
 	".verdict.pass{background:var(--green)}.verdict.pass::before{content:\"✓ \"}\n"
-	".verdict.violation::before{content:\"✗ \"}\n"
+	".verdict.violation::before,.verdict.incomplete::before{content:\"✗ \"}\n"
 	".failure{border-left:6px solid var(--red);background:var(--red-bg);padding:.7rem "
 	"1.1rem;\n"
 	"border-radius:0 .4rem .4rem 0}\n"
